@@ -1,0 +1,7 @@
+//! The engine of kafka-troupe.
+
+pub mod consume;
+pub mod ids;
+pub mod offsets;
+pub mod order;
+pub mod produce;

@@ -1,0 +1,4 @@
+//! kafka-troupe.
+
+#[cfg(feature = "embedded")]
+pub mod broker;
