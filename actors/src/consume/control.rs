@@ -204,7 +204,11 @@ impl ControlCell {
     fn look(&self) -> u64 {
         let records = self.flow.records.load(Ordering::SeqCst);
         let bytes = self.flow.bytes.load(Ordering::SeqCst);
-        if bytes >= self.credits.bytes { 0 } else { self.credits.records.saturating_sub(records) }
+        if bytes >= self.credits.bytes {
+            0
+        } else {
+            self.credits.records.saturating_sub(records)
+        }
     }
 
     fn above_low_water(&self) -> bool {
@@ -214,7 +218,9 @@ impl ControlCell {
 
     /// Bytes that may be drained now.
     pub(crate) fn room_bytes(&self) -> u64 {
-        self.credits.bytes.saturating_sub(self.flow.bytes.load(Ordering::SeqCst))
+        self.credits
+            .bytes
+            .saturating_sub(self.flow.bytes.load(Ordering::SeqCst))
     }
 
     /// Takes credits for a chunk that is about to be handed out; returns records in use with it.
@@ -237,7 +243,10 @@ impl ControlCell {
 
     /// Records and bytes handed out and not finished.
     pub(crate) fn in_use(&self) -> (u64, u64) {
-        (self.flow.records.load(Ordering::Relaxed), self.flow.bytes.load(Ordering::Relaxed))
+        (
+            self.flow.records.load(Ordering::Relaxed),
+            self.flow.bytes.load(Ordering::Relaxed),
+        )
     }
 
     pub(crate) fn handler_holds(&self, offset: i64, attempt: u32) {
@@ -263,7 +272,11 @@ impl ControlCell {
         };
         *sampled = Some((offset, since));
         let attempt = self.handling.attempt.load(Ordering::Relaxed);
-        Some(InHandler { offset, attempt, age: now.saturating_duration_since(since) })
+        Some(InHandler {
+            offset,
+            attempt,
+            age: now.saturating_duration_since(since),
+        })
     }
 
     pub(crate) fn set_watermark(&self, watermark: NextOffset) {
@@ -279,7 +292,9 @@ impl ControlCell {
     }
 
     pub(crate) fn committed(&self) -> Option<NextOffset> {
-        Some(self.tracked.committed.load(Ordering::Acquire)).filter(|offset| *offset != NONE).map(NextOffset)
+        Some(self.tracked.committed.load(Ordering::Acquire))
+            .filter(|offset| *offset != NONE)
+            .map(NextOffset)
     }
 
     pub(crate) fn set_end_offset(&self, end: i64) {
@@ -287,7 +302,9 @@ impl ControlCell {
     }
 
     pub(crate) fn end_offset(&self) -> Option<NextOffset> {
-        Some(self.end_offset.load(Ordering::Relaxed)).filter(|offset| *offset >= 0).map(NextOffset)
+        Some(self.end_offset.load(Ordering::Relaxed))
+            .filter(|offset| *offset >= 0)
+            .map(NextOffset)
     }
 
     pub(crate) fn set_last_error(&self, error: String) {
@@ -310,7 +327,10 @@ mod tests {
             0,
             NextOffset(0),
             None,
-            Credits { records: 10, bytes: 1000 },
+            Credits {
+                records: 10,
+                bytes: 1000,
+            },
             Arc::new(Wake::new()),
         )
     }
@@ -346,7 +366,10 @@ mod tests {
             0,
             NextOffset(0),
             None,
-            Credits { records: 1, bytes: 1000 },
+            Credits {
+                records: 1,
+                bytes: 1000,
+            },
             Arc::new(Wake::new()),
         ));
         let (chunks, inbox) = crossbeam_channel::unbounded::<()>();
@@ -389,8 +412,18 @@ mod tests {
         cell.handler_holds(7, 2);
         cell.sample_handler(now);
         let seen = cell.sample_handler(now + Duration::from_secs(3));
-        assert_eq!(seen, Some(InHandler { offset: 7, attempt: 2, age: Duration::from_secs(3) }));
+        assert_eq!(
+            seen,
+            Some(InHandler {
+                offset: 7,
+                attempt: 2,
+                age: Duration::from_secs(3)
+            })
+        );
         cell.handler_holds(8, 1);
-        assert_eq!(cell.sample_handler(now + Duration::from_secs(4)).map(|held| held.age), Some(Duration::ZERO));
+        assert_eq!(
+            cell.sample_handler(now + Duration::from_secs(4)).map(|held| held.age),
+            Some(Duration::ZERO)
+        );
     }
 }

@@ -45,7 +45,9 @@ pub enum ConsumerError {
         detail: String,
     },
     /// The group has no committed offset for the partition, and the consumer is set to refuse to choose one.
-    #[error("{partition}: the group has no committed offset and auto_offset_reset is none; commit one, or allow earliest or latest")]
+    #[error(
+        "{partition}: the group has no committed offset and auto_offset_reset is none; commit one, or allow earliest or latest"
+    )]
     NoCommittedOffset {
         /// Where.
         partition: TopicPartition,

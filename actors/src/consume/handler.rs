@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -129,12 +130,12 @@ impl PartitionContext {
 }
 
 /// A handler of its own type for each shape of closure; the engine is generic over [`Handler`] alone.
-pub(crate) struct SyncClosure<F>(pub(crate) F);
+pub(crate) struct SyncClosure<F>(pub(crate) Arc<F>);
 
 impl<F, R> Handler for SyncClosure<F>
 where
     F: Fn(&Record) -> R + 'static,
-    R: IntoOutcome,
+    R: IntoOutcome + 'static,
 {
     type Answer = R;
 
@@ -143,7 +144,7 @@ where
     }
 }
 
-pub(crate) struct AsyncClosure<F>(pub(crate) F);
+pub(crate) struct AsyncClosure<F>(pub(crate) Arc<F>);
 
 impl<F, Fut> Handler for AsyncClosure<F>
 where

@@ -122,7 +122,10 @@ impl PartitionQueue {
             sys::rd_kafka_queue_forward(queue, ptr::null_mut());
             queue
         };
-        Some(Self { queue: Queue::watch(queue, WakeTarget::Slot(Arc::clone(wake), slot)), client })
+        Some(Self {
+            queue: Queue::watch(queue, WakeTarget::Slot(Arc::clone(wake), slot)),
+            client,
+        })
     }
 
     /// How many messages and events wait: a hint, it changes at any time.
@@ -136,7 +139,12 @@ impl PartitionQueue {
     /// The callback interface and not `rd_kafka_consume_batch_queue`: with end-of-partition events on, that one sets the position behind the
     /// event and loses a record at the next rebalance.
     pub(crate) fn drain(&mut self, chunk: &mut ChunkBuilder, guard: &mut PositionGuard) -> Drained {
-        let mut drain = Drain { chunk, guard, client: self.client, seen: Drained::default() };
+        let mut drain = Drain {
+            chunk,
+            guard,
+            client: self.client,
+            seen: Drained::default(),
+        };
         let opaque = ptr::from_mut(&mut drain).cast::<c_void>();
         // SAFETY: see the module's head; `drain` lives until after the call.
         unsafe { sys::rd_kafka_consume_callback_queue(self.queue.queue, 0, Some(on_message), opaque) };
@@ -194,7 +202,11 @@ fn on_event(drain: &mut Drain<'_>, message: *mut sys::rd_kafka_message_t, raw: &
     // SAFETY: a valid message; the text is a C string valid until the callback returns, or null.
     let text = unsafe {
         let text = sys::rd_kafka_message_errstr(message);
-        if text.is_null() { String::new() } else { CStr::from_ptr(text).to_string_lossy().into_owned() }
+        if text.is_null() {
+            String::new()
+        } else {
+            CStr::from_ptr(text).to_string_lossy().into_owned()
+        }
     };
     drain.seen.error.get_or_insert((RDKafkaErrorCode::from(raw.err), text));
 }
@@ -285,15 +297,18 @@ impl CommitQueue {
         // SAFETY: a live client; never null.
         let queue = unsafe { sys::rd_kafka_queue_new(client) };
         let target = WakeTarget::Source(Arc::clone(wake), Source::Commits);
-        Self { queue: Queue::watch(queue, target), client, _not_send: PhantomData }
+        Self {
+            queue: Queue::watch(queue, target),
+            client,
+            _not_send: PhantomData,
+        }
     }
 
     /// Sends a commit; its answer arrives on this queue.
     pub(crate) fn submit(&self, offsets: &TopicPartitionList) -> Result<(), RDKafkaErrorCode> {
         // SAFETY: client and queue are live; librdkafka copies the list.
-        let error = unsafe {
-            sys::rd_kafka_commit_queue(self.client, offsets.ptr(), self.queue.queue, None, ptr::null_mut())
-        };
+        let error =
+            unsafe { sys::rd_kafka_commit_queue(self.client, offsets.ptr(), self.queue.queue, None, ptr::null_mut()) };
         match error {
             RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(()),
             error => Err(error.into()),
@@ -309,10 +324,11 @@ impl CommitQueue {
                 if event.is_null() {
                     return None;
                 }
-                let answer = (sys::rd_kafka_event_type(event) == sys::RD_KAFKA_EVENT_OFFSET_COMMIT).then(|| CommitAnswer {
-                    error: code(sys::rd_kafka_event_error(event)),
-                    partitions: partition_results(sys::rd_kafka_event_topic_partition_list(event)),
-                });
+                let answer =
+                    (sys::rd_kafka_event_type(event) == sys::RD_KAFKA_EVENT_OFFSET_COMMIT).then(|| CommitAnswer {
+                        error: code(sys::rd_kafka_event_error(event)),
+                        partitions: partition_results(sys::rd_kafka_event_topic_partition_list(event)),
+                    });
                 sys::rd_kafka_event_destroy(event);
                 if answer.is_some() {
                     return answer;

@@ -2,6 +2,7 @@
 
 mod ledger;
 mod progress;
+pub(crate) mod tracker;
 
 pub use ledger::{FinishedRange, LedgerError, OffsetLedger, Recorded};
 pub use progress::{Finished, Tile, TileProgress};

@@ -31,14 +31,20 @@ pub(crate) async fn attempt<H: Handler>(
     cell: &ControlCell,
     waited: impl FnOnce(),
 ) -> Attempt {
-    let future = match catch_unwind(AssertUnwindSafe(|| handler.handle(record))) {
+    let call = AssertUnwindSafe((handler, record));
+    let future = match catch_unwind(move || {
+        let AssertUnwindSafe((handler, record)) = { call };
+        handler.handle(record)
+    }) {
         Ok(future) => future,
         Err(panic) => return Attempt::Panicked(panic_text(&*panic)),
     };
     let mut slot = pin!(Some(future));
     let mut waited = Some(waited);
     let ended = poll_fn(|cx| {
-        let Some(future) = slot.as_mut().as_pin_mut() else { return Poll::Ready(Attempt::Fenced) };
+        let Some(future) = slot.as_mut().as_pin_mut() else {
+            return Poll::Ready(Attempt::Fenced);
+        };
         match catch_unwind(AssertUnwindSafe(|| future.poll(cx).map(H::Answer::into_outcome))) {
             Ok(Poll::Ready(Ok(outcome))) => Poll::Ready(Attempt::Answered(outcome)),
             Ok(Poll::Ready(Err(cause))) => Poll::Ready(Attempt::Failed(cause)),
@@ -48,7 +54,11 @@ pub(crate) async fn attempt<H: Handler>(
                     waited();
                 }
                 cell.register_pump(cx.waker());
-                if cell.is_fenced() { Poll::Ready(Attempt::Fenced) } else { Poll::Pending }
+                if cell.is_fenced() {
+                    Poll::Ready(Attempt::Fenced)
+                } else {
+                    Poll::Pending
+                }
             }
         }
     })
@@ -71,6 +81,9 @@ pub(crate) fn dismiss<H>(handler: Option<H>) -> Result<(), Cause> {
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> Cause {
-    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    let text = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     Cause::new(format!("panicked: {}", text.unwrap_or("with a value that is no text")))
 }

@@ -34,7 +34,15 @@ pub(crate) struct Due {
 
 impl Pace {
     pub(crate) fn new(report_every: Duration, now: Instant) -> Self {
-        Self { report_every, stride: 1, until_look: 1, in_turn: 0, looked: now, turn_began: now, reported: now }
+        Self {
+            report_every,
+            stride: 1,
+            until_look: 1,
+            in_turn: 0,
+            looked: now,
+            turn_began: now,
+            reported: now,
+        }
     }
 
     /// The handler's future was pending: the next record looks at the clock.
@@ -52,7 +60,11 @@ impl Pace {
         }
         let now = clock();
         let took = now.saturating_duration_since(self.looked);
-        self.stride = if took < TURN / 8 { (self.stride * 2).min(MAX_STRIDE) } else { 1 };
+        self.stride = if took < TURN / 8 {
+            (self.stride * 2).min(MAX_STRIDE)
+        } else {
+            1
+        };
         self.until_look = self.stride;
         self.looked = now;
         let report = now.saturating_duration_since(self.reported) >= self.report_every;

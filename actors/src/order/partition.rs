@@ -15,7 +15,12 @@ use crate::order::pump::{PumpIo, give_way};
 
 /// Feeds the partition's records to a handler until the partition is to be given up.
 pub(crate) async fn pump<H: Handler>(factory: impl Fn(&PartitionContext) -> H, io: PumpIo) {
-    let mut lane = Lane { factory, handler: None, pace: io.pace(), io };
+    let mut lane = Lane {
+        factory,
+        handler: None,
+        pace: io.pace(),
+        io,
+    };
     while let Some(chunk) = lane.io.next_chunk().await {
         lane.run(chunk).await;
     }
@@ -43,10 +48,15 @@ impl<H: Handler, F: Fn(&PartitionContext) -> H> Lane<H, F> {
     /// Runs a chunk's records, and reports them: at the end, at least every `report_every`, and when the partition is to be given up.
     async fn run(&mut self, chunk: Arc<RecordChunk>) {
         let mut reported = 0;
-        let mut record = Record { chunk: Arc::clone(&chunk), position: 0, attempt: 1 };
+        let mut record = Record {
+            chunk: Arc::clone(&chunk),
+            position: 0,
+            attempt: 1,
+        };
         for position in 0..chunk.len() {
             record.position = position as u32;
             if let Ran::Ending = self.run_record(&mut record).await {
+                self.io.cell.handler_is_free();
                 self.report(&chunk, reported, position);
                 return;
             }
@@ -65,11 +75,20 @@ impl<H: Handler, F: Fn(&PartitionContext) -> H> Lane<H, F> {
     /// Reports the first `finished` records and gives their credits back; the bytes come back with the last record, as the arena does.
     fn report(&self, chunk: &RecordChunk, reported: usize, finished: usize) -> usize {
         let whole = finished == chunk.len();
-        let credits = if whole { chunk.credit_records() - reported as u64 } else { (finished - reported) as u64 };
+        let credits = if whole {
+            chunk.credit_records() - reported as u64
+        } else {
+            (finished - reported) as u64
+        };
         if finished > reported || whole {
             self.io.report(chunk, finished);
-            self.io.cell.free(credits, if whole { chunk.arena.len() as u64 } else { 0 });
-            self.io.counters.finished.fetch_add((finished - reported) as u64, Ordering::Relaxed);
+            self.io
+                .cell
+                .free(credits, if whole { chunk.arena.len() as u64 } else { 0 });
+            self.io
+                .counters
+                .finished
+                .fetch_add((finished - reported) as u64, Ordering::Relaxed);
         }
         finished
     }

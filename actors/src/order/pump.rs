@@ -77,7 +77,11 @@ impl PumpIo {
         let mut sleep = pin!(tokio::time::sleep(pause));
         poll_fn(|cx| {
             self.cell.register_pump(cx.waker());
-            if self.cell.is_ending() { Poll::Ready(()) } else { sleep.as_mut().poll(cx) }
+            if self.cell.is_ending() {
+                Poll::Ready(())
+            } else {
+                sleep.as_mut().poll(cx)
+            }
         })
         .await;
     }
@@ -86,7 +90,11 @@ impl PumpIo {
     pub(crate) async fn until_ending(&self) {
         poll_fn(|cx| {
             self.cell.register_pump(cx.waker());
-            if self.cell.is_ending() { Poll::Ready(()) } else { Poll::Pending }
+            if self.cell.is_ending() {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
         })
         .await;
     }
@@ -97,9 +105,17 @@ impl PumpIo {
             tile: chunk.tile,
             records: chunk.len() as u32,
             offsets: chunk.sparse_offsets(),
-            finished: if finished == chunk.len() { Finished::All } else { Finished::Prefix(finished as u32) },
+            finished: if finished == chunk.len() {
+                Finished::All
+            } else {
+                Finished::Prefix(finished as u32)
+            },
         };
-        let progress = ChunkProgress { slot: self.cell.slot, epoch: self.cell.epoch, progress };
+        let progress = ChunkProgress {
+            slot: self.cell.slot,
+            epoch: self.cell.epoch,
+            progress,
+        };
         if let Err(error) = self.tracker.try_send(progress) {
             self.fail(format!("the offset tracker takes no progress: {error}"));
         }
@@ -107,7 +123,10 @@ impl PumpIo {
 
     /// The pump's last word: everything it will ever report has been reported.
     pub(crate) fn drained(&self) {
-        let token = EpochDrained { slot: self.cell.slot, epoch: self.cell.epoch };
+        let token = EpochDrained {
+            slot: self.cell.slot,
+            epoch: self.cell.epoch,
+        };
         if let Err(error) = self.tracker.try_send(token) {
             self.fail(format!("the offset tracker takes no drain token: {error}"));
         }
@@ -150,6 +169,10 @@ pub(crate) struct DeathWatch {
 impl Drop for DeathWatch {
     fn drop(&mut self) {
         // `do_send`, for this must arrive whatever the mailbox holds.
-        self.supervisor.do_send(WorkerEnded { slot: self.cell.slot, epoch: self.cell.epoch, clean: self.ended });
+        self.supervisor.do_send(WorkerEnded {
+            slot: self.cell.slot,
+            epoch: self.cell.epoch,
+            clean: self.ended,
+        });
     }
 }
