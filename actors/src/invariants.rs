@@ -2,7 +2,7 @@
 use crate::ids::*;
 #[derive(Debug, Default)]
 pub struct InvariantCounts;
-#[derive(Debug, Clone, Default, serde::Serialize)]
+#[derive(Debug, Clone, Default, serde::Serialize, PartialEq, Eq)]
 pub struct InvariantSnapshot;
 pub(crate) enum Invariant {
     CommittedWithinWatermark,

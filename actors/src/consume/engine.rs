@@ -158,7 +158,6 @@ impl Parts {
         let (finish, finished) = oneshot::channel();
         let parts = WorkerParts {
             workload: settings.workload,
-            report_every: settings.commit_interval / 4,
             retry_pause: settings.retry_pause,
             commit_deadline: settings.poller.commit_deadline,
             stop_deadline: settings.stop_deadline,

@@ -29,7 +29,6 @@ const NAME_WAIT: Duration = Duration::from_secs(5);
 /// What workers are made with.
 pub(crate) struct WorkerParts {
     pub(crate) workload: Arc<dyn Workload>,
-    pub(crate) report_every: Duration,
     pub(crate) retry_pause: RetryPause,
     pub(crate) commit_deadline: Duration,
     pub(crate) stop_deadline: Duration,
@@ -140,7 +139,6 @@ impl ConsumerSupervisor {
             tracker,
             supervisor: ctx.address(),
             counters: Arc::clone(&self.board.counters),
-            report_every: self.parts.report_every,
             retry_pause: self.parts.retry_pause.clone(),
         };
         let watch = DeathWatch {
