@@ -20,12 +20,8 @@ const RUNS: usize = 5;
 fn main() -> Result<(), LedgerError> {
     report("in order, a report per chunk of 512", in_order)?;
     report("in order, a report per 16 records", in_order_in_sixteenths)?;
-    report("random order within 100k, a report per record", || {
-        random_order(1)
-    })?;
-    report("random order within 100k, a report per 8 records", || {
-        random_order(8)
-    })?;
+    report("random order within 100k, a report per record", || random_order(1))?;
+    report("random order within 100k, a report per 8 records", || random_order(8))?;
     Ok(())
 }
 

@@ -138,14 +138,8 @@ impl InvariantCounts {
     }
 
     /// I2, for an offset about to be committed or known to be.
-    pub fn commit_within_watermark(
-        &self,
-        at: At<'_>,
-        committed: NextOffset,
-        watermark: NextOffset,
-    ) -> bool {
-        committed <= watermark
-            || self.broken(Invariant::CommitWithinWatermark, at, &watermark, &committed)
+    pub fn commit_within_watermark(&self, at: At<'_>, committed: NextOffset, watermark: NextOffset) -> bool {
+        committed <= watermark || self.broken(Invariant::CommitWithinWatermark, at, &watermark, &committed)
     }
 
     /// I3, for a commit and the one before it in the same epoch.
@@ -156,17 +150,14 @@ impl InvariantCounts {
     /// I4, for a commit made in the epoch of `at`, while the partition is owned in epoch `owned`, or not at all.
     pub fn commits_owned(&self, at: At<'_>, committed: NextOffset, owned: Option<Epoch>) -> bool {
         owned == Some(at.epoch) || {
-            let owned =
-                owned.map_or_else(|| "no epoch".to_owned(), |epoch| format!("epoch {epoch}"));
+            let owned = owned.map_or_else(|| "no epoch".to_owned(), |epoch| format!("epoch {epoch}"));
             self.broken(Invariant::CommitsOwned, at, &owned, &committed)
         }
     }
 
     /// I5, for a report made in the epoch `reported`, at a partition now in the epoch of `at`.
     pub fn old_epochs_inert(&self, at: At<'_>, reported: Epoch, changed: bool) -> bool {
-        reported == at.epoch
-            || !changed
-            || self.broken(Invariant::OldEpochsInert, at, &at.epoch, &reported)
+        reported == at.epoch || !changed || self.broken(Invariant::OldEpochsInert, at, &at.epoch, &reported)
     }
 
     /// I6, for a handler call that begins with the record at `offset`, with `running` calls that hold its key, itself
@@ -181,8 +172,7 @@ impl InvariantCounts {
     /// I7, from the credits the gate has given away, the records handed out and not terminal, and the bound.
     pub fn credits_exact(&self, at: At<'_>, in_use: u64, outstanding: u64, bound: u64) -> bool {
         let expected = outstanding.min(bound);
-        (in_use == outstanding && in_use <= bound)
-            || self.broken(Invariant::CreditsExact, at, &expected, &in_use)
+        (in_use == outstanding && in_use <= bound) || self.broken(Invariant::CreditsExact, at, &expected, &in_use)
     }
 
     /// I8, from the records delivered and the terminal outcomes seen in an epoch, and whether it has ended drained.
@@ -193,13 +183,7 @@ impl InvariantCounts {
 
     /// Counts and tells. Always false, so that a check reads `holds || broken`.
     #[cold]
-    fn broken(
-        &self,
-        invariant: Invariant,
-        at: At<'_>,
-        expected: &dyn Display,
-        actual: &dyn Display,
-    ) -> bool {
+    fn broken(&self, invariant: Invariant, at: At<'_>, expected: &dyn Display, actual: &dyn Display) -> bool {
         let breaches = 1 + self.breaches[invariant as usize].fetch_add(1, Ordering::Relaxed);
         let (topic, partition) = (&*at.partition.topic, at.partition.partition);
         let epoch = at.epoch;
@@ -270,10 +254,7 @@ mod tests {
         assert_eq!(checked(check), (true, InvariantSnapshot::default()));
     }
 
-    fn breaks(
-        check: impl Fn(&InvariantCounts, At<'_>) -> bool,
-        field: fn(&InvariantSnapshot) -> u64,
-    ) {
+    fn breaks(check: impl Fn(&InvariantCounts, At<'_>) -> bool, field: fn(&InvariantSnapshot) -> u64) {
         let (held, snapshot) = checked(check);
         assert!(!held);
         assert_eq!((field(&snapshot), snapshot.total()), (1, 1), "{snapshot:?}");
@@ -370,9 +351,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(
-        expected = "I2 broken at orders-3, epoch 7: CommitWithinWatermark: 4 expected, 5 found"
-    )]
+    #[should_panic(expected = "I2 broken at orders-3, epoch 7: CommitWithinWatermark: 4 expected, 5 found")]
     fn a_breach_fails_the_test_it_happens_in() {
         let partition = TopicPartition::new("orders", 3);
         let at = At {
@@ -385,9 +364,6 @@ mod tests {
     #[test]
     fn the_snapshot_names_every_invariant() {
         let json = serde_json::to_value(InvariantSnapshot::default()).unwrap_or_default();
-        assert_eq!(
-            json.as_object().map(serde_json::Map::len),
-            Some(Invariant::ALL.len())
-        );
+        assert_eq!(json.as_object().map(serde_json::Map::len), Some(Invariant::ALL.len()));
     }
 }

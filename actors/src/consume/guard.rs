@@ -189,10 +189,7 @@ mod tests {
     fn a_record_handed_out_before_is_a_refetch_and_moves_nothing() {
         let mut guard = guard_after((0..600).map(|offset| (offset, 1000 + offset)));
         for offset in 88..600 {
-            assert_eq!(
-                guard.admit(Offset(offset), 1000 + offset),
-                Admission::Refetch
-            );
+            assert_eq!(guard.admit(Offset(offset), 1000 + offset), Admission::Refetch);
         }
         assert_eq!(guard.expected(), NextOffset(600));
         assert_eq!(guard.admit(Offset(600), 1600), Admission::Next);

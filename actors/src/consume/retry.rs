@@ -46,9 +46,7 @@ mod tests {
     #[test]
     fn without_jitter_pauses_double_up_to_the_longest() {
         let schedule = RetrySchedule::new(Duration::from_millis(100), Duration::from_millis(500));
-        let pauses: Vec<u128> = (1..=5)
-            .map(|attempt| schedule.pause(attempt, 0).as_millis())
-            .collect();
+        let pauses: Vec<u128> = (1..=5).map(|attempt| schedule.pause(attempt, 0).as_millis()).collect();
         assert_eq!(pauses, [100, 200, 400, 500, 500]);
     }
 

@@ -96,12 +96,8 @@ impl TileProgress {
             _ => {}
         }
         match &self.finished {
-            Finished::Prefix(prefix) if *prefix > self.records => {
-                Some("more records finished than there are")
-            }
-            Finished::Bitmap(words)
-                if words.len() as u64 != u64::from(self.records.div_ceil(64)) =>
-            {
+            Finished::Prefix(prefix) if *prefix > self.records => Some("more records finished than there are"),
+            Finished::Bitmap(words) if words.len() as u64 != u64::from(self.records.div_ceil(64)) => {
                 Some("the bitmap's length does not fit the records")
             }
             Finished::Bitmap(words) if stray_bits(words, self.records) => {
@@ -113,9 +109,7 @@ impl TileProgress {
 
     fn holds(&self, offsets: &[i64]) -> bool {
         offsets.is_sorted_by(|a, b| a < b)
-            && offsets
-                .first()
-                .is_none_or(|first| *first >= self.tile.from.0)
+            && offsets.first().is_none_or(|first| *first >= self.tile.from.0)
             && offsets.last().is_none_or(|last| *last < self.tile.to.0)
     }
 
@@ -182,9 +176,7 @@ impl Finished {
         }
         let before = self.count(records);
         *self = match (std::mem::replace(self, Finished::All), other) {
-            (Finished::Prefix(mine), Finished::Prefix(theirs)) => {
-                Finished::Prefix(mine.max(theirs))
-            }
+            (Finished::Prefix(mine), Finished::Prefix(theirs)) => Finished::Prefix(mine.max(theirs)),
             (Finished::Prefix(prefix), Finished::Bitmap(mut words))
             | (Finished::Bitmap(mut words), Finished::Prefix(prefix)) => {
                 set_prefix(&mut words, prefix);

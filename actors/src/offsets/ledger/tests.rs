@@ -59,9 +59,7 @@ fn a_new_ledger_is_settled_at_its_start() {
 fn tiles_finished_in_order_move_the_watermark_and_leave_nothing_behind() {
     let mut ledger = OffsetLedger::new(NextOffset(0));
     for from in (0..5120).step_by(512) {
-        let recorded = ledger
-            .record(dense(from, from + 512, Finished::All))
-            .unwrap();
+        let recorded = ledger.record(dense(from, from + 512, Finished::All)).unwrap();
         assert_eq!(
             recorded,
             Recorded {
@@ -88,11 +86,7 @@ fn a_later_chunk_finished_first_waits_for_the_earlier_one() {
     );
     assert_eq!(ledger.watermark(), NextOffset(0));
     assert_eq!(finished_above(&ledger), [(10, 19)]);
-    assert_eq!(
-        holes(&ledger),
-        [0; 0],
-        "the chunk nobody spoke of has no known records"
-    );
+    assert_eq!(holes(&ledger), [0; 0], "the chunk nobody spoke of has no known records");
 
     let recorded = ledger.record(dense(0, 10, Finished::Prefix(3))).unwrap();
     assert!(recorded.advanced);
@@ -115,9 +109,7 @@ fn the_watermark_jumps_what_compaction_took_out() {
         .record(sparse(0, 100, &[5, 40, 41], Finished::Prefix(1)))
         .unwrap();
     assert_eq!(ledger.watermark(), NextOffset(40));
-    ledger
-        .record(sparse(0, 100, &[5, 40, 41], Finished::All))
-        .unwrap();
+    ledger.record(sparse(0, 100, &[5, 40, 41], Finished::All)).unwrap();
     assert_eq!(ledger.watermark(), NextOffset(100));
 }
 
@@ -148,9 +140,7 @@ fn an_end_of_partition_mark_behind_unfinished_work_waits_for_it() {
 #[test]
 fn a_late_smaller_report_takes_nothing_back() {
     let mut ledger = OffsetLedger::new(NextOffset(0));
-    ledger
-        .record(dense(0, 70, bitmap(70, [0, 1, 2, 69])))
-        .unwrap();
+    ledger.record(dense(0, 70, bitmap(70, [0, 1, 2, 69]))).unwrap();
     for late in [Finished::Prefix(1), bitmap(70, [2])] {
         let recorded = ledger.record(dense(0, 70, late)).unwrap();
         assert_eq!(recorded, Recorded::default());
@@ -176,9 +166,7 @@ fn a_report_of_a_forgotten_tile_changes_nothing() {
 fn prefix_and_bitmap_reports_of_one_tile_add_up() {
     let mut ledger = OffsetLedger::new(NextOffset(0));
     ledger.record(dense(0, 130, Finished::Prefix(64))).unwrap();
-    let recorded = ledger
-        .record(dense(0, 130, bitmap(130, [3, 100, 129])))
-        .unwrap();
+    let recorded = ledger.record(dense(0, 130, bitmap(130, [3, 100, 129]))).unwrap();
     assert_eq!(
         recorded,
         Recorded {
@@ -205,9 +193,7 @@ fn finished_runs_join_across_tiles_and_gaps_but_not_across_the_unknown() {
     let mut ledger = OffsetLedger::new(NextOffset(0));
     ledger.record(dense(0, 4, bitmap(4, [3]))).unwrap();
     ledger.record(mark(4, 6)).unwrap();
-    ledger
-        .record(sparse(6, 20, &[8, 15], Finished::All))
-        .unwrap();
+    ledger.record(sparse(6, 20, &[8, 15], Finished::All)).unwrap();
     ledger.record(dense(20, 22, Finished::Prefix(1))).unwrap();
     ledger.record(dense(30, 32, Finished::All)).unwrap();
     ledger.record(dense(40, 42, Finished::All)).unwrap();
@@ -218,10 +204,7 @@ fn finished_runs_join_across_tiles_and_gaps_but_not_across_the_unknown() {
 fn a_tile_below_the_start_is_refused() {
     let mut ledger = OffsetLedger::new(NextOffset(10));
     let error = ledger.record(dense(9, 12, Finished::All)).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "tile [9, 12) lies below the epoch's start 10"
-    );
+    assert_eq!(error.to_string(), "tile [9, 12) lies below the epoch's start 10");
     assert_eq!(ledger.watermark(), NextOffset(10));
 }
 
@@ -230,20 +213,9 @@ fn an_overlapping_tile_is_refused_and_changes_nothing() {
     let mut ledger = OffsetLedger::new(NextOffset(0));
     ledger.record(dense(0, 10, Finished::All)).unwrap();
     ledger.record(dense(20, 30, Finished::Prefix(5))).unwrap();
-    for (from, to) in [
-        (5, 15),
-        (15, 21),
-        (15, 40),
-        (20, 25),
-        (20, 31),
-        (25, 27),
-        (29, 40),
-    ] {
+    for (from, to) in [(5, 15), (15, 21), (15, 40), (20, 25), (20, 31), (25, 27), (29, 40)] {
         let error = ledger.record(dense(from, to, Finished::All)).unwrap_err();
-        assert!(
-            matches!(error, LedgerError::Overlap { .. }),
-            "[{from}, {to}): {error}"
-        );
+        assert!(matches!(error, LedgerError::Overlap { .. }), "[{from}, {to}): {error}");
     }
     assert_eq!(ledger.finished(), 15);
     assert_eq!(ledger.delivered(), 20);
@@ -255,9 +227,7 @@ fn an_overlapping_tile_is_refused_and_changes_nothing() {
 #[test]
 fn a_report_that_contradicts_itself_or_an_earlier_one_is_refused() {
     let mut ledger = OffsetLedger::new(NextOffset(0));
-    ledger
-        .record(sparse(0, 10, &[1, 2, 3], Finished::Prefix(1)))
-        .unwrap();
+    ledger.record(sparse(0, 10, &[1, 2, 3], Finished::Prefix(1))).unwrap();
     let wrong = [
         dense(20, 24, Finished::Prefix(5)),
         dense(20, 24, Finished::Bitmap([0b1_0000].into())),
@@ -287,10 +257,7 @@ fn a_report_that_contradicts_itself_or_an_earlier_one_is_refused() {
     ];
     for report in wrong {
         let error = ledger.record(report.clone()).unwrap_err();
-        assert!(
-            matches!(error, LedgerError::Inconsistent { .. }),
-            "{report:?}: {error}"
-        );
+        assert!(matches!(error, LedgerError::Inconsistent { .. }), "{report:?}: {error}");
     }
     assert_eq!(ledger.delivered(), 3);
     assert_eq!(ledger.finished(), 1);
@@ -320,9 +287,7 @@ struct Model {
 
 impl Model {
     fn records(&self) -> impl Iterator<Item = i64> {
-        self.tiles
-            .values()
-            .flat_map(|(_, offsets)| offsets.iter().copied())
+        self.tiles.values().flat_map(|(_, offsets)| offsets.iter().copied())
     }
 
     fn contiguous_end(&self) -> i64 {
@@ -335,17 +300,13 @@ impl Model {
 
     fn watermark(&self) -> i64 {
         let end = self.contiguous_end();
-        let open = self
-            .records()
-            .find(|offset| !self.finished.contains(offset));
+        let open = self.records().find(|offset| !self.finished.contains(offset));
         open.filter(|offset| *offset < end).unwrap_or(end)
     }
 
     fn holes(&self) -> Vec<i64> {
         let highest = self.finished.last().copied().unwrap_or(i64::MIN);
-        let open = self
-            .records()
-            .filter(|offset| !self.finished.contains(offset));
+        let open = self.records().filter(|offset| !self.finished.contains(offset));
         open.filter(|offset| *offset < highest).collect()
     }
 
@@ -370,12 +331,7 @@ impl Model {
     }
 
     fn is_settled(&self) -> bool {
-        let last = self
-            .tiles
-            .values()
-            .map(|(to, _)| *to)
-            .max()
-            .unwrap_or(self.start);
+        let last = self.tiles.values().map(|(to, _)| *to).max().unwrap_or(self.start);
         self.contiguous_end() == last && self.finished.len() == self.records().count()
     }
 }
@@ -403,11 +359,7 @@ fn scripts() -> impl Strategy<Value = (i64, Vec<Script>)> {
         for (steps, masks, kind) in tiles {
             // Two kinds in four are dense; the others have gaps before, between and behind their records.
             let gap = |step: u8| {
-                if kind < 2 {
-                    0
-                } else {
-                    i64::from(step.saturating_sub(1))
-                }
+                if kind < 2 { 0 } else { i64::from(step.saturating_sub(1)) }
             };
             let mut to = from;
             let mut offsets = Vec::new();
@@ -449,16 +401,12 @@ fn stories() -> impl Strategy<Value = (i64, Vec<Script>, Vec<Step>)> {
             }
         }
         let length = steps.len();
-        (
-            Just(start),
-            Just(scripts),
-            Just(steps).prop_shuffle(),
-            0..=length,
-        )
-            .prop_map(|(start, scripts, mut steps, keep)| {
+        (Just(start), Just(scripts), Just(steps).prop_shuffle(), 0..=length).prop_map(
+            |(start, scripts, mut steps, keep)| {
                 steps.truncate(keep);
                 (start, scripts, steps)
-            })
+            },
+        )
     })
 }
 
