@@ -5,3 +5,5 @@ pub mod ids;
 pub mod offsets;
 pub mod order;
 pub mod produce;
+mod system;
+mod thread;
