@@ -11,10 +11,10 @@ use crate::ids::{Offset, PartitionId};
 /// ```
 /// use troupe_actors::produce::ProducerRecord;
 ///
-/// let flight = 1545_u32;
+/// let flight = 1545_u32.to_be_bytes();
 /// let record = ProducerRecord::to("flights")
 ///     .key("N14228")
-///     .value(&flight.to_be_bytes())
+///     .value(&flight)
 ///     .header("source", "nycflights");
 /// # let _ = record;
 /// ```
