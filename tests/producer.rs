@@ -276,33 +276,26 @@ async fn a_batch_leaves_when_it_has_lingered() {
     in_time(producer.shutdown(LONG)).await.unwrap();
 }
 
+/// A topic that the brokers deny, until told otherwise.
+fn deny(cluster: &Cluster, topic: &str) {
+    let unknown = RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
+    cluster.topic_error(topic, unknown).unwrap();
+}
+
 #[tokio::test]
-async fn records_of_an_unknown_topic_fail_and_those_of_others_go_on_meanwhile() {
-    let cluster = cluster(&[("known", 1)]);
-    cluster
-        .topic_error(
-            "unknown",
-            RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART,
-        )
-        .unwrap();
-    let timeout = Duration::from_millis(700);
+async fn records_of_an_unknown_topic_fail_after_the_metadata_timeout() {
+    let cluster = cluster(&[]);
+    deny(&cluster, "unknown");
+    let timeout = Duration::from_millis(300);
     let producer = producer(&cluster)
         .metadata_timeout(timeout)
         .start()
         .unwrap();
     let sender = producer.sender();
     let begun = Instant::now();
-    let mut lost = sender
-        .enqueue(ProducerRecord::to("unknown").key("k"))
+    let error = in_time(sender.send(ProducerRecord::to("unknown").key("k")))
         .await
-        .unwrap();
-    for _ in 0..10 {
-        in_time(sender.send(ProducerRecord::to("known").key("k")))
-            .await
-            .unwrap();
-    }
-    assert!(is_pending(&mut lost), "known topics did not wait for it");
-    let error = in_time(lost).await.unwrap_err();
+        .unwrap_err();
     assert!(matches!(error, SendError::UnknownTopic { .. }), "{error}");
     assert_eq!(
         (&**error.topic(), error.class()),
@@ -313,14 +306,30 @@ async fn records_of_an_unknown_topic_fail_and_those_of_others_go_on_meanwhile() 
 }
 
 #[tokio::test]
+async fn records_that_wait_for_their_topic_hold_up_no_other_topic() {
+    let cluster = cluster(&[("known", 1)]);
+    deny(&cluster, "unknown");
+    let producer = producer(&cluster).metadata_timeout(AGES).start().unwrap();
+    let sender = producer.sender();
+    let mut waits = sender
+        .enqueue(ProducerRecord::to("unknown").key("k"))
+        .await
+        .unwrap();
+    for _ in 0..10 {
+        in_time(sender.send(ProducerRecord::to("known").key("k")))
+            .await
+            .unwrap();
+    }
+    assert!(is_pending(&mut waits));
+    in_time(producer.shutdown(Duration::ZERO)).await.unwrap();
+    let error = in_time(waits).await.unwrap_err();
+    assert!(matches!(error, SendError::Abandoned { .. }), "{error}");
+}
+
+#[tokio::test]
 async fn records_wait_for_a_topic_that_is_created_after_them() {
     let cluster = cluster(&[]);
-    cluster
-        .topic_error(
-            "late",
-            RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART,
-        )
-        .unwrap();
+    deny(&cluster, "late");
     let producer = producer(&cluster).start().unwrap();
     let sender = producer.sender();
     let mut waiting = Vec::new();
@@ -347,6 +356,8 @@ async fn cut_off(cluster: &Cluster, builder: ProducerBuilder) -> (Producer, Send
     in_time(sender.send(ProducerRecord::to("t").value("before")))
         .await
         .unwrap();
+    // The credit comes back a moment after the confirmation.
+    in_time(producer.flush(LONG)).await.unwrap();
     cluster.broker_down(-1).unwrap();
     (producer, sender)
 }

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::ProducerRecord;
 use super::completion::Completion;
 use super::credits::Generation;
 use super::intake::{Intake, Settled};
+use super::{ProducerRecord, SendError};
 use crate::ids::PartitionId;
 
 /// The number of a topic within one intake: where its state is found without looking at its name.
@@ -178,19 +178,33 @@ impl Answers {
     pub(super) fn left(&self) -> usize {
         self.left
     }
+
+    /// Gives up what is left.
+    pub(super) fn abandon(mut self, possibly_persisted: bool) {
+        self.give_up(possibly_persisted);
+    }
+
+    fn give_up(&mut self, possibly_persisted: bool) {
+        if self.left == 0 {
+            return;
+        }
+        self.left = 0;
+        let mut settled = Settled::default();
+        for record in self.records.drain(..).flatten() {
+            let error = SendError::Abandoned {
+                topic: self.topic.clone(),
+                partition: None,
+                possibly_persisted,
+            };
+            settled.answer(record, Err(error));
+        }
+        self.intake.settle(self.generation, settled);
+    }
 }
 
 impl Drop for Answers {
     fn drop(&mut self) {
-        if self.left == 0 {
-            return;
-        }
-        let mut settled = Settled::default();
-        for record in self.records.drain(..).flatten() {
-            settled.abandoned(record.bytes);
-            drop(record.completion);
-        }
-        self.intake.settle(self.generation, settled);
+        self.give_up(false);
     }
 }
 

@@ -118,7 +118,9 @@ impl Receiver {
                 Ok(())
             }
             Self::Callback(topic, callback) => catch_unwind(AssertUnwindSafe(|| callback(answer)))
-                .map_err(|_panic| {
+                .map_err(|panic| {
+                    // Dropping a panic's payload may panic again.
+                    mem::forget(panic);
                     tracing::error!(%topic, "a delivery callback panicked");
                     CallbackPanicked
                 }),

@@ -150,15 +150,7 @@ impl DeliveryThread {
             let _ = self.look_ups.send(LookUp { topic, asker: None });
         }
         for (record, settled, answer) in run.answers.drain(..) {
-            let settled = &mut run.settled[settled].2;
-            match &answer {
-                Ok(_) => settled.confirmed(record.bytes),
-                Err(SendError::Abandoned { .. }) => settled.abandoned(record.bytes),
-                Err(_) => settled.failed(record.bytes),
-            }
-            if record.completion.answer(answer).is_err() {
-                settled.callback_panicked();
-            }
+            run.settled[settled].2.answer(record, answer);
         }
     }
 

@@ -1,8 +1,9 @@
 //! The batches that librdkafka holds records of, found again by the mark that each record carries to its delivery report.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::batch::{Answers, Unanswered};
+use super::intake::Settled;
 
 /// A record's mark: the slot of its batch (32 bits), how often that slot was used before (16), the record's place in the batch (16).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,11 +62,24 @@ impl InFlight {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives up all that is left: each record is answered `Abandoned`.
+    /// Takes one record out and gives it to `answer`, with its topic's name, outside the lock. Not for the hot path.
+    pub(super) fn settle(&self, mark: Mark, answer: impl FnOnce(Unanswered, Arc<str>) -> Settled) {
+        let taken = self.lock().take(mark, |record, answers| {
+            let (intake, generation) = (answers.intake.clone(), answers.generation);
+            (record, answers.topic.clone(), intake, generation)
+        });
+        if let Some((record, topic, intake, generation)) = taken {
+            intake.settle(generation, answer(record, topic));
+        }
+    }
+
+    /// Gives up all that is left, and was in librdkafka's hands: each record is answered `Abandoned`, possibly persisted.
     pub(super) fn abandon_all(&self) {
-        let slots = std::mem::take(&mut *self.lock());
+        let batches = std::mem::take(&mut *self.lock());
         // Callbacks and wakers run here, after the lock is gone.
-        drop(slots);
+        for answers in batches.slots.into_iter().filter_map(|slot| slot.answers) {
+            answers.abandon(true);
+        }
     }
 }
 
@@ -169,7 +183,10 @@ mod tests {
         for sender in senders {
             assert!(matches!(
                 sender.wait_blocking(),
-                Err(SendError::Abandoned { .. })
+                Err(SendError::Abandoned {
+                    possibly_persisted: true,
+                    ..
+                })
             ));
         }
     }

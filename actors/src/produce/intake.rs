@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use actix::Recipient;
 
 use super::batch::{Answers, MAX_BATCH_RECORDS, RecordBatch, Records, TopicIndex, Unanswered};
-use super::completion::{Callback, Completion, Confirmation, Slots};
+use super::completion::{Answer, Callback, Completion, Confirmation, Slots};
 use super::credits::{Credits, Generation};
 use super::line::{Line, Ticket};
 use super::{ProducerRecord, SendError};
@@ -55,23 +55,17 @@ pub(super) struct Settled {
 }
 
 impl Settled {
-    pub(super) fn confirmed(&mut self, bytes: usize) {
-        self.confirmed += 1;
-        self.bytes += bytes;
-    }
-
-    pub(super) fn failed(&mut self, bytes: usize) {
-        self.failed += 1;
-        self.bytes += bytes;
-    }
-
-    pub(super) fn abandoned(&mut self, bytes: usize) {
-        self.abandoned += 1;
-        self.bytes += bytes;
-    }
-
-    pub(super) fn callback_panicked(&mut self) {
-        self.callback_panics += 1;
+    /// Answers a record and counts it.
+    pub(super) fn answer(&mut self, record: Unanswered, answer: Answer) {
+        match &answer {
+            Ok(_) => self.confirmed += 1,
+            Err(SendError::Abandoned { .. }) => self.abandoned += 1,
+            Err(_) => self.failed += 1,
+        }
+        self.bytes += record.bytes;
+        if record.completion.answer(answer).is_err() {
+            self.callback_panics += 1;
+        }
     }
 
     fn records(self) -> u64 {

@@ -41,6 +41,7 @@ mod in_flight;
 mod intake;
 mod line;
 mod native;
+mod outlet;
 mod partition_counts;
 mod partitioner;
 mod partitioner_actor;
@@ -48,6 +49,7 @@ mod producer;
 mod producer_actor;
 mod properties;
 mod record;
+mod route;
 mod sender;
 mod state;
 

@@ -9,14 +9,16 @@ use actix::Actor;
 use dashmap::DashMap;
 use tokio::sync::oneshot;
 
+use super::backlog::Backlog;
 use super::block_on::{block_on, block_on_until};
 use super::credits::Generation;
 use super::delivery::{DeliveryThread, Waiter};
 use super::in_flight::InFlight;
 use super::intake::Intake;
 use super::native::NativeProducer;
+use super::outlet::Outlet;
 use super::partition_counts::{LookUps, MetadataThread, PartitionCounts};
-use super::partitioner_actor::{PartitionerActor, Shared, Stalled};
+use super::partitioner_actor::{PartitionerActor, Stalled};
 use super::producer_actor::ProducerActor;
 use super::state::Failure;
 use super::{
@@ -178,15 +180,6 @@ impl Parts {
         let stop_delivery = Arc::new(AtomicBool::new(false));
         let (look_ups, requests) = crossbeam_channel::unbounded();
         let system = SystemThread::start("producer-system", builder.actors)?;
-        let shared = Shared {
-            native: native.clone(),
-            in_flight: in_flight.clone(),
-            counts: counts.clone(),
-            partitioner: builder.partitioner.clone(),
-            failure: failure.clone(),
-            metadata_timeout: builder.metadata_timeout,
-        };
-
         let mut intakes = Vec::new();
         let mut all_stalled = Vec::new();
         let mut waiters = Vec::new();
@@ -195,15 +188,25 @@ impl Parts {
             let intake = Arc::new(Intake::new(index, builder.limits()));
             let stalled = Arc::new(Stalled::default());
             let partitioner = {
-                let (shared, intake) = (shared.clone(), intake.clone());
-                let (look_ups, stalled) = (look_ups.clone(), stalled.clone());
-                PartitionerActor::start_in_arbiter(arbiter, move |_| {
-                    PartitionerActor::new(shared, intake, look_ups, stalled)
+                let (native, in_flight) = (native.clone(), in_flight.clone());
+                let (picks, look_ups) = (builder.partitioner.clone(), look_ups.clone());
+                let (intake, counts) = (intake.clone(), counts.clone());
+                let (stalled, failure) = (stalled.clone(), failure.clone());
+                let metadata_timeout = builder.metadata_timeout;
+                PartitionerActor::start_in_arbiter(arbiter, move |_| PartitionerActor {
+                    intake,
+                    counts,
+                    look_ups: look_ups.clone(),
+                    stalled,
+                    failure,
+                    metadata_timeout,
+                    backlog: Backlog::default(),
+                    out: Outlet::new(native, in_flight, picks, look_ups),
                 })
             };
             let actor = {
-                let (intake, partitioner) = (intake.clone(), partitioner.clone());
-                let failure = failure.clone();
+                let (intake, failure) = (intake.clone(), failure.clone());
+                let partitioner = partitioner.clone();
                 ProducerActor::start_in_arbiter(arbiter, move |_| {
                     ProducerActor::new(intake, partitioner, failure)
                 })

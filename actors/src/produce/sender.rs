@@ -48,8 +48,9 @@ impl Sender {
         }
     }
 
-    /// Waits for room and puts the record in the buffer; `callback` gets its answer, on the delivery thread, which serves all records: it should be
-    /// short, must not wait for this producer (no blocking call of a sender of it), and a panic in it is caught, logged and counted.
+    /// Waits for room and puts the record in the buffer; `callback` gets its answer, on the thread that reads the delivery reports of all records: it
+    /// should be short and must not wait for this producer (no blocking call of a sender of it). A record that fails before it reaches librdkafka, or is
+    /// given up, is answered on the thread that finds so. A panic of the callback is caught, logged and counted.
     ///
     /// # Errors
     /// Why the record was not accepted; the callback is then not called.
