@@ -1,5 +1,6 @@
 //! The engine of kafka-troupe.
 
+mod block_on;
 mod client_log;
 pub mod consume;
 pub mod ids;

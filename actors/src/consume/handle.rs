@@ -7,6 +7,7 @@ use actix::Addr;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::block_on::block_on;
 use crate::consume::engine::Ending;
 use crate::consume::error::{ConsumerError, Stopped};
 use crate::consume::state::{Board, ConsumerState};
@@ -84,8 +85,7 @@ impl ConsumerHandle {
     /// # Errors
     /// As [`wait`](Self::wait).
     ///
-    /// # Panics
-    /// When called within a runtime of tokio's, which it would block.
+    /// Within a runtime it blocks the thread: use [`shutdown`](Self::shutdown) there.
     pub fn shutdown_blocking(&self, deadline: Duration) -> Result<Stopped, ConsumerError> {
         block_on(self.shutdown(deadline))
     }
@@ -95,8 +95,7 @@ impl ConsumerHandle {
     /// # Errors
     /// As [`wait`](Self::wait).
     ///
-    /// # Panics
-    /// When called within a runtime of tokio's, which it would block.
+    /// Within a runtime it blocks the thread: use [`wait`](Self::wait) there.
     pub fn wait_blocking(&self) -> Result<Stopped, ConsumerError> {
         block_on(self.wait())
     }
@@ -127,14 +126,4 @@ fn vanished() -> ConsumerError {
     ConsumerError::Engine {
         detail: "its threads vanished".to_owned(),
     }
-}
-
-/// Drives a future that only waits for the engine's own threads.
-fn block_on<T>(future: impl Future<Output = Result<T, ConsumerError>>) -> Result<T, ConsumerError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().build();
-    runtime
-        .map_err(|error| ConsumerError::Start {
-            reason: error.to_string(),
-        })?
-        .block_on(future)
 }

@@ -14,7 +14,6 @@ pub(crate) mod inbox;
 mod native;
 mod poller;
 mod properties;
-mod rebalance;
 pub(crate) mod record;
 mod resolver;
 pub(crate) mod retry;

@@ -11,8 +11,8 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use super::block_on::block_on;
 use super::{Delivery, SendError};
+use crate::block_on::block_on;
 
 /// What becomes of a record.
 pub(super) type Answer = Result<Delivery, SendError>;

@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use super::*;
-use crate::produce::block_on::block_on;
+use crate::block_on::block_on;
 
 impl Limits {
     /// Small bounds and a linger that no test outlives.

@@ -31,7 +31,6 @@
 
 mod backlog;
 mod batch;
-mod block_on;
 mod builder;
 mod completion;
 mod credits;

@@ -32,18 +32,8 @@ use crate::ids::{Offset, PartitionId};
 pub(super) struct LibraryLog;
 
 impl ClientContext for LibraryLog {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        use RDKafkaLogLevel as Level;
-        match level {
-            Level::Emerg | Level::Alert | Level::Critical | Level::Error => {
-                tracing::error!(target: "librdkafka", facility, "{message}");
-            }
-            Level::Warning => tracing::warn!(target: "librdkafka", facility, "{message}"),
-            Level::Notice | Level::Info => {
-                tracing::info!(target: "librdkafka", facility, "{message}");
-            }
-            Level::Debug => tracing::debug!(target: "librdkafka", facility, "{message}"),
-        }
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        crate::client_log::client_log(level, facility, text);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

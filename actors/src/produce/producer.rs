@@ -10,7 +10,6 @@ use dashmap::DashMap;
 use tokio::sync::oneshot;
 
 use super::backlog::Backlog;
-use super::block_on::{block_on, block_on_until};
 use super::credits::Generation;
 use super::delivery::{DeliveryThread, Waiter};
 use super::in_flight::InFlight;
@@ -22,6 +21,7 @@ use super::partitioner_actor::{PartitionerActor, Stalled};
 use super::producer_actor::ProducerActor;
 use super::state::Failure;
 use super::{ProducerActorState, ProducerBuilder, ProducerError, ProducerReport, ProducerState, Sender};
+use crate::block_on::{block_on, block_on_until};
 use crate::system::SystemThread;
 use crate::thread::BoundedThread;
 

@@ -4,11 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::task::Poll;
 
-use super::block_on::block_on;
 use super::completion::Callback;
 use super::intake::{Intake, Listener, Offered};
 use super::line::Ticket;
 use super::{Confirmation, Delivery, ProducerRecord, SendError, TryEnqueueError};
+use crate::block_on::block_on;
 
 /// Takes records for a producer. Made by [`Producer::sender`](super::Producer::sender).
 ///

@@ -20,7 +20,7 @@ impl Wake for Unpark {
 }
 
 /// Runs `future` to its end on this thread.
-pub(super) fn block_on<F: Future>(future: F) -> F::Output {
+pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     let mut future = pin!(future);
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
     loop {
@@ -33,7 +33,7 @@ pub(super) fn block_on<F: Future>(future: F) -> F::Output {
 }
 
 /// Runs `future` on this thread until it ends or `deadline` passes; polls it at least once.
-pub(super) fn block_on_until<F: Future>(future: F, deadline: Instant) -> Option<F::Output> {
+pub(crate) fn block_on_until<F: Future>(future: F, deadline: Instant) -> Option<F::Output> {
     let mut future = pin!(future);
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
     loop {

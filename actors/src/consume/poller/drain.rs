@@ -1,0 +1,171 @@
+//! From librdkafka's partition queues to the workers, chunk by chunk, as credits allow.
+
+use std::sync::Arc;
+
+use rdkafka::error::RDKafkaErrorCode;
+use tracing::{error, warn};
+
+use super::{OnLogRewind, Poller};
+use crate::consume::command::Deliver;
+use crate::consume::error::ConsumerError;
+use crate::consume::native::{Drained, cached_watermarks};
+use crate::consume::record::ChunkBuilder;
+use crate::consume::state::Counters;
+use crate::ids::{NextOffset, Offset};
+use crate::invariants::At;
+use crate::offsets::Tile;
+
+impl Poller {
+    /// Drains each ready partition once, one chunk each; says whether there is more to do.
+    pub(super) fn drain_ready(&mut self) -> bool {
+        let mut busy = false;
+        self.more.resize(self.slots.words(), 0);
+        for word in 0..self.more.len() {
+            let mut bits = std::mem::take(&mut self.more[word]) | self.wake.take_slots(word);
+            while bits != 0 {
+                let bit = bits.trailing_zeros() as usize;
+                bits &= bits - 1;
+                if self.drain(word * 64 + bit) {
+                    self.more[word] |= 1 << bit;
+                    busy = true;
+                }
+            }
+        }
+        busy
+    }
+
+    /// Takes one chunk out of a partition's queue and hands it to the worker, if the partition has credits; says whether there may be more.
+    fn drain(&mut self, slot: usize) -> bool {
+        let Some(stay) = self.slots.get_mut(slot) else {
+            return false;
+        };
+        if stay.worker.is_none() || stay.reposition.is_some() || stay.cell.is_ending() {
+            return false;
+        }
+        let room = stay.cell.room();
+        let waiting = stay.queue.len();
+        if room == 0 || waiting == 0 {
+            return false;
+        }
+        let records = self.options.chunk_records.min(room as usize);
+        let bytes = self.options.chunk_bytes.min(stay.cell.room_bytes() as usize);
+        let mut chunk = ChunkBuilder::new(records, bytes, waiting, stay.average);
+        let from = stay.guard.expected();
+        let drained = stay.queue.drain(&mut chunk, &mut stay.guard);
+        if drained.refetched > 0 || drained.error.is_some() || drained.rewind.is_some() {
+            self.on_anomaly(slot, &drained);
+            if drained.rewind.is_some() {
+                return false;
+            }
+        }
+        self.hand_out(slot, chunk, from, drained.end);
+        drained.more
+    }
+
+    /// Makes a chunk of what was drained and sends it to the partition's worker.
+    fn hand_out(&mut self, slot: usize, chunk: ChunkBuilder, from: NextOffset, end: Option<NextOffset>) {
+        let Some(stay) = self.slots.get_mut(slot) else { return };
+        if let Some(end) = end {
+            stay.cell.set_end_offset(end.0);
+        }
+        let tile = Tile::new(from, stay.guard.expected());
+        if tile.is_empty() {
+            return;
+        }
+        if !chunk.is_empty() {
+            stay.average = (stay.average * 7 + chunk.arena.len() / chunk.index.len()) / 8 + 1;
+        }
+        let chunk = chunk.finish(stay.cell.partition.clone(), stay.cell.epoch, tile);
+        let in_use = stay.cell.take(chunk.credit_records(), chunk.arena.len() as u64);
+        let counters = &self.board.counters;
+        Counters::add(&counters.delivered, chunk.len() as u64);
+        Counters::add(&counters.chunks, 1);
+        let at = At {
+            partition: &stay.cell.partition,
+            epoch: stay.cell.epoch,
+        };
+        self.board
+            .invariants
+            .credits_exact(at, in_use, in_use, stay.cell.credits.records);
+        if stay.cell.end_offset().is_none()
+            && let Some((_, high)) = cached_watermarks(&self.consumer, &stay.cell.partition)
+        {
+            stay.cell.set_end_offset(high);
+        }
+        let sent = stay
+            .worker
+            .as_ref()
+            .map(|worker| worker.try_send(Deliver(Arc::new(chunk))));
+        match sent {
+            // Closed: the worker died; its death watch tells the supervisor, and the new epoch fetches these records again.
+            Some(Ok(()) | Err(actix::prelude::SendError::Closed(_))) | None => {}
+            Some(Err(actix::prelude::SendError::Full(_))) => {
+                let detail = format!("the mailbox of the worker of {} is full", stay.cell.partition);
+                self.fail(ConsumerError::Engine { detail });
+            }
+        }
+    }
+
+    #[cold]
+    fn on_anomaly(&mut self, slot: usize, drained: &Drained) {
+        Counters::add(&self.board.counters.refetched, drained.refetched);
+        if let Some((code, text)) = &drained.error {
+            self.on_partition_error(slot, *code, text);
+        }
+        if let Some((expected, found)) = drained.rewind {
+            self.on_rewind(slot, expected, found);
+        }
+    }
+
+    fn on_partition_error(&mut self, slot: usize, code: RDKafkaErrorCode, text: &str) {
+        use RDKafkaErrorCode as E;
+        let Some(stay) = self.slots.get_mut(slot) else { return };
+        let (partition, position) = (stay.cell.partition.clone(), stay.guard.expected());
+        stay.cell.set_last_error(format!("{code}: {text}"));
+        warn!(topic = %partition.topic, partition = partition.partition.0, offset = position.0, error = %code, text, "a partition reports an error");
+        match code {
+            E::AutoOffsetReset | E::OffsetOutOfRange => {
+                self.fail(ConsumerError::OffsetOutOfRange {
+                    partition,
+                    position,
+                    detail: text.to_owned(),
+                });
+            }
+            E::TopicAuthorizationFailed | E::Fatal => {
+                self.fail(ConsumerError::Kafka {
+                    code,
+                    detail: format!("{partition}: {text}"),
+                });
+            }
+            _ => {}
+        }
+    }
+
+    fn on_rewind(&mut self, slot: usize, expected: NextOffset, found: Offset) {
+        let Some(stay) = self.slots.get_mut(slot) else { return };
+        let partition = stay.cell.partition.clone();
+        Counters::add(&self.board.counters.rewinds, 1);
+        stay.cell.fence();
+        stay.worker = None;
+        error!(topic = %partition.topic, partition = partition.partition.0, expected = expected.0, found = found.0, "the log went back");
+        match self.options.on_log_rewind {
+            OnLogRewind::Stop => self.fail(ConsumerError::LogRewound {
+                partition,
+                expected,
+                found,
+            }),
+            OnLogRewind::Continue => {
+                stay.reposition = Some(NextOffset(found.0));
+                self.reposition(slot);
+            }
+        }
+    }
+
+    pub(super) fn read_end_offsets(&self) {
+        for (_, stay) in self.slots.iter() {
+            if let Some((_, high)) = cached_watermarks(&self.consumer, &stay.cell.partition) {
+                stay.cell.set_end_offset(high);
+            }
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! The poller: one plain thread that owns librdkafka's consumer and never waits without a bound.
+//!
+//! This file is its loop. What it does in it is told by concept: [`drain`] takes chunks out of partition queues, [`commits`] sends commits,
+//! [`epochs`] begins epochs, [`rebalance`] answers the group, [`revocation`] gives partitions up.
+
+mod commits;
+mod drain;
+mod epochs;
+mod rebalance;
+mod revocation;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix::Addr;
+use actix::dev::ToEnvelope;
+use actix::{Handler, Message};
+use crossbeam_channel::Receiver;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use tracing::warn;
+
+pub(crate) use rebalance::Rebalance;
+
+use crate::consume::assignment::Slots;
+use crate::consume::command::{Commit, PollerCommand};
+use crate::consume::context::PollerContext;
+use crate::consume::control::Credits;
+use crate::consume::error::{ConsumerError, Stopped, UnfinishedRecord};
+use crate::consume::native::CommitQueue;
+
+use crate::consume::resolver::Resolver;
+use crate::consume::state::{Board, Counters};
+use crate::consume::supervisor::{ConsumerSupervisor, EngineFailed, PollerEnded};
+use crate::consume::wake::{Source, Wake};
+use crate::offsets::tracker::OffsetTracker;
+
+/// The longest sleep: nothing that should have woken the poller goes unseen for longer.
+const MAX_SLEEP: Duration = Duration::from_millis(100);
+/// How often the ends of the logs are read from librdkafka's cache.
+const END_OFFSETS: Duration = Duration::from_secs(1);
+
+/// What to do when a log goes back: its topic was created again, or it was truncated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnLogRewind {
+    /// Stop with [`ConsumerError::LogRewound`]: nothing is processed twice unnoticed.
+    #[default]
+    Stop,
+    /// Begin a new epoch where the log goes on, and say so.
+    Continue,
+}
+
+/// The poller's settings.
+#[derive(Debug, Clone)]
+pub(crate) struct PollerOptions {
+    pub(crate) topics: Vec<String>,
+    pub(crate) credits: Credits,
+    pub(crate) chunk_records: usize,
+    pub(crate) chunk_bytes: usize,
+    pub(crate) drain_deadline: Duration,
+    pub(crate) commit_deadline: Duration,
+    pub(crate) on_log_rewind: OnLogRewind,
+    /// What librdkafka may hold per partition: its queue's limit and one fetch.
+    pub(crate) queue_bytes: u64,
+    pub(crate) memory_budget: u64,
+}
+
+/// See the module. Its fields drop in order: queues before the consumer they are of.
+pub(crate) struct Poller {
+    pub(crate) slots: Slots,
+    pub(crate) commit_queue: CommitQueue,
+    pub(crate) consumer: Arc<BaseConsumer<PollerContext>>,
+    pub(crate) resolver: Resolver,
+    pub(crate) options: PollerOptions,
+    pub(crate) wake: Arc<Wake>,
+    pub(crate) commands: Receiver<PollerCommand>,
+    pub(crate) tracker: Addr<OffsetTracker>,
+    pub(crate) supervisor: Addr<ConsumerSupervisor>,
+    pub(crate) board: Arc<Board>,
+    pub(crate) rebalance: Rebalance,
+    pub(crate) last_epoch: u64,
+    pub(crate) commit_in_flight: Option<Commit>,
+    pub(crate) commits_waiting: VecDeque<Commit>,
+    /// Slots whose last drain left something behind: librdkafka's wake-up is edge-triggered and will not tell again.
+    pub(crate) more: Vec<u64>,
+    pub(crate) main_served: Instant,
+    pub(crate) ends_read: Instant,
+    pub(crate) unfinished: Vec<UnfinishedRecord>,
+}
+
+impl Poller {
+    /// Polls until the engine has stopped and the group is left.
+    pub(crate) fn run(mut self) {
+        self.wake.attach();
+        let topics: Vec<_> = self.options.topics.iter().map(String::as_str).collect();
+        if let Err(error) = self.consumer.subscribe(&topics) {
+            self.fail(kafka_error(&error, format!("subscribing to {topics:?}")));
+        }
+        let mut woke = true;
+        while !self.rebalance.is_stopped() {
+            let now = Instant::now();
+            let ready = self.wake.take_sources();
+            if woke || ready.has(Source::Main) || now.duration_since(self.main_served) >= MAX_SLEEP {
+                self.main_served = now;
+                self.serve_main(now);
+            }
+            if ready.has(Source::Commits) {
+                self.serve_commits(now);
+            }
+            if ready.has(Source::Commands) {
+                self.serve_commands(now);
+            }
+            self.check_rebalance(now);
+            if now.duration_since(self.ends_read) >= END_OFFSETS {
+                self.ends_read = now;
+                self.read_end_offsets();
+                self.retry_repositions();
+            }
+            woke = !self.drain_ready();
+            if woke {
+                std::thread::park_timeout(
+                    self.rebalance
+                        .next_deadline(now)
+                        .map_or(MAX_SLEEP, |wait| wait.min(MAX_SLEEP)),
+                );
+                Counters::add(&self.board.counters.wakes, 1);
+            }
+        }
+        self.close();
+    }
+
+    /// Leaves the group. The consumer's own drop closes it: it polls until closed, and the context unassigns what is still assigned.
+    fn close(self) {
+        let Self {
+            mut slots,
+            commit_queue,
+            consumer,
+            mut resolver,
+            rebalance,
+            supervisor,
+            board,
+            unfinished,
+            ..
+        } = self;
+        // A live queue or list of librdkafka's would make its close wait for ever.
+        slots.clear();
+        drop(commit_queue);
+        resolver.stop();
+        rebalance.answer_before_close(&consumer);
+        consumer.context().close();
+        drop(consumer);
+        board.partitions.clear();
+        supervisor.do_send(PollerEnded(Stopped {
+            drained: unfinished.is_empty(),
+            unfinished,
+        }));
+    }
+
+    /// Events only: every partition's records have a queue of their own.
+    fn serve_main(&mut self, now: Instant) {
+        // One event a poll; `None` also follows a rebalance, so look for its note, and again.
+        loop {
+            match self.consumer.poll(Duration::ZERO) {
+                Some(Ok(leaked)) => {
+                    use rdkafka::Message;
+                    let detail = format!(
+                        "{}-{} offset {} came on the main queue",
+                        leaked.topic(),
+                        leaked.partition(),
+                        leaked.offset()
+                    );
+                    self.fail(ConsumerError::Engine { detail });
+                    return;
+                }
+                Some(Err(error)) => self.on_client_error(&error),
+                None => {
+                    let events = self.consumer.context().take_events();
+                    if events.is_empty() {
+                        return;
+                    }
+                    for event in events {
+                        self.on_rebalance(event, now);
+                    }
+                }
+            }
+        }
+    }
+
+    fn on_client_error(&mut self, error: &KafkaError) {
+        use RDKafkaErrorCode as E;
+        let code = error.rdkafka_error_code();
+        match (error, code) {
+            (KafkaError::MessageConsumptionFatal(_), _)
+            | (
+                _,
+                Some(
+                    E::GroupAuthorizationFailed
+                    | E::TopicAuthorizationFailed
+                    | E::ClusterAuthorizationFailed
+                    | E::Authentication,
+                ),
+            )
+            | (_, Some(E::FencedInstanceId | E::InconsistentGroupProtocol | E::InvalidTopic)) => {
+                self.fail(kafka_error(error, "consuming".to_owned()));
+            }
+            _ => warn!(%error, "the client reports an error and goes on"),
+        }
+    }
+
+    fn serve_commands(&mut self, now: Instant) {
+        while let Ok(command) = self.commands.try_recv() {
+            match command {
+                PollerCommand::WorkerReady { slot, epoch, worker } => {
+                    if let Some(stay) = self.slots.in_epoch(slot, epoch) {
+                        stay.cell.run();
+                        stay.worker = Some(worker);
+                        // A new queue's bit is set once by hand: what came before it was watched woke nobody.
+                        self.wake.slot(slot);
+                    }
+                }
+                PollerCommand::WorkerDied { slot, epoch } => self.on_worker_died(slot, epoch),
+                PollerCommand::LedgerClosed { slot, epoch, watermark } => {
+                    if let Some(stay) = self.slots.in_epoch(slot, epoch) {
+                        stay.reposition = Some(watermark);
+                        self.reposition(slot);
+                    }
+                }
+                PollerCommand::Resolved(resolution) => self.on_resolved(resolution, now),
+                PollerCommand::Commit(commit) => {
+                    self.commits_waiting.push_back(commit);
+                    self.submit_next();
+                }
+                PollerCommand::DrainEnded { id, commit } => self.on_drain_ended(id, commit, now),
+                PollerCommand::Stop(plan) => self.on_stop(plan, now),
+            }
+        }
+    }
+
+    pub(crate) fn fail(&self, error: ConsumerError) {
+        self.supervisor.do_send(EngineFailed(error));
+    }
+
+    /// A tracker that takes no messages any more is the end of exact commits: it stops the engine loudly.
+    pub(crate) fn tell_tracker<M>(&self, message: M)
+    where
+        M: Message<Result = ()> + Send + 'static,
+        OffsetTracker: Handler<M>,
+        actix::Context<OffsetTracker>: ToEnvelope<OffsetTracker, M>,
+    {
+        if let Err(error) = self.tracker.try_send(message) {
+            self.fail(ConsumerError::Engine {
+                detail: format!("the offset tracker takes no messages: {error}"),
+            });
+        }
+    }
+}
+
+pub(crate) fn kafka_error(error: &KafkaError, doing: String) -> ConsumerError {
+    let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
+    ConsumerError::Kafka {
+        code,
+        detail: format!("{doing}: {error}"),
+    }
+}

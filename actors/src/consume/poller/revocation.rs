@@ -1,0 +1,225 @@
+//! Giving partitions up, to a rebalance or to a stop: drain, last commit, end. Every wait has a deadline.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::Consumer;
+use tracing::warn;
+
+use super::Poller;
+use super::rebalance::{Asked, Stop};
+use crate::consume::command::{Commit, StopPlan};
+use crate::consume::error::UnfinishedRecord;
+use crate::consume::state::Counters;
+use crate::ids::Epoch;
+use crate::offsets::tracker::{BeginDrain, DrainDeadline, EpochsEnded};
+
+/// Partitions on their way out.
+#[derive(Debug)]
+pub(super) struct Revocation {
+    id: u64,
+    pub(super) stays: Vec<(usize, Epoch)>,
+    stage: Stage,
+    commit_deadline: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Handlers finish what they hold.
+    Draining { until: Instant },
+    /// The last commit is built (`id` 0) or in flight.
+    Committing { commit: u64, until: Instant },
+}
+
+impl Revocation {
+    /// Whether the slot is among those that go.
+    pub(super) fn holds(&self, slot: usize) -> bool {
+        self.stays.iter().any(|(each, _)| *each == slot)
+    }
+
+    /// The stage's deadline.
+    pub(super) fn until(&self) -> Instant {
+        match self.stage {
+            Stage::Draining { until } | Stage::Committing { until, .. } => until,
+        }
+    }
+}
+
+impl Poller {
+    /// Has handlers finish what they hold, and the tracker say when they have.
+    pub(super) fn begin_drain(
+        &mut self,
+        stays: Vec<(usize, Epoch)>,
+        drain: Duration,
+        commit_deadline: Duration,
+        now: Instant,
+    ) {
+        let id = self.rebalance.next_id();
+        let mut asked = Vec::with_capacity(stays.len());
+        for (slot, epoch) in &stays {
+            if let Some(stay) = self.slots.get_mut(*slot) {
+                asked.push((*slot, *epoch, stay.worker.is_some()));
+                stay.cell.revoke();
+            }
+        }
+        self.tell_tracker(BeginDrain { id, stays: asked });
+        let stage = Stage::Draining { until: now + drain };
+        self.rebalance.revocation = Some(Revocation {
+            id,
+            stays,
+            stage,
+            commit_deadline,
+        });
+    }
+
+    /// The tracker has closed the ledgers: their last commit goes out.
+    pub(super) fn on_drain_ended(&mut self, id: u64, commit: Option<Commit>, now: Instant) {
+        let Some(revocation) = self
+            .rebalance
+            .revocation
+            .as_mut()
+            .filter(|revocation| revocation.id == id)
+        else {
+            return;
+        };
+        let Some(commit) = commit else {
+            return self.end_revocation(now);
+        };
+        let until = now + revocation.commit_deadline;
+        revocation.stage = Stage::Committing {
+            commit: commit.id,
+            until,
+        };
+        // What was built before says less.
+        self.commits_waiting.clear();
+        self.commits_waiting.push_back(commit);
+        self.submit_next();
+        if self.commit_in_flight.is_none() {
+            self.end_revocation(now);
+        }
+    }
+
+    pub(super) fn on_commit_answered(&mut self, id: u64, now: Instant) {
+        let last = self.rebalance.revocation.as_ref().map(|revocation| revocation.stage);
+        if matches!(last, Some(Stage::Committing { commit, .. }) if commit == id) {
+            self.end_revocation(now);
+        }
+    }
+
+    /// Deadlines, and the loss of what is being given up.
+    pub(super) fn check_rebalance(&mut self, now: Instant) {
+        if self.rebalance.revocation.is_none()
+            && let Stop::Asked(plan) = self.rebalance.stop
+        {
+            let stays: Vec<_> = self.slots.iter().map(|(slot, stay)| (slot, stay.cell.epoch)).collect();
+            self.rebalance.stop = Stop::Draining;
+            self.begin_drain(stays, plan.drain, plan.commit, now);
+        }
+        let Some(revocation) = &self.rebalance.revocation else {
+            return;
+        };
+        let (id, commit_deadline) = (revocation.id, revocation.commit_deadline);
+        if matches!(self.rebalance.asked, Some(Asked::Revoke { .. })) && self.consumer.assignment_lost() {
+            warn!("the partitions being given up were lost meanwhile: nothing is committed of them");
+            let stays = self
+                .rebalance
+                .revocation
+                .take()
+                .map(|revocation| revocation.stays)
+                .unwrap_or_default();
+            Counters::add(&self.board.counters.lost, stays.len() as u64);
+            self.end(&stays, false);
+            self.answer_revoke(now);
+            return;
+        }
+        match revocation.stage {
+            Stage::Draining { until } if now >= until => {
+                self.cut_drain_short(now);
+                self.tell_tracker(DrainDeadline { id });
+                if let Some(revocation) = &mut self.rebalance.revocation {
+                    revocation.stage = Stage::Committing {
+                        commit: 0,
+                        until: now + commit_deadline,
+                    };
+                }
+            }
+            Stage::Committing { until, .. } if now >= until => {
+                warn!("the last commit was not answered by its deadline: what it held is repeated by the next owner");
+                self.end_revocation(now);
+            }
+            _ => {}
+        }
+    }
+
+    /// The drain deadline passed: what handlers still hold is fenced, and named.
+    fn cut_drain_short(&mut self, now: Instant) {
+        let stays = self
+            .rebalance
+            .revocation
+            .as_ref()
+            .map(|revocation| revocation.stays.clone())
+            .unwrap_or_default();
+        let stopping = matches!(self.rebalance.stop, Stop::Draining);
+        Counters::add(&self.board.counters.drains_cut_short, 1);
+        for (slot, _) in stays {
+            let Some(stay) = self.slots.get_mut(slot) else { continue };
+            let cell = &stay.cell;
+            if let Some(held) = cell.sample_handler(now)
+                && stay.worker.is_some()
+                && !cell.is_fenced()
+            {
+                let (topic, partition) = (cell.partition.topic.to_string(), cell.partition.partition.0);
+                warn!(
+                    topic,
+                    partition,
+                    epoch = cell.epoch.0,
+                    offset = held.offset,
+                    "unfinished at the drain deadline: its result will not count"
+                );
+                if stopping {
+                    self.unfinished.push(UnfinishedRecord {
+                        topic,
+                        partition,
+                        offset: held.offset,
+                    });
+                }
+            }
+            cell.fence();
+        }
+    }
+
+    fn end_revocation(&mut self, now: Instant) {
+        let Some(revocation) = self.rebalance.revocation.take() else {
+            return;
+        };
+        self.end(&revocation.stays, true);
+        if matches!(self.rebalance.asked, Some(Asked::Revoke { .. })) {
+            self.drain_or_answer(now);
+        } else if matches!(self.rebalance.stop, Stop::Draining) {
+            self.rebalance.stop = Stop::Stopped;
+        }
+    }
+
+    /// Ends epochs: fenced, forgotten by the tracker, gone from the state. The partitions stay assigned until librdkafka is answered.
+    pub(super) fn end(&mut self, stays: &[(usize, Epoch)], revoked: bool) {
+        for (slot, epoch) in stays {
+            if self.slots.in_epoch(*slot, *epoch).is_none() {
+                continue;
+            }
+            if let Some(stay) = self.slots.take(*slot) {
+                stay.cell.fence();
+                self.board.partitions.remove(&stay.cell.partition);
+                Counters::add(&self.board.counters.revoked, u64::from(revoked));
+            }
+        }
+        self.tell_tracker(EpochsEnded(stays.to_vec()));
+    }
+
+    pub(super) fn on_stop(&mut self, plan: StopPlan, now: Instant) {
+        if !matches!(self.rebalance.stop, Stop::No) {
+            return;
+        }
+        self.resolver.abandon();
+        self.rebalance.stop = Stop::Asked(plan);
+        self.check_rebalance(now);
+    }
+}
