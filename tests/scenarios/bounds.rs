@@ -81,12 +81,11 @@ fn state_tells_the_oldest_record_in_flight_and_its_age() {
         stage.consumer("g").handler(handler).start().unwrap()
     };
     eventually("the record is held for a while", || {
-        let state = consumer.state();
-        state
-            .partitions
-            .first()
-            .and_then(|p| p.oldest_in_flight.as_ref())
-            .is_some_and(|held| held.offset == 4 && held.age_ms > 50)
+        let partitions = consumer.state().partitions;
+        partitions.first().is_some_and(|p| {
+            let held = p.oldest_in_flight.as_ref();
+            p.watermark == 4 && held.is_some_and(|held| held.offset == 4 && held.age_ms > 50)
+        })
     });
     let state = serde_json::to_value(consumer.state()).unwrap();
     let partition = &state["partitions"][0];

@@ -52,6 +52,7 @@ pub(crate) struct ControlCell {
     pub(crate) revoking: CancellationToken,
     wake: Arc<Wake>,
     phase: AtomicU8,
+    abandoned: AtomicBool,
     pump: AtomicWaker,
     end_offset: AtomicI64,
     last_error: Mutex<Option<String>>,
@@ -119,6 +120,7 @@ impl ControlCell {
             revoking: CancellationToken::new(),
             wake,
             phase: AtomicU8::new(PartitionPhase::Starting as u8),
+            abandoned: AtomicBool::new(false),
             pump: AtomicWaker::new(),
             end_offset: AtomicI64::new(NONE),
             last_error: Mutex::new(None),
@@ -163,6 +165,16 @@ impl ControlCell {
     pub(crate) fn fence(&self) {
         self.advance(PartitionPhase::Fenced);
         self.revoking.cancel();
+    }
+
+    /// The worker's actor died under its pump: whatever that does from here on, the epoch has to be replaced.
+    pub(crate) fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Release);
+        self.fence();
+    }
+
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::Acquire)
     }
 
     /// No further record may be started.

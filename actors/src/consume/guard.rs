@@ -26,7 +26,7 @@ const REMEMBERED: usize = 2048;
 /// What remains: a new record at a remembered offset with the very millisecond of the old one, in a log created again
 /// within the epoch and filled with the timestamps of the old. Only a topic id could tell that one apart.
 #[derive(Debug)]
-pub struct PositionGuard {
+pub(crate) struct PositionGuard {
     expected: NextOffset,
     /// Each record at its offset modulo the length; empty until the first record.
     seen: Box<[Seen]>,
@@ -34,7 +34,7 @@ pub struct PositionGuard {
 
 /// What a position means to the epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Admission {
+pub(crate) enum Admission {
     /// It is the expected one.
     Next,
     /// So many offsets before it hold no record. As good as [`Next`](Self::Next): it is taken.
@@ -58,7 +58,7 @@ struct Seen {
 
 impl PositionGuard {
     /// A guard for an epoch that starts at `start`.
-    pub fn new(start: NextOffset) -> Self {
+    pub(crate) fn new(start: NextOffset) -> Self {
         Self {
             expected: start,
             seen: Box::default(),
@@ -67,13 +67,13 @@ impl PositionGuard {
 
     /// The position behind all that was admitted. The tile of a chunk reaches from this, before its first record, to
     /// this, behind its last.
-    pub fn expected(&self) -> NextOffset {
+    pub(crate) fn expected(&self) -> NextOffset {
         self.expected
     }
 
     /// Judges a record by its offset and its timestamp (milliseconds, negative for none).
     #[inline]
-    pub fn admit(&mut self, offset: Offset, timestamp: i64) -> Admission {
+    pub(crate) fn admit(&mut self, offset: Offset, timestamp: i64) -> Admission {
         if offset.0 == self.expected.0 {
             self.pass(offset, timestamp);
             return Admission::Next;
@@ -86,7 +86,7 @@ impl PositionGuard {
     /// An end below the expected position is no proof of a rewind: a replica that has yet to learn the high watermark
     /// says the same after a refetch. If the log did go back, the next record shows it; until one comes, nothing is
     /// lost. So such an end is dropped like a refetch.
-    pub fn admit_end(&mut self, end: NextOffset) -> Admission {
+    pub(crate) fn admit_end(&mut self, end: NextOffset) -> Admission {
         let Some(skipped) = distance(self.expected, end) else {
             return Admission::Refetch;
         };

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::ids::{Epoch, NextOffset, Offset, PartitionId, TopicPartition};
+use crate::ids::{Epoch, Offset, PartitionId, TopicPartition};
 use crate::offsets::{Finished, Tile, TileProgress};
 
 /// Records of one partition and one epoch, copied out of librdkafka into one arena.
@@ -230,11 +230,6 @@ impl ChunkBuilder {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.index.is_empty()
-    }
-
-    /// The position behind the last record.
-    pub(crate) fn next_offset(&self) -> Option<NextOffset> {
-        self.index.last().map(|entry| Offset(entry.offset).next())
     }
 
     pub(crate) fn finish(self, partition: TopicPartition, epoch: Epoch, tile: Tile) -> RecordChunk {

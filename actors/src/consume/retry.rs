@@ -5,14 +5,14 @@ use std::time::Duration;
 /// Pauses that double from attempt to attempt up to a longest one, each shortened at random by up to half, so that
 /// what failed together is not tried again together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RetrySchedule {
+pub(crate) struct RetrySchedule {
     first: Duration,
     longest: Duration,
 }
 
 impl RetrySchedule {
     /// Begins with pauses of about `first`. None is ever longer than `longest`, which is raised to `first` if below it.
-    pub fn new(first: Duration, longest: Duration) -> Self {
+    pub(crate) fn new(first: Duration, longest: Duration) -> Self {
         let longest = longest.max(first);
         Self { first, longest }
     }
@@ -20,7 +20,7 @@ impl RetrySchedule {
     /// The pause after attempt `attempt`, the first being 1, has failed.
     ///
     /// `random` is any 64 random bits. The pause is at least half of what the attempt's doubling gives.
-    pub fn pause(&self, attempt: u32, random: u64) -> Duration {
+    pub(crate) fn pause(&self, attempt: u32, random: u64) -> Duration {
         let doublings = attempt.saturating_sub(1);
         let factor = 2_u32.checked_pow(doublings).unwrap_or(u32::MAX);
         let full = self.first.saturating_mul(factor).min(self.longest);

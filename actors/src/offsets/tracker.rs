@@ -14,7 +14,7 @@ use crate::consume::error::{CommitFailure, ConsumerError, commit_failure};
 use crate::consume::state::{Board, Counters};
 use crate::consume::supervisor::{ConsumerSupervisor, EngineFailed};
 use crate::ids::{Epoch, NextOffset};
-use crate::invariants::Invariant;
+use crate::invariants::At;
 use crate::offsets::{OffsetLedger, TileProgress};
 
 /// Room for reports: far more than credits allow to be under way. A full mailbox is a bug, and stops the engine.
@@ -45,6 +45,8 @@ struct TrackedEpoch {
     ledger: OffsetLedger,
     /// What the group has, as far as this member knows: the resolved offset, then each confirmed commit's.
     committed: Option<NextOffset>,
+    /// The last of this epoch's own commits, or its start.
+    confirmed: NextOffset,
     drained: bool,
     /// Nothing reported from here on counts.
     closed: bool,
@@ -196,8 +198,9 @@ impl OffsetTracker {
     }
 
     fn record(&mut self, ChunkProgress { slot, epoch, progress }: ChunkProgress) {
+        let board = Arc::clone(&self.board);
         let Some(tracked) = self.current(slot, epoch) else {
-            Counters::add(&self.board.counters.fenced_reports, 1);
+            Counters::add(&board.counters.fenced_reports, 1);
             return;
         };
         if let Err(error) = tracked.ledger.record(progress) {
@@ -208,6 +211,12 @@ impl OffsetTracker {
             });
             return;
         }
+        let at = At {
+            partition: &tracked.cell.partition,
+            epoch,
+        };
+        let (delivered, finished) = (tracked.ledger.delivered(), tracked.ledger.finished());
+        board.invariants.one_outcome(at, delivered, finished, false);
         tracked.cell.set_watermark(tracked.ledger.watermark());
     }
 
@@ -257,11 +266,12 @@ impl Handler<EpochStarted> for OffsetTracker {
         if self.epochs.len() <= slot {
             self.epochs.resize_with(slot + 1, || None);
         }
-        let (ledger, committed) = (OffsetLedger::new(cell.start), cell.committed());
+        let (ledger, committed, confirmed) = (OffsetLedger::new(cell.start), cell.committed(), cell.start);
         self.epochs[slot] = Some(TrackedEpoch {
             cell,
             ledger,
             committed,
+            confirmed,
             drained: false,
             closed: false,
         });
@@ -385,21 +395,16 @@ impl OffsetTracker {
         let Some(tracked) = known.filter(|tracked| tracked.cell.epoch == entry.epoch) else {
             return;
         };
-        board.invariants.check(
-            Invariant::CommittedWithinWatermark,
-            entry.next <= tracked.ledger.watermark(),
-            &entry.partition,
-            entry.epoch,
-            entry.next,
-        );
-        let went_back = tracked.committed.is_some_and(|committed| entry.next < committed);
-        board.invariants.check(
-            Invariant::CommitsNeverFall,
-            !went_back,
-            &entry.partition,
-            entry.epoch,
-            entry.next,
-        );
+        let at = At {
+            partition: &entry.partition,
+            epoch: entry.epoch,
+        };
+        board
+            .invariants
+            .commit_within_watermark(at, entry.next, tracked.ledger.watermark());
+        // The group's own offset may lie above a start that a person chose: only this epoch's commits may not fall.
+        board.invariants.commits_rise(at, tracked.confirmed, entry.next);
+        tracked.confirmed = entry.next;
         tracked.committed = Some(entry.next);
         tracked.cell.set_committed(entry.next);
         debug!(topic = %entry.partition.topic, partition = entry.partition.partition.0, epoch = entry.epoch.0, offset = entry.next.0, "committed");

@@ -102,7 +102,7 @@ mod tests {
     fn a_handler_that_waited_makes_the_next_record_look() {
         let now = Instant::now();
         let mut pace = Pace::new(now);
-        (0..200).for_each(|_| drop(pace.is_turn_over(|| now)));
+        (0..200).for_each(|_| _ = pace.is_turn_over(|| now));
         pace.waited();
         assert!(pace.is_turn_over(|| now + Duration::from_millis(30)));
     }

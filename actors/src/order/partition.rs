@@ -1,5 +1,6 @@
 //! Partition order: one record at a time, in offset order.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -117,7 +118,7 @@ impl<H: Handler, F: Fn(&PartitionContext) -> H> Lane<H, F> {
 
     /// Names the failure, then waits before the next attempt.
     async fn pause(&self, record: &Record, after: Option<Duration>, cause: Cause) {
-        let pause = after.unwrap_or_else(|| self.io.retry_pause.before_attempt(record.attempt + 1));
+        let pause = after.unwrap_or_else(|| self.io.retry_pause.pause(record.attempt, random()));
         let (cell, attempt) = (&self.io.cell, record.attempt);
         self.io.counters.retries.fetch_add(1, Ordering::Relaxed);
         cell.set_last_error(format!("offset {} attempt {attempt}: {cause}", record.offset()));
@@ -139,4 +140,9 @@ impl<H: Handler, F: Fn(&PartitionContext) -> H> Lane<H, F> {
             cause: cause.to_string(),
         });
     }
+}
+
+/// Randomness for jitter: the standard library's own keys.
+fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
 }

@@ -14,7 +14,7 @@ use crate::consume::error::ConsumerError;
 use crate::consume::handler::PartitionContext;
 use crate::consume::inbox::Inbox;
 use crate::consume::record::RecordChunk;
-use crate::consume::retry::RetryPause;
+use crate::consume::retry::RetrySchedule;
 use crate::consume::state::Counters;
 use crate::consume::supervisor::{ConsumerSupervisor, EngineFailed, WorkerEnded};
 use crate::ids::NextOffset;
@@ -40,7 +40,7 @@ pub(crate) struct PumpIo {
     pub(crate) tracker: Addr<OffsetTracker>,
     pub(crate) supervisor: Addr<ConsumerSupervisor>,
     pub(crate) counters: Arc<Counters>,
-    pub(crate) retry_pause: RetryPause,
+    pub(crate) retry_pause: RetrySchedule,
 }
 
 impl PumpIo {
@@ -158,7 +158,7 @@ impl Drop for DeathWatch {
         self.supervisor.do_send(WorkerEnded {
             slot: self.cell.slot,
             epoch: self.cell.epoch,
-            clean: self.ended,
+            clean: self.ended && !self.cell.is_abandoned(),
         });
     }
 }
