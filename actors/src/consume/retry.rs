@@ -30,10 +30,10 @@ impl RetrySchedule {
     }
 }
 
-/// 100 milliseconds at first, 30 seconds at most: soon enough for a hiccup, rare enough for an outage.
+/// 100 milliseconds at first, 10 seconds at most: soon enough for a hiccup, rare enough for an outage.
 impl Default for RetrySchedule {
     fn default() -> Self {
-        Self::new(Duration::from_millis(100), Duration::from_secs(30))
+        Self::new(Duration::from_millis(100), Duration::from_secs(10))
     }
 }
 
