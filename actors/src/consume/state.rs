@@ -8,8 +8,8 @@ use dashmap::DashMap;
 use serde::Serialize;
 
 use crate::consume::control::{ControlCell, PartitionPhase};
-use crate::ids::TopicPartition;
-use crate::invariants::{InvariantCounts, InvariantSnapshot};
+use crate::ids::{Offset, TopicPartition};
+use crate::invariants::{At, InvariantCounts, InvariantSnapshot};
 
 /// A consumer at one moment. Partitions are read one after the other: each is consistent in itself to within a report.
 #[derive(Debug, Clone, Serialize)]
@@ -139,18 +139,40 @@ impl Counters {
 #[derive(Debug)]
 pub(crate) struct Board {
     pub(crate) partitions: DashMap<TopicPartition, Arc<ControlCell>>,
-    pub(crate) counters: Arc<Counters>,
+    pub(crate) counters: Counters,
     pub(crate) invariants: Arc<InvariantCounts>,
     pub(crate) stopping: AtomicBool,
+    /// How many pumps each partition has: never two, or its handlers could overlap.
+    pumps: DashMap<TopicPartition, u32>,
 }
 
 impl Board {
     pub(crate) fn new() -> Self {
         Self {
             partitions: DashMap::new(),
-            counters: Arc::default(),
+            counters: Counters::default(),
             invariants: Arc::default(),
             stopping: AtomicBool::new(false),
+            pumps: DashMap::new(),
+        }
+    }
+
+    /// Counts a partition's pump for as long as the guard lives.
+    pub(crate) fn pump_began(self: &Arc<Self>, cell: &ControlCell) -> PumpGuard {
+        let partition = cell.partition.clone();
+        let running = *self
+            .pumps
+            .entry(partition.clone())
+            .and_modify(|pumps| *pumps += 1)
+            .or_insert(1);
+        let at = At {
+            partition: &partition,
+            epoch: cell.epoch,
+        };
+        self.invariants.one_call_per_key(at, Offset(cell.start.0), running);
+        PumpGuard {
+            board: Arc::clone(self),
+            partition,
         }
     }
 
@@ -169,6 +191,20 @@ impl Board {
     pub(crate) fn sample(&self, now: Instant) {
         for entry in &self.partitions {
             entry.value().sample_handler(now);
+        }
+    }
+}
+
+/// A pump that is counted.
+pub(crate) struct PumpGuard {
+    board: Arc<Board>,
+    partition: TopicPartition,
+}
+
+impl Drop for PumpGuard {
+    fn drop(&mut self) {
+        if let Some(mut pumps) = self.board.pumps.get_mut(&self.partition) {
+            *pumps -= 1;
         }
     }
 }

@@ -138,7 +138,7 @@ impl ConsumerSupervisor {
             inbox: Arc::new(Inbox::default()),
             tracker,
             supervisor: ctx.address(),
-            counters: Arc::clone(&self.board.counters),
+            board: Arc::clone(&self.board),
             retry_pause: self.parts.retry_pause,
         };
         let watch = DeathWatch {

@@ -8,6 +8,7 @@ use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler,
 use crate::consume::command::{Deliver, PollerCommand, PollerPort};
 use crate::consume::control::ControlCell;
 use crate::consume::inbox::Inbox;
+use crate::consume::state::PumpGuard;
 use crate::order::pump::{DeathWatch, Pump, PumpIo, Workload};
 
 /// Holds a partition's pump, and with it the handler. `handle` only stores, so that the mailbox never waits for user code.
@@ -49,13 +50,14 @@ impl Actor for PartitionWorker {
             return;
         };
         // Outside tokio's budget: it would make ready timers answer Pending; the pump has its own.
+        let guard = io.board.pump_began(&io.cell);
         match workload.pump(io) {
             Pump::Local(pump) => {
-                let pump = tokio::task::unconstrained(watched(pump, watch));
+                let pump = tokio::task::unconstrained(watched(pump, guard, watch));
                 ctx.spawn(pump.into_actor(self).map(|(), worker, ctx| worker.end(ctx)));
             }
             Pump::On(runtime, pump) => {
-                let pump = runtime.spawn(tokio::task::unconstrained(watched(pump, watch)));
+                let pump = runtime.spawn(tokio::task::unconstrained(watched(pump, guard, watch)));
                 ctx.spawn(pump.into_actor(self).map(|_, worker, ctx| worker.end(ctx)));
             }
         }
@@ -69,8 +71,9 @@ impl Actor for PartitionWorker {
 }
 
 /// The watch is the future's own: it tells also when the future is dropped half way.
-async fn watched(pump: impl Future<Output = ()>, mut watch: DeathWatch) {
+async fn watched(pump: impl Future<Output = ()>, guard: PumpGuard, mut watch: DeathWatch) {
     pump.await;
+    drop(guard);
     watch.ended = true;
 }
 

@@ -70,7 +70,11 @@ impl<H: Handler, F: Fn(&PartitionContext) -> H> Lane<H, F> {
         self.io.report(&chunk, finished);
         self.io.cell.put_down();
         self.io.cell.free(chunk.credit_records(), chunk.arena.len() as u64);
-        self.io.counters.finished.fetch_add(finished as u64, Ordering::Relaxed);
+        self.io
+            .board
+            .counters
+            .finished
+            .fetch_add(finished as u64, Ordering::Relaxed);
     }
 
     /// Tries one record until it is done or the partition is to be given up.
@@ -109,7 +113,7 @@ impl<H: Handler, F: Fn(&PartitionContext) -> H> Lane<H, F> {
         let pace = &mut self.pace;
         let tried = attempt(handler, record, cell, || pace.waited()).await;
         if let Attempt::Panicked(_) = tried {
-            self.io.counters.panics.fetch_add(1, Ordering::Relaxed);
+            self.io.board.counters.panics.fetch_add(1, Ordering::Relaxed);
             // Built anew for the next attempt. What its drop says was said by the panic already.
             let _ = dismiss(self.handler.take());
         }
@@ -120,7 +124,7 @@ impl<H: Handler, F: Fn(&PartitionContext) -> H> Lane<H, F> {
     async fn pause(&self, record: &Record, after: Option<Duration>, cause: Cause) {
         let pause = after.unwrap_or_else(|| self.io.retry_pause.pause(record.attempt, random()));
         let (cell, attempt) = (&self.io.cell, record.attempt);
-        self.io.counters.retries.fetch_add(1, Ordering::Relaxed);
+        self.io.board.counters.retries.fetch_add(1, Ordering::Relaxed);
         cell.set_last_error(format!("offset {} attempt {attempt}: {cause}", record.offset()));
         warn!(
             topic = record.topic(), partition = record.partition().0, offset = record.offset().0, epoch = cell.epoch.0, attempt,

@@ -15,7 +15,7 @@ use crate::consume::handler::PartitionContext;
 use crate::consume::inbox::Inbox;
 use crate::consume::record::RecordChunk;
 use crate::consume::retry::RetrySchedule;
-use crate::consume::state::Counters;
+use crate::consume::state::Board;
 use crate::consume::supervisor::{ConsumerSupervisor, EngineFailed, WorkerEnded};
 use crate::ids::NextOffset;
 use crate::offsets::tracker::{ChunkProgress, EpochDrained, OffsetTracker};
@@ -39,7 +39,7 @@ pub(crate) struct PumpIo {
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) tracker: Addr<OffsetTracker>,
     pub(crate) supervisor: Addr<ConsumerSupervisor>,
-    pub(crate) counters: Arc<Counters>,
+    pub(crate) board: Arc<Board>,
     pub(crate) retry_pause: RetrySchedule,
 }
 
