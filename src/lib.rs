@@ -1,6 +1,59 @@
-//! kafka-troupe.
+//! Process Kafka partitions with as much concurrency as your handlers can use, and commit exactly what is processed.
+//!
+//! A loop that polls, handles and commits is either slow, for it does one thing at a time, or wrong, for with tasks or threads records
+//! finish in another order than they came, and a committed offset says that everything below it is done. Here actors do the work and a
+//! ledger per partition knows what may be committed:
+//!
+//! 1. **At least once.** An offset is committed only when it and every delivered one below it are processed.
+//! 2. **No surprise repeats.** A clean stop or hand-over within the drain deadline repeats nothing. A crash repeats what was unfinished, and
+//!    what finished since the last commit.
+//! 3. **Order.** Within a partition one record at a time, in offset order, also across retries.
+//! 4. **Bounded.** Records in memory are bounded by count and bytes, per partition, whatever the backlog.
+//! 5. **Nothing silent.** No panic, full mailbox, dead actor or failed commit loses a record.
+//!
+//! ```no_run
+//! use kafka_troupe::{Consumer, Outcome, Record};
+//!
+//! # fn main() -> Result<(), kafka_troupe::ConsumerError> {
+//! let consumer = Consumer::builder()
+//!     .bootstrap_servers("localhost:9092")
+//!     .group_id("billing")
+//!     .topics(["orders"])
+//!     .handler(|record: &Record| {
+//!         println!("{} {}", record.topic_partition(), record.offset());
+//!         Outcome::Done
+//!     })
+//!     .start()?;
+//! consumer.wait_blocking()?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Map
+//! - [`consume`]: the consumer. [`Consumer`] builds it, [`ConsumerHandle`] is the running one, a [`Handler`] or a closure does the work.
+//! - [`produce`]: the producer. [`Producer`] builds it, a [`Sender`] takes records and confirms each.
+//! - [`ids`]: offsets, positions, partitions and epochs as types.
+//! - [`offsets`]: the ledger, for those who want to know how far is far enough.
+//! - [`invariants`]: what the engine checks of itself, and counts.
+#![cfg_attr(
+    feature = "embedded",
+    doc = "- [`broker`]: a broker in this process, for tests, demos and examples."
+)]
 
 #[cfg(feature = "embedded")]
 pub mod broker;
 
-pub use troupe_actors::*;
+#[doc(inline)]
+pub use troupe_actors::consume::{
+    AutoOffsetReset, Consumer, ConsumerBuilder, ConsumerError, ConsumerHandle, Handler, Outcome, PartitionContext,
+    Record,
+};
+#[doc(inline)]
+pub use troupe_actors::produce::{Producer, ProducerRecord, Sender};
+#[doc(inline)]
+pub use troupe_actors::{consume, ids, invariants, offsets, produce};
+
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

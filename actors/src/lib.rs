@@ -1,4 +1,10 @@
-//! The engine of kafka-troupe.
+//! The engine of kafka-troupe: actors that process Kafka partitions concurrently and commit exactly what is processed.
+//!
+//! People use it through the crate `kafka-troupe`, which tells the whole story; this crate has no command line, no HTTP and no files.
+//!
+//! - [`consume`]: poller, supervisor and workers. [`offsets`]: ledger and tracker. `order`: how much of a partition runs at once.
+//! - [`produce`]: the producing actors and their sender.
+//! - [`ids`], [`invariants`]: the types of positions, and what must always hold.
 
 mod block_on;
 mod client_log;

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+#[cfg(feature = "testing")]
+use actix::Message;
 use actix::fut::WrapFuture;
-use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message};
+use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler};
 
 use crate::consume::command::{Deliver, PollerCommand, PollerPort};
 use crate::consume::control::ControlCell;
