@@ -2,3 +2,5 @@
 
 #[cfg(feature = "embedded")]
 pub mod broker;
+
+pub use troupe_actors::*;

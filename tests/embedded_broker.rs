@@ -10,9 +10,7 @@ use std::time::{Duration, Instant};
 use kafka_troupe::broker::{BrokerError, EmbeddedBroker, RDKafkaApiKey, RDKafkaRespErr};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::{
-    BaseProducer, BaseRecord, DeliveryResult, NoCustomPartitioner, Producer, ProducerContext,
-};
+use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, NoCustomPartitioner, Producer, ProducerContext};
 use rdkafka::{ClientConfig, ClientContext, Message, Offset, TopicPartitionList};
 
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -129,21 +127,15 @@ fn a_groups_offsets_outlive_the_move_of_its_coordinator() {
     broker.move_coordinator("g", 2).unwrap();
     let consumer = consumer(&broker);
     let mut offsets = TopicPartitionList::new();
-    offsets
-        .add_partition_offset("t", 0, Offset::Offset(7))
-        .unwrap();
+    offsets.add_partition_offset("t", 0, Offset::Offset(7)).unwrap();
     consumer.commit(&offsets, CommitMode::Sync).unwrap();
 
     broker.take_down(2).unwrap();
-    let without_coordinator =
-        consumer.committed_offsets(offsets.clone(), Duration::from_millis(300));
+    let without_coordinator = consumer.committed_offsets(offsets.clone(), Duration::from_millis(300));
     assert!(without_coordinator.is_err());
     broker.move_coordinator("g", 3).unwrap();
     let committed = consumer.committed_offsets(offsets, DEADLINE).unwrap();
-    assert_eq!(
-        committed.find_partition("t", 0).unwrap().offset(),
-        Offset::Offset(7)
-    );
+    assert_eq!(committed.find_partition("t", 0).unwrap().offset(), Offset::Offset(7));
 }
 
 #[test]
@@ -152,9 +144,7 @@ fn a_leader_moves() {
     broker.create_topic("t", 1).unwrap();
     for leader in [2, 1] {
         broker.move_leader("t", 0, leader).unwrap();
-        let metadata = consumer(&broker)
-            .fetch_metadata(Some("t"), DEADLINE)
-            .unwrap();
+        let metadata = consumer(&broker).fetch_metadata(Some("t"), DEADLINE).unwrap();
         assert_eq!(metadata.topics()[0].partitions()[0].leader(), leader);
     }
 }
@@ -229,9 +219,7 @@ fn poll_until(members: &[&BaseConsumer], wanted: impl Fn(&[usize]) -> bool) {
 fn read_one(bootstrap_servers: &str) -> Vec<u8> {
     let consumer: BaseConsumer = config(bootstrap_servers).create().unwrap();
     let mut start = TopicPartitionList::new();
-    start
-        .add_partition_offset("t", 0, Offset::Beginning)
-        .unwrap();
+    start.add_partition_offset("t", 0, Offset::Beginning).unwrap();
     consumer.assign(&start).unwrap();
     let started = Instant::now();
     while started.elapsed() < DEADLINE {

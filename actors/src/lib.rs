@@ -1,7 +1,9 @@
 //! The engine of kafka-troupe.
 
+mod client_log;
 pub mod consume;
 pub mod ids;
+pub mod invariants;
 pub mod offsets;
-pub mod order;
+mod order;
 pub mod produce;

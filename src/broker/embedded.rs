@@ -223,8 +223,7 @@ impl EmbeddedBrokerBuilder {
         if self.brokers < 1 {
             return Err(start_error("a cluster has at least one broker".into()));
         }
-        let cluster =
-            RawMockCluster::new(self.brokers).map_err(|error| start_error(error.into()))?;
+        let cluster = RawMockCluster::new(self.brokers).map_err(|error| start_error(error.into()))?;
         // A group's first member would wait 3 s for company, and a KIP-848 member would hear of a change only every 3 s.
         cluster.set_group_initial_rebalance_delay(0);
         cluster.set_consumer_group_heartbeat(100);

@@ -60,8 +60,7 @@ impl RawMockCluster {
 
     pub(super) fn bootstrap_servers(&self) -> String {
         // SAFETY: the cluster is alive, and its server list is a C string that lives and stays unchanged as long as it does.
-        let servers =
-            unsafe { CStr::from_ptr(sys::rd_kafka_mock_cluster_bootstraps(self.as_ptr())) };
+        let servers = unsafe { CStr::from_ptr(sys::rd_kafka_mock_cluster_bootstraps(self.as_ptr())) };
         servers.to_string_lossy().into_owned()
     }
 
@@ -79,17 +78,10 @@ impl RawMockCluster {
         }
     }
 
-    pub(super) fn create_topic(
-        &self,
-        topic: &str,
-        partitions: i32,
-        replicas: i32,
-    ) -> Result<(), RDKafkaErrorCode> {
+    pub(super) fn create_topic(&self, topic: &str, partitions: i32, replicas: i32) -> Result<(), RDKafkaErrorCode> {
         let topic = c_string(topic)?;
         // SAFETY: the cluster is alive; librdkafka copies the name before it returns.
-        self.ask(|| unsafe {
-            sys::rd_kafka_mock_topic_create(self.as_ptr(), topic.as_ptr(), partitions, replicas)
-        })
+        self.ask(|| unsafe { sys::rd_kafka_mock_topic_create(self.as_ptr(), topic.as_ptr(), partitions, replicas) })
     }
 
     /// Lets the cluster's thread serve one operation, and gives it time to go back to sleep before the next.
@@ -133,12 +125,7 @@ impl RawMockCluster {
     pub(super) fn push_request_errors(&self, api_key: i16, errors: &[RDKafkaRespErr]) {
         // SAFETY: the cluster is alive; librdkafka copies as many errors as it is told the slice has.
         unsafe {
-            sys::rd_kafka_mock_push_request_errors_array(
-                self.as_ptr(),
-                api_key,
-                errors.len(),
-                errors.as_ptr(),
-            );
+            sys::rd_kafka_mock_push_request_errors_array(self.as_ptr(), api_key, errors.len(), errors.as_ptr());
         }
     }
 
@@ -147,38 +134,19 @@ impl RawMockCluster {
         unsafe { sys::rd_kafka_mock_clear_request_errors(self.as_ptr(), api_key) }
     }
 
-    pub(super) fn set_group_coordinator(
-        &self,
-        group: &str,
-        broker: i32,
-    ) -> Result<(), RDKafkaErrorCode> {
+    pub(super) fn set_group_coordinator(&self, group: &str, broker: i32) -> Result<(), RDKafkaErrorCode> {
         let group = c_string(group)?;
         // SAFETY: the cluster is alive; librdkafka copies both strings before it returns.
         self.ask(|| unsafe {
-            sys::rd_kafka_mock_coordinator_set(
-                self.as_ptr(),
-                c"group".as_ptr(),
-                group.as_ptr(),
-                broker,
-            )
+            sys::rd_kafka_mock_coordinator_set(self.as_ptr(), c"group".as_ptr(), group.as_ptr(), broker)
         })
     }
 
-    pub(super) fn set_leader(
-        &self,
-        topic: &str,
-        partition: i32,
-        broker: i32,
-    ) -> Result<(), RDKafkaErrorCode> {
+    pub(super) fn set_leader(&self, topic: &str, partition: i32, broker: i32) -> Result<(), RDKafkaErrorCode> {
         let topic = c_string(topic)?;
         // SAFETY: the cluster is alive; librdkafka copies the name before it returns.
         self.ask(|| unsafe {
-            sys::rd_kafka_mock_partition_set_leader(
-                self.as_ptr(),
-                topic.as_ptr(),
-                partition,
-                broker,
-            )
+            sys::rd_kafka_mock_partition_set_leader(self.as_ptr(), topic.as_ptr(), partition, broker)
         })
     }
 }

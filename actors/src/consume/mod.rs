@@ -1,1 +1,34 @@
-//! `consume`.
+//! The consuming side: from librdkafka's queues to handlers, and back to the poller as commits.
+
+mod assignment;
+mod builder;
+pub(crate) mod command;
+mod context;
+pub(crate) mod control;
+mod engine;
+pub(crate) mod error;
+mod guard;
+mod handle;
+pub(crate) mod handler;
+pub(crate) mod inbox;
+mod native;
+mod poller;
+mod properties;
+mod rebalance;
+pub(crate) mod record;
+mod resolver;
+pub(crate) mod retry;
+pub(crate) mod state;
+pub(crate) mod supervisor;
+mod wake;
+mod worker;
+
+pub use builder::{Consumer, ConsumerBuilder};
+pub use control::PartitionPhase;
+pub use error::{ConsumerError, Stopped, UnfinishedRecord};
+pub use handle::ConsumerHandle;
+pub use handler::{Cause, Handler, IntoOutcome, Outcome, PartitionContext};
+pub use poller::OnLogRewind;
+pub use record::Record;
+pub use resolver::AutoOffsetReset;
+pub use state::{ConsumerState, CounterState, InFlightRecord, PartitionState};

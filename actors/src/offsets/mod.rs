@@ -1,1 +1,8 @@
-//! `offsets`.
+//! Which records of a partition are finished, and how far that lets it be committed.
+
+mod ledger;
+mod progress;
+pub(crate) mod tracker;
+
+pub use ledger::{FinishedRange, LedgerError, OffsetLedger, Recorded};
+pub use progress::{Finished, Tile, TileProgress};

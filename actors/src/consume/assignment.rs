@@ -1,0 +1,93 @@
+//! What the poller holds: a slot per partition it has ever been given, and in it the partition's current stay.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use actix::Recipient;
+
+use crate::consume::command::Deliver;
+use crate::consume::control::ControlCell;
+use crate::consume::guard::PositionGuard;
+use crate::consume::native::PartitionQueue;
+use crate::consume::wake::MAX_SLOTS;
+use crate::ids::{Epoch, NextOffset, TopicPartition};
+
+/// A partition that is assigned in librdkafka.
+pub(crate) struct Stay {
+    pub(crate) cell: Arc<ControlCell>,
+    pub(crate) queue: PartitionQueue,
+    pub(crate) guard: PositionGuard,
+    /// Where the next tile begins.
+    pub(crate) next: NextOffset,
+    /// Takes the chunks, once it is ready.
+    pub(crate) worker: Option<Recipient<Deliver>>,
+    /// To be sought to, and a new epoch begun there.
+    pub(crate) reposition: Option<NextOffset>,
+    /// Bytes of an average record, so that arenas are made the right size.
+    pub(crate) average: usize,
+}
+
+/// Slots never move and are never given to another partition: a slot's number names its partition for the engine's life.
+#[derive(Default)]
+pub(crate) struct Slots {
+    numbers: HashMap<TopicPartition, usize>,
+    stays: Vec<Option<Stay>>,
+}
+
+impl Slots {
+    /// The partition's slot; `None` when there are as many as an engine can have.
+    pub(crate) fn number(&mut self, partition: &TopicPartition) -> Option<usize> {
+        if let Some(slot) = self.numbers.get(partition) {
+            return Some(*slot);
+        }
+        let slot = self.stays.len();
+        (slot < MAX_SLOTS).then(|| {
+            self.numbers.insert(partition.clone(), slot);
+            self.stays.push(None);
+            slot
+        })
+    }
+
+    /// The partition's slot, if it is assigned.
+    pub(crate) fn assigned(&self, partition: &TopicPartition) -> Option<usize> {
+        self.numbers
+            .get(partition)
+            .copied()
+            .filter(|slot| self.stays[*slot].is_some())
+    }
+
+    /// The slot's stay.
+    pub(crate) fn get_mut(&mut self, slot: usize) -> Option<&mut Stay> {
+        self.stays.get_mut(slot)?.as_mut()
+    }
+
+    /// The slot's stay if it is in this epoch.
+    pub(crate) fn in_epoch(&mut self, slot: usize, epoch: Epoch) -> Option<&mut Stay> {
+        self.get_mut(slot).filter(|stay| stay.cell.epoch == epoch)
+    }
+
+    pub(crate) fn put(&mut self, slot: usize, stay: Stay) {
+        self.stays[slot] = Some(stay);
+    }
+
+    pub(crate) fn take(&mut self, slot: usize) -> Option<Stay> {
+        self.stays.get_mut(slot)?.take()
+    }
+
+    /// The assigned slots.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, &Stay)> {
+        self.stays
+            .iter()
+            .enumerate()
+            .filter_map(|(slot, stay)| Some((slot, stay.as_ref()?)))
+    }
+
+    /// How many 64-slot words are in use.
+    pub(crate) fn words(&self) -> usize {
+        self.stays.len().div_ceil(64)
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.stays.iter_mut().for_each(|stay| *stay = None);
+    }
+}

@@ -1,0 +1,364 @@
+//! The consumer's builder.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+
+use crate::consume::control::Credits;
+use crate::consume::engine;
+use crate::consume::error::ConsumerError;
+use crate::consume::handle::ConsumerHandle;
+use crate::consume::handler::{AsyncClosure, Handler, IntoOutcome, PartitionContext, SyncClosure};
+use crate::consume::poller::{OnLogRewind, PollerOptions};
+use crate::consume::properties::{Properties, configuration};
+use crate::consume::record::Record;
+use crate::consume::resolver::AutoOffsetReset;
+use crate::consume::retry::RetryPause;
+use crate::order::partition::pump;
+use crate::order::pump::{Pump, PumpIo, Workload};
+
+/// Records of a chunk; larger ones are slower, for they fall out of the processor's cache.
+const CHUNK_RECORDS: usize = 512;
+/// Bytes that end a chunk.
+const CHUNK_BYTES: usize = 256 * 1024;
+
+/// A member of a consumer group that processes partitions in parallel and commits exactly what is processed.
+///
+/// ```no_run
+/// use troupe_actors::consume::{Consumer, Outcome, Record};
+///
+/// # fn main() -> Result<(), troupe_actors::consume::ConsumerError> {
+/// let consumer = Consumer::builder()
+///     .bootstrap_servers("localhost:9092")
+///     .group_id("billing")
+///     .topics(["orders"])
+///     .handler(|record: &Record| {
+///         println!("{} {}", record.topic_partition(), record.offset());
+///         Outcome::Done
+///     })
+///     .start()?;
+/// consumer.wait_blocking()?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Consumer;
+
+impl Consumer {
+    /// A builder with the defaults that its methods name.
+    pub fn builder() -> ConsumerBuilder {
+        ConsumerBuilder::default()
+    }
+}
+
+type MakeWorkload = Box<dyn FnOnce(Option<Handle>) -> Result<Arc<dyn Workload>, ConsumerError> + Send>;
+
+/// Sets up a [`Consumer`]. Each method's text gives the default, its unit and what it trades.
+#[must_use = "a builder does nothing until start()"]
+pub struct ConsumerBuilder {
+    properties: Properties,
+    topics: Vec<String>,
+    reset: Option<AutoOffsetReset>,
+    make: Option<MakeWorkload>,
+    runtime: Option<Handle>,
+    threads: Option<usize>,
+    credits: Credits,
+    memory_budget: u64,
+    commit_interval: Duration,
+    drain_deadline: Duration,
+    commit_deadline: Duration,
+    stop_deadline: Duration,
+    retry_pause: RetryPause,
+    on_log_rewind: OnLogRewind,
+    token: CancellationToken,
+}
+
+impl Default for ConsumerBuilder {
+    fn default() -> Self {
+        Self {
+            properties: Properties::default(),
+            topics: Vec::new(),
+            reset: None,
+            make: None,
+            runtime: None,
+            threads: None,
+            credits: Credits {
+                records: 8192,
+                bytes: 4 << 20,
+            },
+            memory_budget: 1 << 30,
+            commit_interval: Duration::from_millis(100),
+            drain_deadline: Duration::from_secs(3),
+            commit_deadline: Duration::from_secs(2),
+            stop_deadline: Duration::from_secs(25),
+            retry_pause: RetryPause::default(),
+            on_log_rewind: OnLogRewind::default(),
+            token: CancellationToken::new(),
+        }
+    }
+}
+
+impl ConsumerBuilder {
+    /// Brokers to begin with, `host:port`, comma-separated. Required.
+    pub fn bootstrap_servers(self, servers: impl Into<String>) -> Self {
+        self.property("bootstrap.servers", servers)
+    }
+
+    /// The consumer group. Required.
+    pub fn group_id(self, group: impl Into<String>) -> Self {
+        self.property("group.id", group)
+    }
+
+    /// The topics to subscribe to. Required: at least one. A name that begins with `^` is a regular expression.
+    pub fn topics<T: Into<String>>(mut self, topics: impl IntoIterator<Item = T>) -> Self {
+        self.topics = topics.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Any property of librdkafka's, by its name there. `auto.offset.reset` is [`auto_offset_reset`](Self::auto_offset_reset); those that
+    /// the engine must decide itself are refused by [`start`](Self::start), with the reason.
+    pub fn property(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.properties.set(name, value);
+        self
+    }
+
+    /// Where partitions start for which the group has committed nothing. Default: [`AutoOffsetReset::Earliest`].
+    pub fn auto_offset_reset(mut self, reset: AutoOffsetReset) -> Self {
+        self.reset = Some(reset);
+        self
+    }
+
+    /// A closure per record, called on the engine's worker threads: one record at a time per partition, in offset order, partitions in
+    /// parallel. It should compute, not wait: it holds up the other partitions of its thread.
+    pub fn handler<F, R>(mut self, handler: F) -> Self
+    where
+        F: Fn(&Record) -> R + Send + Sync + 'static,
+        R: IntoOutcome + 'static,
+    {
+        let handler = Arc::new(handler);
+        self.make = Some(Box::new(|runtime| match runtime {
+            Some(_) => Err(configuration(
+                "runtime() runs asynchronous handlers only: use async_handler(), or leave it out".to_owned(),
+            )),
+            None => Ok(Arc::new(SyncWorkload(handler))),
+        }));
+        self
+    }
+
+    /// An asynchronous closure per record: one record at a time per partition, in offset order, partitions in parallel.
+    ///
+    /// It runs on the engine's worker threads, or on the app's runtime with [`runtime`](Self::runtime). The record may be kept; see
+    /// [`Record`] for what that costs.
+    pub fn async_handler<F, Fut>(mut self, handler: F) -> Self
+    where
+        F: Fn(Record) -> Fut + Send + Sync + 'static,
+        Fut: Future + Send + 'static,
+        Fut::Output: IntoOutcome + Send,
+    {
+        let handler = Arc::new(handler);
+        self.make = Some(Box::new(|runtime| Ok(Arc::new(AsyncWorkload { handler, runtime }))));
+        self
+    }
+
+    /// A handler with state, built for each partition and epoch, on the thread where it then runs; neither it nor its futures need be
+    /// `Send`.
+    pub fn partition_handler<F, H>(mut self, factory: F) -> Self
+    where
+        F: Fn(&PartitionContext) -> H + Send + Sync + 'static,
+        H: Handler,
+    {
+        let factory = Arc::new(factory);
+        self.make = Some(Box::new(|runtime| match runtime {
+            Some(_) => Err(configuration(
+                "runtime() takes async_handler() only: a partition's own handler runs where it was built".to_owned(),
+            )),
+            None => Ok(Arc::new(PartitionWorkload(factory))),
+        }));
+        self
+    }
+
+    /// Runs the asynchronous handler on this runtime, with the same order and bounds. The runtime needs its timer (`enable_time`), and must
+    /// outlive the consumer. Default: the engine's own threads.
+    pub fn runtime(mut self, runtime: Handle) -> Self {
+        self.runtime = Some(runtime);
+        self
+    }
+
+    /// Worker threads, over which partitions are spread. Default: the processors available to the process.
+    pub fn worker_threads(mut self, threads: usize) -> Self {
+        self.threads = Some(threads);
+        self
+    }
+
+    /// Records handed out and not finished, per partition, at most. Default: 8,192. A partition at its bound is not fetched; others are.
+    pub fn max_buffered_records(mut self, records: u64) -> Self {
+        self.credits.records = records;
+        self
+    }
+
+    /// Bytes of records handed out and not finished, per partition; passed by at most one record. Default: 4 MiB.
+    pub fn max_buffered_bytes(mut self, bytes: u64) -> Self {
+        self.credits.bytes = bytes;
+        self
+    }
+
+    /// A warning is logged when an assignment could buffer more than this many bytes in all. Default: 1 GiB. It limits nothing.
+    pub fn memory_budget(mut self, bytes: u64) -> Self {
+        self.memory_budget = bytes;
+        self
+    }
+
+    /// How often finished work is committed. Default: 100 ms. A crash repeats what was finished since the last commit.
+    pub fn commit_interval(mut self, interval: Duration) -> Self {
+        self.commit_interval = interval;
+        self
+    }
+
+    /// How long a partition that is to be given up may take to finish what its handler holds. Default: 3 s. The member fetches nothing
+    /// meanwhile; what is unfinished then is repeated by the next owner.
+    pub fn drain_deadline(mut self, deadline: Duration) -> Self {
+        self.drain_deadline = deadline;
+        self
+    }
+
+    /// How long the last commit of a partition may take. Default: 2 s. Without its answer the next owner repeats what it held.
+    pub fn commit_deadline(mut self, deadline: Duration) -> Self {
+        self.commit_deadline = deadline;
+        self
+    }
+
+    /// How long a stop may take that nobody gave a deadline: by token, by a handler, by an error. Default: 25 s, within Kubernetes' 30.
+    pub fn stop_deadline(mut self, deadline: Duration) -> Self {
+        self.stop_deadline = deadline;
+        self
+    }
+
+    /// The pauses before a failed record is tried again: the first, doubling up to the second. Default: 100 ms up to 10 s.
+    pub fn retry_pause(mut self, first: Duration, most: Duration) -> Self {
+        self.retry_pause = RetryPause::new(first, most);
+        self
+    }
+
+    /// What to do when a log goes back. Default: [`OnLogRewind::Stop`].
+    pub fn on_log_rewind(mut self, policy: OnLogRewind) -> Self {
+        self.on_log_rewind = policy;
+        self
+    }
+
+    /// A token to share: cancelling it stops the consumer, and the consumer cancels it when it stops, whatever the reason. Pass a child
+    /// token to keep the consumer's end from being everyone's. Default: one of its own.
+    pub fn cancellation_token(mut self, token: CancellationToken) -> Self {
+        self.token = token;
+        self
+    }
+
+    /// Starts the consumer's threads. It joins its group in the background; call it from any runtime or none.
+    ///
+    /// # Errors
+    /// [`ConsumerError::Configuration`] when something required is missing or a value is refused, [`ConsumerError::Start`] when a thread
+    /// cannot be had. A cluster that cannot be reached is no error: the consumer waits for it, and logs.
+    pub fn start(mut self) -> Result<ConsumerHandle, ConsumerError> {
+        let missing = |what: &str| configuration(format!("{what} is missing"));
+        for required in ["bootstrap.servers", "group.id"] {
+            if self.properties.get(required).is_none_or(str::is_empty) {
+                return Err(missing(required));
+            }
+        }
+        if self.topics.is_empty() {
+            return Err(missing("a topic"));
+        }
+        if self.credits.records == 0 || self.credits.bytes == 0 {
+            return Err(configuration(
+                "max_buffered_records and max_buffered_bytes must be above 0".to_owned(),
+            ));
+        }
+        if self.threads == Some(0) {
+            return Err(configuration("worker_threads must be above 0".to_owned()));
+        }
+        let from_property = self.properties.take_offset_reset()?;
+        let make = self.make.take().ok_or_else(|| missing("a handler"))?;
+        let workload = make(self.runtime.take())?;
+        engine::start(engine::Settings {
+            config: self.properties.client_config()?,
+            reset: self.reset.or(from_property).unwrap_or_default(),
+            workload,
+            threads: self
+                .threads
+                .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),
+            commit_interval: self.commit_interval,
+            stop_deadline: self.stop_deadline,
+            retry_pause: self.retry_pause,
+            token: self.token,
+            poller: PollerOptions {
+                topics: self.topics,
+                credits: self.credits,
+                chunk_records: CHUNK_RECORDS,
+                chunk_bytes: CHUNK_BYTES,
+                drain_deadline: self.drain_deadline,
+                commit_deadline: self.commit_deadline,
+                on_log_rewind: self.on_log_rewind,
+                queue_bytes: self.properties.queue_bytes(),
+                memory_budget: self.memory_budget,
+            },
+        })
+    }
+}
+
+impl std::fmt::Debug for ConsumerBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ConsumerBuilder")
+            .field("properties", &self.properties)
+            .field("topics", &self.topics)
+            .finish_non_exhaustive()
+    }
+}
+
+struct SyncWorkload<F>(Arc<F>);
+
+impl<F, R> Workload for SyncWorkload<F>
+where
+    F: Fn(&Record) -> R + Send + Sync + 'static,
+    R: IntoOutcome + 'static,
+{
+    fn pump(&self, io: PumpIo) -> Pump {
+        let handler = Arc::clone(&self.0);
+        Pump::Local(Box::pin(pump(move |_| SyncClosure(Arc::clone(&handler)), io)))
+    }
+}
+
+struct AsyncWorkload<F> {
+    handler: Arc<F>,
+    runtime: Option<Handle>,
+}
+
+impl<F, Fut> Workload for AsyncWorkload<F>
+where
+    F: Fn(Record) -> Fut + Send + Sync + 'static,
+    Fut: Future + Send + 'static,
+    Fut::Output: IntoOutcome + Send,
+{
+    fn pump(&self, io: PumpIo) -> Pump {
+        let handler = Arc::clone(&self.handler);
+        let pump = Box::pin(pump(move |_: &PartitionContext| AsyncClosure(Arc::clone(&handler)), io));
+        match &self.runtime {
+            Some(runtime) => Pump::On(runtime.clone(), pump),
+            None => Pump::Local(pump),
+        }
+    }
+}
+
+struct PartitionWorkload<F>(Arc<F>);
+
+impl<F, H> Workload for PartitionWorkload<F>
+where
+    F: Fn(&PartitionContext) -> H + Send + Sync + 'static,
+    H: Handler,
+{
+    fn pump(&self, io: PumpIo) -> Pump {
+        let factory = Arc::clone(&self.0);
+        Pump::Local(Box::pin(pump(move |context: &PartitionContext| factory(context), io)))
+    }
+}

@@ -1,0 +1,119 @@
+//! What others ask of the poller, and the port through which they do.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{Message, Recipient};
+use crossbeam_channel::Sender;
+
+use crate::consume::record::RecordChunk;
+use crate::consume::resolver::Resolution;
+use crate::consume::wake::{Source, Wake};
+use crate::ids::{Epoch, NextOffset, TopicPartition};
+
+/// A chunk on its way to a partition's worker.
+pub(crate) struct Deliver(pub(crate) Arc<RecordChunk>);
+
+impl Message for Deliver {
+    type Result = ();
+}
+
+/// One partition of a commit.
+#[derive(Debug, Clone)]
+pub(crate) struct CommitEntry {
+    pub(crate) slot: usize,
+    pub(crate) epoch: Epoch,
+    pub(crate) partition: TopicPartition,
+    pub(crate) next: NextOffset,
+}
+
+/// A commit as the tracker builds it: from one snapshot of the ledgers.
+#[derive(Debug)]
+pub(crate) struct Commit {
+    pub(crate) id: u64,
+    pub(crate) entries: Vec<CommitEntry>,
+}
+
+/// How long a stop may take, part by part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct StopPlan {
+    /// For handlers to finish what they hold.
+    pub(crate) drain: Duration,
+    /// For the last commit's answer.
+    pub(crate) commit: Duration,
+}
+
+impl StopPlan {
+    /// Shares out `deadline`: a tenth, and at most a second, stays for leaving the group; a fifth, and at most `commit`, for the commit.
+    pub(crate) fn within(deadline: Duration, commit: Duration) -> Self {
+        let close = (deadline / 10).min(Duration::from_secs(1));
+        let commit = (deadline / 5).min(commit);
+        Self {
+            drain: deadline.saturating_sub(close).saturating_sub(commit),
+            commit,
+        }
+    }
+}
+
+/// The poller does these between chunks.
+pub(crate) enum PollerCommand {
+    /// The worker of this epoch takes chunks.
+    WorkerReady {
+        slot: usize,
+        epoch: Epoch,
+        worker: Recipient<Deliver>,
+    },
+    /// The worker of this epoch is no more, and nobody asked for that.
+    WorkerDied { slot: usize, epoch: Epoch },
+    /// Start positions of an assignment.
+    Resolved(Resolution),
+    /// Send this commit.
+    Commit(Commit),
+    /// A drain is over: send its last commit, if it has one.
+    DrainEnded { id: u64, commit: Option<Commit> },
+    /// The watermark at which a dead worker's ledger was closed.
+    LedgerClosed {
+        slot: usize,
+        epoch: Epoch,
+        watermark: NextOffset,
+    },
+    /// Take no more records, drain, commit, leave the group.
+    Stop(StopPlan),
+}
+
+/// Where commands for the poller go in.
+#[derive(Clone)]
+pub(crate) struct PollerPort {
+    commands: Sender<PollerCommand>,
+    wake: Arc<Wake>,
+}
+
+impl PollerPort {
+    pub(crate) fn new(commands: Sender<PollerCommand>, wake: Arc<Wake>) -> Self {
+        Self { commands, wake }
+    }
+
+    /// Hands the command over; one that comes after the poller's end is dropped, for there is nothing left to do it to.
+    pub(crate) fn send(&self, command: PollerCommand) {
+        if self.commands.send(command).is_ok() {
+            self.wake.source(Source::Commands);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stop_leaves_time_to_commit_and_to_leave_the_group() {
+        let commit = Duration::from_secs(2);
+        let plan = StopPlan::within(Duration::from_secs(25), commit);
+        assert_eq!((plan.drain, plan.commit), (Duration::from_secs(22), commit));
+        let plan = StopPlan::within(Duration::from_secs(1), commit);
+        assert_eq!(
+            (plan.drain, plan.commit),
+            (Duration::from_millis(700), Duration::from_millis(200))
+        );
+    }
+}

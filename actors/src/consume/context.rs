@@ -1,0 +1,99 @@
+//! librdkafka's callbacks. They run on the poller's thread, inside its poll, and only note what happened: the poller acts on it.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::statistics::Statistics;
+use rdkafka::topic_partition_list::TopicPartitionList;
+use rdkafka::types::RDKafkaRespErr;
+use tracing::{debug, error, info, warn};
+
+use crate::ids::TopicPartition;
+
+/// What the group asks of this member. librdkafka then waits for an assign or unassign.
+#[derive(Debug)]
+pub(crate) enum RebalanceEvent {
+    Assigned(Vec<TopicPartition>),
+    Revoked {
+        partitions: Vec<TopicPartition>,
+        /// They belong to others already: nothing may be committed.
+        lost: bool,
+    },
+    Failed(RDKafkaErrorCode),
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct PollerContext {
+    events: Mutex<Vec<RebalanceEvent>>,
+    closing: AtomicBool,
+}
+
+impl PollerContext {
+    /// What was noted since the last call.
+    pub(crate) fn take_events(&self) -> Vec<RebalanceEvent> {
+        std::mem::take(&mut *self.events.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// From here on every rebalance is answered at once with an unassign: nobody acts on notes any more.
+    pub(crate) fn close(&self) {
+        self.closing.store(true, Ordering::Release);
+    }
+}
+
+impl ConsumerContext for PollerContext {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, error: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        if self.closing.load(Ordering::Acquire) {
+            let answered = match consumer.rebalance_protocol() {
+                RebalanceProtocol::Cooperative if error == RDKafkaRespErr::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS => {
+                    consumer.incremental_unassign(list)
+                }
+                RebalanceProtocol::Cooperative => consumer.incremental_assign(&TopicPartitionList::new()),
+                _ => consumer.unassign(),
+            };
+            debug!(?answered, "unassigned while leaving the group");
+            return;
+        }
+        let partitions = || {
+            list.elements()
+                .iter()
+                .map(|e| TopicPartition::new(e.topic(), e.partition()))
+                .collect()
+        };
+        let event = match error {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => RebalanceEvent::Assigned(partitions()),
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS => RebalanceEvent::Revoked {
+                partitions: partitions(),
+                lost: consumer.assignment_lost(),
+            },
+            error => RebalanceEvent::Failed(error.into()),
+        };
+        self.events.lock().unwrap_or_else(PoisonError::into_inner).push(event);
+    }
+
+    fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
+        // Every commit has its answer on the engine's own queue.
+        debug!(?result, "a commit answer outside the commit queue");
+    }
+}
+
+/// librdkafka's log, statistics and errors flow into `tracing`.
+impl ClientContext for PollerContext {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        crate::client_log::client_log(level, facility, text);
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        info!(target: "librdkafka", client = statistics.name, received = statistics.rxmsgs, "statistics");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::Fatal) => error!(target: "librdkafka", %error, reason),
+            _ => warn!(target: "librdkafka", %error, reason),
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! Puts the parts of a consumer together, and takes them apart again.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use actix::{Actor, Addr, Arbiter, System};
+use rdkafka::ClientConfig;
+use rdkafka::consumer::BaseConsumer;
+use tokio::sync::{oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::consume::assignment::Slots;
+use crate::consume::command::PollerPort;
+use crate::consume::context::PollerContext;
+use crate::consume::error::{ConsumerError, Stopped};
+use crate::consume::handle::ConsumerHandle;
+use crate::consume::native::CommitQueue;
+use crate::consume::poller::{Poller, PollerOptions};
+use crate::consume::properties::configuration;
+use crate::consume::rebalance::Rebalance;
+use crate::consume::resolver::{AutoOffsetReset, Resolver};
+use crate::consume::retry::RetryPause;
+use crate::consume::state::Board;
+use crate::consume::supervisor::{
+    ConsumerSupervisor, EngineFailed, Finished, PollerEnded, Shutdown, Wire, WorkerParts,
+};
+use crate::consume::wake::{Source, Wake};
+use crate::offsets::tracker::OffsetTracker;
+use crate::order::pump::Workload;
+
+/// Everything a consumer is started with.
+pub(crate) struct Settings {
+    pub(crate) config: ClientConfig,
+    pub(crate) reset: AutoOffsetReset,
+    pub(crate) workload: Arc<dyn Workload>,
+    pub(crate) threads: usize,
+    pub(crate) commit_interval: Duration,
+    pub(crate) stop_deadline: Duration,
+    pub(crate) retry_pause: RetryPause,
+    pub(crate) token: CancellationToken,
+    pub(crate) poller: PollerOptions,
+}
+
+/// How a consumer ended, once it has.
+pub(crate) type Ending = Option<Result<Stopped, ConsumerError>>;
+
+/// Starts the threads: the actor system's own, where the supervisor lives; the tracker's arbiter; the workers' arbiters; poller and resolver.
+pub(crate) fn start(settings: Settings) -> Result<ConsumerHandle, ConsumerError> {
+    let wake = Arc::new(Wake::new());
+    let created = settings.config.create_with_context(PollerContext::default());
+    let mut consumer: BaseConsumer<PollerContext> = created.map_err(|error| configuration(error.to_string()))?;
+    consumer.set_nonempty_callback({
+        let wake = Arc::clone(&wake);
+        move || wake.source(Source::Main)
+    });
+    let board = Arc::new(Board::new());
+    let (ending, ended) = watch::channel(None);
+    let (started, starting) = std::sync::mpsc::sync_channel(1);
+    let token = settings.token.clone();
+    let parts = Parts {
+        settings,
+        wake,
+        consumer: Arc::new(consumer),
+        board: Arc::clone(&board),
+    };
+    let system = std::thread::Builder::new()
+        .name("troupe-system".to_owned())
+        .spawn(move || {
+            let result = catch_unwind(AssertUnwindSafe(|| {
+                parts.run(|supervisor| drop(started.send(supervisor)))
+            }));
+            let result = result.unwrap_or_else(|_| {
+                Err(ConsumerError::Engine {
+                    detail: "the actor system panicked".to_owned(),
+                })
+            });
+            let _ = ending.send(Some(result));
+        });
+    system.map_err(|error| ConsumerError::Start {
+        reason: error.to_string(),
+    })?;
+    match starting.recv() {
+        Ok(supervisor) => Ok(ConsumerHandle::new(supervisor, board, ended, token)),
+        // The sender was dropped: the system ended without ever running.
+        Err(_) => Err(match ended.borrow().clone() {
+            Some(Err(error)) => error,
+            _ => ConsumerError::Start {
+                reason: "the actor system did not start".to_owned(),
+            },
+        }),
+    }
+}
+
+struct Parts {
+    settings: Settings,
+    wake: Arc<Wake>,
+    consumer: Arc<BaseConsumer<PollerContext>>,
+    board: Arc<Board>,
+}
+
+/// The arbiters and threads that a running consumer has.
+struct Running {
+    finished: oneshot::Receiver<Finished>,
+    tracker: Arbiter,
+    workers: Vec<Arbiter>,
+    poller: JoinHandle<()>,
+}
+
+impl Parts {
+    /// Runs the actor system on this thread until the consumer has ended.
+    fn run(self, started: impl FnOnce(Addr<ConsumerSupervisor>)) -> Result<Stopped, ConsumerError> {
+        let token = self.settings.token.clone();
+        let system = System::new();
+        let (finished, running) = system.block_on(async {
+            let (supervisor, mut running) = self.begin().map_err(|error| ConsumerError::Start {
+                reason: error.to_string(),
+            })?;
+            started(supervisor.clone());
+            let watch = token.clone();
+            actix_rt::spawn(async move {
+                watch.cancelled().await;
+                supervisor.do_send(Shutdown(None));
+            });
+            let finished = (&mut running.finished).await;
+            Ok::<_, ConsumerError>((finished, running))
+        })?;
+        token.cancel();
+        let finished = finished.map_err(|_| ConsumerError::Engine {
+            detail: "the supervisor died".to_owned(),
+        })?;
+        // A thread on which a handler has not returned cannot be joined; it ends when the handler does.
+        for (number, arbiter) in running.workers.into_iter().enumerate() {
+            arbiter.stop();
+            if !finished.stuck_arbiters.contains(&number) {
+                let _ = arbiter.join();
+            }
+        }
+        running.tracker.stop();
+        let _ = running.tracker.join();
+        if finished.poller_ended {
+            let _ = running.poller.join();
+        }
+        finished.result
+    }
+
+    fn begin(self) -> std::io::Result<(Addr<ConsumerSupervisor>, Running)> {
+        let Self {
+            settings,
+            wake,
+            consumer,
+            board,
+        } = self;
+        let (commands, inbox) = crossbeam_channel::unbounded();
+        let port = PollerPort::new(commands, Arc::clone(&wake));
+        let (finish, finished) = oneshot::channel();
+        let parts = WorkerParts {
+            workload: settings.workload,
+            report_every: settings.commit_interval / 4,
+            retry_pause: settings.retry_pause,
+            commit_deadline: settings.poller.commit_deadline,
+            stop_deadline: settings.stop_deadline,
+            token: settings.token,
+        };
+        let supervisor = ConsumerSupervisor::new(parts, port.clone(), Arc::clone(&board), finish).start();
+        let tracker_arbiter = Arbiter::new();
+        let tracker = OffsetTracker::start_in_arbiter(&tracker_arbiter.handle(), {
+            let (port, supervisor, board) = (port.clone(), supervisor.clone(), Arc::clone(&board));
+            move |_| OffsetTracker::new(port, supervisor, board, settings.commit_interval)
+        });
+        let workers: Vec<_> = (0..settings.threads).map(|_| Arbiter::new()).collect();
+        let arbiters = workers.iter().map(Arbiter::handle).collect();
+        supervisor.do_send(Wire {
+            tracker: tracker.clone(),
+            arbiters,
+        });
+        let resolver = Resolver::start(Arc::clone(&consumer), settings.reset, port)?;
+        let poller = std::thread::Builder::new().name("troupe-poll".to_owned()).spawn({
+            let supervisor = supervisor.clone();
+            let options = settings.poller;
+            move || {
+                let ends = supervisor.clone();
+                let ran = catch_unwind(AssertUnwindSafe(move || {
+                    let now = Instant::now();
+                    Poller {
+                        slots: Slots::default(),
+                        commit_queue: CommitQueue::new(&consumer, &wake),
+                        consumer,
+                        resolver,
+                        options,
+                        wake,
+                        commands: inbox,
+                        tracker,
+                        supervisor,
+                        board,
+                        rebalance: Rebalance::default(),
+                        last_epoch: 0,
+                        commit_in_flight: None,
+                        commits_waiting: VecDeque::new(),
+                        more: Vec::new(),
+                        main_served: now,
+                        ends_read: now,
+                        unfinished: Vec::new(),
+                    }
+                    .run();
+                }));
+                if ran.is_err() {
+                    ends.do_send(EngineFailed(ConsumerError::Engine {
+                        detail: "the poller panicked".to_owned(),
+                    }));
+                    ends.do_send(PollerEnded(Stopped {
+                        drained: false,
+                        unfinished: Vec::new(),
+                    }));
+                }
+            }
+        })?;
+        Ok((
+            supervisor,
+            Running {
+                finished,
+                tracker: tracker_arbiter,
+                workers,
+                poller,
+            },
+        ))
+    }
+}

@@ -1,0 +1,131 @@
+//! What can go wrong with a consumer, for the person who runs it.
+
+use rdkafka::error::RDKafkaErrorCode;
+use serde::Serialize;
+
+use crate::ids::{NextOffset, Offset, TopicPartition};
+
+/// Why a consumer did not start, or ended.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConsumerError {
+    /// The configuration is wrong or incomplete. Nothing was started.
+    #[error("invalid consumer configuration: {reason}")]
+    Configuration {
+        /// What is wrong, and what to do.
+        reason: String,
+    },
+    /// A thread of the engine could not be started. Nothing was consumed.
+    #[error("the consumer's threads could not be started: {reason}")]
+    Start {
+        /// The operating system's words.
+        reason: String,
+    },
+    /// A handler said [`Outcome::Stop`](crate::consume::Outcome::Stop). What was finished is committed; this record is not.
+    #[error("stopped by the handler at {partition} offset {offset}: {cause}")]
+    StoppedByHandler {
+        /// Where.
+        partition: TopicPartition,
+        /// The record that the handler did not process.
+        offset: Offset,
+        /// The handler's words.
+        cause: String,
+    },
+    /// The position to go on from is no longer, or not yet, in the log: records may have been lost to retention.
+    #[error(
+        "{partition}: position {position} is out of the log's range: {detail}; \
+         reset the group's offset to a position that exists, or start with another group"
+    )]
+    OffsetOutOfRange {
+        /// Where.
+        partition: TopicPartition,
+        /// The position that was asked for.
+        position: NextOffset,
+        /// librdkafka's words.
+        detail: String,
+    },
+    /// The group has no committed offset for the partition, and the consumer is set to refuse to choose one.
+    #[error(
+        "{partition}: the group has no committed offset and auto_offset_reset is none; commit one, or allow earliest or latest"
+    )]
+    NoCommittedOffset {
+        /// Where.
+        partition: TopicPartition,
+    },
+    /// The log went back: it was truncated, or its topic deleted and created again.
+    #[error("{partition}: the log went back from {expected} to {found} (truncated, or the topic was created again)")]
+    LogRewound {
+        /// Where.
+        partition: TopicPartition,
+        /// The position that was expected next.
+        expected: NextOffset,
+        /// The offset that came instead.
+        found: Offset,
+    },
+    /// The cluster refused, or librdkafka gave up.
+    #[error("kafka: {detail} ({code:?})")]
+    Kafka {
+        /// librdkafka's or the broker's error.
+        code: RDKafkaErrorCode,
+        /// Its words, and what they were about.
+        detail: String,
+    },
+    /// A part of the engine failed: a bug. Nothing unfinished was committed.
+    #[error("the engine failed: {detail}")]
+    Engine {
+        /// What happened.
+        detail: String,
+    },
+    /// The stop did not end by its deadline; threads were left behind and end on their own, or with the process.
+    #[error("the consumer did not stop by its deadline: {detail}")]
+    StopDeadline {
+        /// What was still going on.
+        detail: String,
+    },
+}
+
+/// How a consumer ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Stopped {
+    /// Every record that a handler held at the stop was finished and committed.
+    pub drained: bool,
+    /// Records that handlers still held at the drain deadline: they are started anew by the next owner.
+    pub unfinished: Vec<UnfinishedRecord>,
+}
+
+/// A record that a handler held when its partition was given up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct UnfinishedRecord {
+    /// The topic's name.
+    pub topic: String,
+    /// The partition.
+    pub partition: i32,
+    /// The record's offset.
+    pub offset: i64,
+}
+
+/// What a failed commit asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CommitFailure {
+    /// Try again at the next commit.
+    Retry,
+    /// The member's place in the group is in question: hold commits until the next rebalance event or heartbeat.
+    Hold,
+    /// It will never go through.
+    Fatal,
+}
+
+pub(crate) fn commit_failure(code: RDKafkaErrorCode) -> CommitFailure {
+    use RDKafkaErrorCode as E;
+    match code {
+        E::RebalanceInProgress | E::StaleMemberEpoch | E::IllegalGeneration | E::UnknownMemberId => CommitFailure::Hold,
+        E::GroupAuthorizationFailed
+        | E::TopicAuthorizationFailed
+        | E::FencedInstanceId
+        | E::InvalidGroupId
+        | E::Fatal => CommitFailure::Fatal,
+        _ => CommitFailure::Retry,
+    }
+}

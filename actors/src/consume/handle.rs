@@ -1,0 +1,140 @@
+//! The handle on a running consumer.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix::Addr;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::consume::engine::Ending;
+use crate::consume::error::{ConsumerError, Stopped};
+use crate::consume::state::{Board, ConsumerState};
+use crate::consume::supervisor::{ConsumerSupervisor, Shutdown};
+
+/// A running consumer. Clones are handles on the same one; when the last is dropped, the consumer stops in the background.
+#[derive(Clone)]
+#[must_use = "the consumer stops when its last handle is dropped"]
+pub struct ConsumerHandle {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    supervisor: Addr<ConsumerSupervisor>,
+    board: Arc<Board>,
+    ended: watch::Receiver<Ending>,
+    token: CancellationToken,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.supervisor.do_send(Shutdown(None));
+    }
+}
+
+impl ConsumerHandle {
+    pub(crate) fn new(
+        supervisor: Addr<ConsumerSupervisor>,
+        board: Arc<Board>,
+        ended: watch::Receiver<Ending>,
+        token: CancellationToken,
+    ) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                supervisor,
+                board,
+                ended,
+                token,
+            }),
+        }
+    }
+
+    /// A snapshot of partitions and counters. Takes no lock that a record waits for; call it from any thread, as often as you like.
+    pub fn state(&self) -> ConsumerState {
+        self.shared.board.snapshot(Instant::now())
+    }
+
+    /// Takes no more records, lets handlers finish what they hold, commits it, leaves the group, and answers as [`wait`](Self::wait) does,
+    /// all within `deadline`: at most a fifth of it goes to the commit and a tenth to leaving, the rest to the handlers.
+    ///
+    /// A handler that has not returned by then is left behind, and its record listed in [`Stopped::unfinished`]: nothing of it is
+    /// committed. A second call can only shorten the wait. The future needs no runtime of tokio's.
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait).
+    pub async fn shutdown(&self, deadline: Duration) -> Result<Stopped, ConsumerError> {
+        self.shared.supervisor.do_send(Shutdown(Some(deadline)));
+        self.wait().await
+    }
+
+    /// Waits until the consumer has ended: by [`shutdown`](Self::shutdown), the token, a handler's `Stop`, or a fatal error.
+    ///
+    /// # Errors
+    /// The cause, if it ended by one: the handler's, the cluster's, the engine's, or [`ConsumerError::StopDeadline`].
+    pub async fn wait(&self) -> Result<Stopped, ConsumerError> {
+        let mut ended = self.shared.ended.clone();
+        match ended.wait_for(Option::is_some).await {
+            Ok(ending) => ending.clone().unwrap_or_else(|| Err(vanished())),
+            Err(_) => Err(vanished()),
+        }
+    }
+
+    /// [`shutdown`](Self::shutdown) from a thread without a runtime.
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait).
+    ///
+    /// # Panics
+    /// When called within a runtime of tokio's, which it would block.
+    pub fn shutdown_blocking(&self, deadline: Duration) -> Result<Stopped, ConsumerError> {
+        block_on(self.shutdown(deadline))
+    }
+
+    /// [`wait`](Self::wait) from a thread without a runtime.
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait).
+    ///
+    /// # Panics
+    /// When called within a runtime of tokio's, which it would block.
+    pub fn wait_blocking(&self) -> Result<Stopped, ConsumerError> {
+        block_on(self.wait())
+    }
+
+    /// The consumer's token: cancelling it stops the consumer within its stop deadline; the consumer cancels it when it stops.
+    pub fn cancellation_token(&self) -> CancellationToken {
+        self.shared.token.clone()
+    }
+
+    /// Makes the worker of a partition panic, for tests of what follows.
+    #[cfg(feature = "testing")]
+    pub fn kill_worker(&self, partition: &crate::ids::TopicPartition) {
+        self.shared
+            .supervisor
+            .do_send(crate::consume::supervisor::KillWorker(partition.clone()));
+    }
+}
+
+impl std::fmt::Debug for ConsumerHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ConsumerHandle")
+            .field("ended", &*self.shared.ended.borrow())
+            .finish_non_exhaustive()
+    }
+}
+
+fn vanished() -> ConsumerError {
+    ConsumerError::Engine {
+        detail: "its threads vanished".to_owned(),
+    }
+}
+
+/// Drives a future that only waits for the engine's own threads.
+fn block_on<T>(future: impl Future<Output = Result<T, ConsumerError>>) -> Result<T, ConsumerError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    runtime
+        .map_err(|error| ConsumerError::Start {
+            reason: error.to_string(),
+        })?
+        .block_on(future)
+}

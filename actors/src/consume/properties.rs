@@ -1,0 +1,195 @@
+//! librdkafka's properties: what the engine needs, what it takes over, and what it leaves to the app.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use rdkafka::ClientConfig;
+
+use crate::consume::error::ConsumerError;
+use crate::consume::resolver::AutoOffsetReset;
+
+/// What librdkafka runs with unless the app says otherwise: name, value.
+///
+/// - `fetch.queue.backoff.ms`: librdkafka's 1000 leaves a partition whose queue was full out of the fetches for a second.
+/// - `fetch.wait.max.ms`: one fetch is in flight per broker; while idle partitions long-poll, a busy one waits with them.
+/// - `queued.*` and `fetch.message.max.bytes` bound what is prefetched, per partition.
+const DEFAULTS: &[(&str, &str)] = &[
+    ("partition.assignment.strategy", "cooperative-sticky"),
+    ("fetch.queue.backoff.ms", "10"),
+    ("fetch.wait.max.ms", "50"),
+    ("queued.min.messages", "10000"),
+    ("queued.max.messages.kbytes", "4096"),
+    ("fetch.message.max.bytes", "1048576"),
+];
+
+/// What the engine must decide itself: name, value, why.
+const OWNED: &[(&str, &str, &str)] = &[
+    (
+        "enable.auto.commit",
+        "false",
+        "the engine commits exactly what is processed",
+    ),
+    (
+        "enable.auto.offset.store",
+        "false",
+        "the engine commits exactly what is processed",
+    ),
+    (
+        "enable.partition.eof",
+        "true",
+        "the end-of-partition offset closes the gap behind the last record",
+    ),
+];
+
+/// Properties by name. Values of secret ones are not shown.
+#[derive(Clone, Default)]
+pub(crate) struct Properties(BTreeMap<String, String>);
+
+impl Properties {
+    pub(crate) fn set(&mut self, name: impl Into<String>, value: impl Into<String>) {
+        self.0.insert(name.into(), value.into());
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
+    /// Takes `auto.offset.reset` out: the engine resets itself, for librdkafka would do it silently.
+    pub(crate) fn take_offset_reset(&mut self) -> Result<Option<AutoOffsetReset>, ConsumerError> {
+        let Some(value) = self.0.remove("auto.offset.reset") else {
+            return Ok(None);
+        };
+        match value.as_str() {
+            "earliest" | "smallest" | "beginning" => Ok(Some(AutoOffsetReset::Earliest)),
+            "latest" | "largest" | "end" => Ok(Some(AutoOffsetReset::Latest)),
+            "none" | "error" => Ok(Some(AutoOffsetReset::None)),
+            other => Err(configuration(format!(
+                "auto.offset.reset={other}: use earliest, latest or none"
+            ))),
+        }
+    }
+
+    /// The client's configuration: defaults, then these, then what the engine owns.
+    pub(crate) fn client_config(&self) -> Result<ClientConfig, ConsumerError> {
+        for (name, value, why) in OWNED {
+            if let Some(asked) = self.get(name)
+                && asked != *value
+            {
+                return Err(configuration(format!("{name}={asked} is refused: {why}; leave it out")));
+            }
+        }
+        let mut config = ClientConfig::new();
+        // KIP-848 has no client-side assignor: librdkafka refuses the property with it.
+        let new_protocol = self.get("group.protocol") == Some("consumer");
+        for (name, value) in DEFAULTS {
+            if !(new_protocol && *name == "partition.assignment.strategy") {
+                config.set(*name, *value);
+            }
+        }
+        for (name, value) in &self.0 {
+            config.set(name, value);
+        }
+        for (name, value, _) in OWNED {
+            config.set(*name, *value);
+        }
+        // An offset that is out of range is reported, never silently reset.
+        config.set("auto.offset.reset", "error");
+        Ok(config)
+    }
+
+    /// The most bytes that librdkafka holds for one partition: its queue's limit, and the fetch that may follow a queue just below it.
+    pub(crate) fn queue_bytes(&self) -> u64 {
+        let number = |name: &str| {
+            let default = DEFAULTS.iter().find(|(each, _)| *each == name).map(|(_, value)| *value);
+            self.get(name)
+                .or(default)
+                .and_then(|value| value.parse::<u64>().ok())
+                .unwrap_or(0)
+        };
+        let fetch = self
+            .get("max.partition.fetch.bytes")
+            .and_then(|value| value.parse().ok());
+        number("queued.max.messages.kbytes") * 1024 + fetch.unwrap_or_else(|| number("fetch.message.max.bytes"))
+    }
+}
+
+impl fmt::Debug for Properties {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = self
+            .0
+            .iter()
+            .map(|(name, value)| (name, if is_secret(name) { "***" } else { value }));
+        f.debug_map().entries(shown).finish()
+    }
+}
+
+/// Whether a property's value must not be shown.
+fn is_secret(name: &str) -> bool {
+    [
+        "password",
+        "secret",
+        "sasl.jaas",
+        "private",
+        "key.pem",
+        "oauthbearer.config",
+        "token",
+    ]
+    .iter()
+    .any(|part| name.contains(part))
+}
+
+pub(crate) fn configuration(reason: String) -> ConsumerError {
+    ConsumerError::Configuration { reason }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn a_property_that_the_engine_owns_is_refused_with_the_reason() {
+        let mut properties = Properties::default();
+        properties.set("enable.auto.commit", "true");
+        let error = properties.client_config().unwrap_err().to_string();
+        assert!(error.contains("enable.auto.commit=true is refused"), "{error}");
+        properties.set("enable.auto.commit", "false");
+        assert!(properties.client_config().is_ok());
+    }
+
+    #[test]
+    fn the_app_overrides_defaults_and_the_new_protocol_has_no_assignor() {
+        let mut properties = Properties::default();
+        properties.set("fetch.wait.max.ms", "5");
+        let config = properties.client_config().unwrap();
+        assert_eq!(config.get("fetch.wait.max.ms"), Some("5"));
+        assert_eq!(config.get("partition.assignment.strategy"), Some("cooperative-sticky"));
+        assert_eq!(config.get("auto.offset.reset"), Some("error"));
+        properties.set("group.protocol", "consumer");
+        assert_eq!(
+            properties.client_config().unwrap().get("partition.assignment.strategy"),
+            None
+        );
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let mut properties = Properties::default();
+        properties.set("sasl.password", "hunter2");
+        properties.set("client.id", "me");
+        let shown = format!("{properties:?}");
+        assert!(
+            shown.contains("***") && shown.contains("me") && !shown.contains("hunter2"),
+            "{shown}"
+        );
+    }
+
+    #[test]
+    fn the_queue_of_a_partition_holds_its_limit_and_one_fetch() {
+        let mut properties = Properties::default();
+        assert_eq!(properties.queue_bytes(), 5 << 20);
+        properties.set("queued.max.messages.kbytes", "1024");
+        assert_eq!(properties.queue_bytes(), 2 << 20);
+    }
+}

@@ -1,0 +1,505 @@
+//! The rebalance protocol: what the group asks, and how it is answered.
+//!
+//! librdkafka's callback only notes what is asked and returns. The poller goes on serving queues, commands and commits until it can answer;
+//! librdkafka fetches nothing meanwhile, of no partition, so every wait has a deadline, and every path ends in an assign or unassign.
+//!
+//! ```text
+//! assigned ─▶ Resolving ── positions known ─▶ assign, epochs begin
+//! revoked ──▶ Draining ── drained, or drain deadline ─▶ Committing ── answer, or commit deadline ─▶ unassign, epochs end
+//! lost ─────▶ fence, unassign, epochs end; nothing is committed
+//! ```
+
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer, RebalanceProtocol};
+use rdkafka::error::KafkaResult;
+use rdkafka::topic_partition_list::{Offset as ListOffset, TopicPartitionList};
+use tracing::{debug, info, warn};
+
+use crate::consume::command::{Commit, StopPlan};
+use crate::consume::context::{PollerContext, RebalanceEvent};
+use crate::consume::error::{ConsumerError, UnfinishedRecord};
+use crate::consume::native::PartitionQueue;
+use crate::consume::poller::{Poller, kafka_error};
+use crate::consume::resolver::{Resolution, StartPosition};
+use crate::consume::state::Counters;
+use crate::ids::{Epoch, TopicPartition};
+use crate::offsets::tracker::{BeginDrain, DrainDeadline, EpochsEnded};
+
+/// Where the protocol stands.
+#[derive(Debug, Default)]
+pub(crate) struct Rebalance {
+    last_id: u64,
+    /// What librdkafka waits for an answer to.
+    asked: Option<Asked>,
+    /// Partitions being given up, to a rebalance or to a stop.
+    revocation: Option<Revocation>,
+    stop: Stop,
+}
+
+/// A rebalance event that has not been answered yet.
+#[derive(Debug)]
+enum Asked {
+    /// Start positions are being looked up.
+    Assign {
+        id: u64,
+        partitions: Vec<TopicPartition>,
+        since: Instant,
+    },
+    Revoke {
+        partitions: Vec<TopicPartition>,
+        since: Instant,
+    },
+}
+
+/// Partitions on their way out.
+#[derive(Debug)]
+struct Revocation {
+    id: u64,
+    stays: Vec<(usize, Epoch)>,
+    stage: Stage,
+    commit_deadline: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Handlers finish what they hold.
+    Draining { until: Instant },
+    /// The last commit is built (`id` 0) or in flight.
+    Committing { commit: u64, until: Instant },
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+enum Stop {
+    #[default]
+    No,
+    /// Asked for, once the revocation under way is over.
+    Asked(StopPlan),
+    Draining,
+    Stopped,
+}
+
+impl Rebalance {
+    pub(crate) fn is_stopped(&self) -> bool {
+        matches!(self.stop, Stop::Stopped)
+    }
+
+    /// Whether the slot is being given up.
+    pub(crate) fn is_draining(&self, slot: usize) -> bool {
+        self.revocation
+            .as_ref()
+            .is_some_and(|revocation| revocation.stays.iter().any(|(each, _)| *each == slot))
+    }
+
+    pub(crate) fn next_deadline(&self, now: Instant) -> Option<Duration> {
+        let until = match self.revocation.as_ref()?.stage {
+            Stage::Draining { until } | Stage::Committing { until, .. } => until,
+        };
+        Some(until.saturating_duration_since(now))
+    }
+
+    /// Closing a consumer that still waits for an answer hangs for ever: answer it.
+    pub(crate) fn answer_before_close(self, consumer: &BaseConsumer<PollerContext>) {
+        let answered = match &self.asked {
+            None => return,
+            // Undone by the unassign that closing asks for.
+            Some(Asked::Assign { partitions, .. }) => assign(consumer, &list(partitions, |_| ListOffset::Invalid)),
+            Some(Asked::Revoke { partitions, .. }) => unassign(consumer, &list(partitions, |_| ListOffset::Invalid)),
+        };
+        debug!(?answered, "answered the rebalance that was under way at the stop");
+    }
+
+    fn next_id(&mut self) -> u64 {
+        self.last_id += 1;
+        self.last_id
+    }
+}
+
+fn list(partitions: &[TopicPartition], offset: impl Fn(&TopicPartition) -> ListOffset) -> TopicPartitionList {
+    let mut list = TopicPartitionList::with_capacity(partitions.len());
+    for each in partitions {
+        // Only an offset that is no offset is refused.
+        let _ = list.add_partition_offset(&each.topic, each.partition.0, offset(each));
+    }
+    list
+}
+
+fn assign(consumer: &BaseConsumer<PollerContext>, list: &TopicPartitionList) -> KafkaResult<()> {
+    match consumer.rebalance_protocol() {
+        RebalanceProtocol::Cooperative => consumer.incremental_assign(list),
+        _ => consumer.assign(list),
+    }
+}
+
+fn unassign(consumer: &BaseConsumer<PollerContext>, list: &TopicPartitionList) -> KafkaResult<()> {
+    match consumer.rebalance_protocol() {
+        RebalanceProtocol::Cooperative => consumer.incremental_unassign(list),
+        _ => consumer.unassign(),
+    }
+}
+
+impl Poller {
+    pub(crate) fn on_rebalance(&mut self, event: RebalanceEvent, now: Instant) {
+        match event {
+            RebalanceEvent::Assigned(partitions) => self.on_assigned(partitions, now),
+            RebalanceEvent::Revoked { partitions, lost } => self.on_revoked(partitions, lost, now),
+            RebalanceEvent::Failed(code) => {
+                // librdkafka's rule: whatever the event, answer it.
+                warn!(error = %code, "a rebalance failed");
+                self.on_revoked(
+                    self.slots.iter().map(|(_, stay)| stay.cell.partition.clone()).collect(),
+                    true,
+                    now,
+                );
+            }
+        }
+    }
+
+    fn on_assigned(&mut self, partitions: Vec<TopicPartition>, now: Instant) {
+        info!(partitions = partitions.len(), "assigned");
+        let id = self.rebalance.next_id();
+        if partitions.is_empty() {
+            if let Err(error) = assign(&self.consumer, &TopicPartitionList::new()) {
+                self.fail(kafka_error(&error, "assigning no partitions".to_owned()));
+            }
+            return;
+        }
+        if matches!(self.rebalance.stop, Stop::No) {
+            self.resolver.request(id, partitions.clone());
+        }
+        self.rebalance.asked = Some(Asked::Assign {
+            id,
+            partitions,
+            since: now,
+        });
+    }
+
+    /// Start positions are known: assign with exactly these, and begin the epochs with the same.
+    pub(crate) fn on_resolved(&mut self, resolution: Resolution, now: Instant) {
+        let wanted = matches!(&self.rebalance.asked, Some(Asked::Assign { id, .. }) if *id == resolution.id);
+        if !wanted || !matches!(self.rebalance.stop, Stop::No) {
+            debug!("start positions of an assignment that is no longer wanted are dropped");
+            return;
+        }
+        match resolution.starts {
+            Ok(starts) => {
+                if self.assign(starts)
+                    && let Some(Asked::Assign { since, .. }) = self.rebalance.asked.take()
+                {
+                    self.stalled(since, now);
+                }
+            }
+            Err(error) => self.fail(error),
+        }
+    }
+
+    /// False when the engine fails instead: librdkafka is still to be answered then, at the close.
+    fn assign(&mut self, starts: Vec<StartPosition>) -> bool {
+        // Each queue is split before the assign: no record can reach the main queue.
+        let mut queues = Vec::with_capacity(starts.len());
+        for start in &starts {
+            let slot = self.slots.number(&start.partition);
+            let queue = slot.and_then(|slot| PartitionQueue::split(&self.consumer, &start.partition, &self.wake, slot));
+            let (Some(slot), Some(queue)) = (slot, queue) else {
+                let detail = format!(
+                    "no room for {}: an engine holds 65,536 partitions over its life",
+                    start.partition
+                );
+                self.fail(ConsumerError::Engine { detail });
+                return false;
+            };
+            queues.push((slot, queue));
+        }
+        let mut list = TopicPartitionList::with_capacity(starts.len());
+        for start in &starts {
+            let (topic, partition) = (&start.partition.topic, start.partition.partition.0);
+            let _ = list.add_partition_offset(topic, partition, ListOffset::Offset(start.position.0));
+        }
+        if let Err(error) = assign(&self.consumer, &list) {
+            self.fail(kafka_error(&error, format!("assigning {} partitions", starts.len())));
+            return false;
+        }
+        Counters::add(&self.board.counters.assigned, starts.len() as u64);
+        for (start, (slot, queue)) in starts.into_iter().zip(queues) {
+            self.admit(start.partition, slot, queue, start.position, start.committed);
+        }
+        self.warn_of_memory();
+        true
+    }
+
+    /// The most that records can take, now that the assignment is known.
+    fn warn_of_memory(&self) {
+        let partitions = self.slots.iter().count() as u64;
+        let most = partitions * (self.options.queue_bytes + self.options.credits.bytes);
+        let budget = self.options.memory_budget;
+        if most > budget {
+            warn!(
+                partitions,
+                worst_case_mib = most >> 20,
+                budget_mib = budget >> 20,
+                "the assignment can buffer more than the memory budget"
+            );
+        } else {
+            info!(partitions, worst_case_mib = most >> 20, "buffered records are bounded");
+        }
+    }
+
+    fn on_revoked(&mut self, partitions: Vec<TopicPartition>, lost: bool, now: Instant) {
+        info!(partitions = partitions.len(), lost, "revoked");
+        if let Some(Asked::Assign { .. }) = self.rebalance.asked.take() {
+            // Revoked before it was answered: those partitions were never assigned here.
+            self.resolver.abandon();
+        }
+        let stays = self.stays_of(&partitions);
+        self.rebalance.asked = Some(Asked::Revoke { partitions, since: now });
+        if lost {
+            // Also what was draining, or stopping: it is others' already.
+            let draining = self
+                .rebalance
+                .revocation
+                .take()
+                .map(|revocation| revocation.stays)
+                .unwrap_or_default();
+            Counters::add(&self.board.counters.lost, stays.len() as u64);
+            self.end(&draining, false);
+            self.end(&stays, false);
+        }
+        // A second signal while the first drains, or during a stop, waits for that drain.
+        if self.rebalance.revocation.is_none() {
+            self.drain_or_answer(now);
+        }
+    }
+
+    /// Drains what is still held of the revoke that librdkafka waits on; when nothing is, answers it.
+    fn drain_or_answer(&mut self, now: Instant) {
+        let Some(Asked::Revoke { partitions, .. }) = &self.rebalance.asked else {
+            return;
+        };
+        let stays = self.stays_of(partitions);
+        if stays.is_empty() {
+            self.answer_revoke(now);
+        } else {
+            let (drain, commit) = (self.options.drain_deadline, self.options.commit_deadline);
+            self.begin_drain(stays, drain, commit, now);
+        }
+    }
+
+    fn stays_of(&self, partitions: &[TopicPartition]) -> Vec<(usize, Epoch)> {
+        let slots: Vec<_> = partitions
+            .iter()
+            .filter_map(|partition| self.slots.assigned(partition))
+            .collect();
+        self.slots
+            .iter()
+            .filter(|(slot, _)| slots.contains(slot))
+            .map(|(slot, stay)| (slot, stay.cell.epoch))
+            .collect()
+    }
+
+    /// Has handlers finish what they hold, and the tracker say when they have.
+    fn begin_drain(&mut self, stays: Vec<(usize, Epoch)>, drain: Duration, commit_deadline: Duration, now: Instant) {
+        let id = self.rebalance.next_id();
+        let mut asked = Vec::with_capacity(stays.len());
+        for (slot, epoch) in &stays {
+            if let Some(stay) = self.slots.get_mut(*slot) {
+                asked.push((*slot, *epoch, stay.worker.is_some()));
+                stay.cell.revoke();
+            }
+        }
+        self.tell_tracker(BeginDrain { id, stays: asked });
+        let stage = Stage::Draining { until: now + drain };
+        self.rebalance.revocation = Some(Revocation {
+            id,
+            stays,
+            stage,
+            commit_deadline,
+        });
+    }
+
+    /// The tracker has closed the ledgers: their last commit goes out.
+    pub(crate) fn on_drain_ended(&mut self, id: u64, commit: Option<Commit>, now: Instant) {
+        let Some(revocation) = self
+            .rebalance
+            .revocation
+            .as_mut()
+            .filter(|revocation| revocation.id == id)
+        else {
+            return;
+        };
+        let Some(commit) = commit else {
+            return self.end_revocation(now);
+        };
+        let until = now + revocation.commit_deadline;
+        revocation.stage = Stage::Committing {
+            commit: commit.id,
+            until,
+        };
+        // What was built before says less.
+        self.commits_waiting.clear();
+        self.commits_waiting.push_back(commit);
+        self.submit_next();
+        if self.commit_in_flight.is_none() {
+            self.end_revocation(now);
+        }
+    }
+
+    pub(crate) fn on_commit_answered(&mut self, id: u64, now: Instant) {
+        let last = self.rebalance.revocation.as_ref().map(|revocation| revocation.stage);
+        if matches!(last, Some(Stage::Committing { commit, .. }) if commit == id) {
+            self.end_revocation(now);
+        }
+    }
+
+    /// Deadlines, and the loss of what is being given up.
+    pub(crate) fn check_rebalance(&mut self, now: Instant) {
+        if self.rebalance.revocation.is_none()
+            && let Stop::Asked(plan) = self.rebalance.stop
+        {
+            let stays: Vec<_> = self.slots.iter().map(|(slot, stay)| (slot, stay.cell.epoch)).collect();
+            self.rebalance.stop = Stop::Draining;
+            self.begin_drain(stays, plan.drain, plan.commit, now);
+        }
+        let Some(revocation) = &self.rebalance.revocation else {
+            return;
+        };
+        let (id, commit_deadline) = (revocation.id, revocation.commit_deadline);
+        if matches!(self.rebalance.asked, Some(Asked::Revoke { .. })) && self.consumer.assignment_lost() {
+            warn!("the partitions being given up were lost meanwhile: nothing is committed of them");
+            let stays = self
+                .rebalance
+                .revocation
+                .take()
+                .map(|revocation| revocation.stays)
+                .unwrap_or_default();
+            Counters::add(&self.board.counters.lost, stays.len() as u64);
+            self.end(&stays, false);
+            self.answer_revoke(now);
+            return;
+        }
+        match revocation.stage {
+            Stage::Draining { until } if now >= until => {
+                self.cut_drain_short(now);
+                self.tell_tracker(DrainDeadline { id });
+                if let Some(revocation) = &mut self.rebalance.revocation {
+                    revocation.stage = Stage::Committing {
+                        commit: 0,
+                        until: now + commit_deadline,
+                    };
+                }
+            }
+            Stage::Committing { until, .. } if now >= until => {
+                warn!("the last commit was not answered by its deadline: what it held is repeated by the next owner");
+                self.end_revocation(now);
+            }
+            _ => {}
+        }
+    }
+
+    /// The drain deadline passed: what handlers still hold is fenced, and named.
+    fn cut_drain_short(&mut self, now: Instant) {
+        let stays = self
+            .rebalance
+            .revocation
+            .as_ref()
+            .map(|revocation| revocation.stays.clone())
+            .unwrap_or_default();
+        let stopping = matches!(self.rebalance.stop, Stop::Draining);
+        Counters::add(&self.board.counters.drains_cut_short, 1);
+        for (slot, _) in stays {
+            let Some(stay) = self.slots.get_mut(slot) else { continue };
+            let cell = &stay.cell;
+            if let Some(held) = cell.sample_handler(now)
+                && stay.worker.is_some()
+                && !cell.is_fenced()
+            {
+                let (topic, partition) = (cell.partition.topic.to_string(), cell.partition.partition.0);
+                warn!(
+                    topic,
+                    partition,
+                    epoch = cell.epoch.0,
+                    offset = held.offset,
+                    "unfinished at the drain deadline: its result will not count"
+                );
+                if stopping {
+                    self.unfinished.push(UnfinishedRecord {
+                        topic,
+                        partition,
+                        offset: held.offset,
+                    });
+                }
+            }
+            cell.fence();
+        }
+    }
+
+    fn end_revocation(&mut self, now: Instant) {
+        let Some(revocation) = self.rebalance.revocation.take() else {
+            return;
+        };
+        self.end(&revocation.stays, true);
+        if matches!(self.rebalance.asked, Some(Asked::Revoke { .. })) {
+            self.drain_or_answer(now);
+        } else if matches!(self.rebalance.stop, Stop::Draining) {
+            self.rebalance.stop = Stop::Stopped;
+        }
+    }
+
+    /// Ends epochs: fenced, forgotten by the tracker, gone from the state. The partitions stay assigned until librdkafka is answered.
+    fn end(&mut self, stays: &[(usize, Epoch)], revoked: bool) {
+        for (slot, epoch) in stays {
+            if self.slots.in_epoch(*slot, *epoch).is_none() {
+                continue;
+            }
+            if let Some(stay) = self.slots.take(*slot) {
+                stay.cell.fence();
+                self.board.partitions.remove(&stay.cell.partition);
+                Counters::add(&self.board.counters.revoked, u64::from(revoked));
+            }
+        }
+        self.tell_tracker(EpochsEnded(stays.to_vec()));
+    }
+
+    /// Answers the revoke that librdkafka waits on.
+    fn answer_revoke(&mut self, now: Instant) {
+        let Some(Asked::Revoke { partitions, since }) = self.rebalance.asked.take() else {
+            return;
+        };
+        let mut answer = unassign(&self.consumer, &list(&partitions, |_| ListOffset::Invalid));
+        if answer.is_err() {
+            // Some of them were never assigned: librdkafka refuses the whole list then. Give it what it knows.
+            answer = self.consumer.assignment().and_then(|assigned| {
+                let known: Vec<_> = partitions
+                    .into_iter()
+                    .filter(|each| assigned.find_partition(&each.topic, each.partition.0).is_some())
+                    .collect();
+                unassign(&self.consumer, &list(&known, |_| ListOffset::Invalid))
+            });
+        }
+        if let Err(error) = answer {
+            self.fail(kafka_error(&error, "unassigning".to_owned()));
+        }
+        self.stalled(since, now);
+        if matches!(self.rebalance.stop, Stop::Draining) && self.rebalance.revocation.is_none() {
+            self.rebalance.stop = Stop::Stopped;
+        }
+    }
+
+    /// A rebalance is answered; until now nothing was fetched.
+    fn stalled(&self, since: Instant, now: Instant) {
+        let stall = now.saturating_duration_since(since);
+        self.board
+            .counters
+            .last_rebalance_stall_ms
+            .store(stall.as_millis() as u64, std::sync::atomic::Ordering::Relaxed);
+        debug!(stall_ms = stall.as_millis() as u64, "a rebalance is answered");
+    }
+
+    pub(crate) fn on_stop(&mut self, plan: StopPlan, now: Instant) {
+        if !matches!(self.rebalance.stop, Stop::No) {
+            return;
+        }
+        self.resolver.abandon();
+        self.rebalance.stop = Stop::Asked(plan);
+        self.check_rebalance(now);
+    }
+}

@@ -1,0 +1,244 @@
+//! Records as handlers see them, and the chunks in which they travel.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::ids::{Epoch, NextOffset, Offset, PartitionId, TopicPartition};
+use crate::offsets::Tile;
+
+/// Records of one partition and one epoch, copied out of librdkafka into one arena.
+///
+/// Chunks tile the offsets: `tile.from` is the `to` of the chunk before, also where the log has gaps. A chunk without records is an
+/// end-of-partition mark that closes such a gap behind the last record.
+#[derive(Debug)]
+pub(crate) struct RecordChunk {
+    pub(crate) partition: TopicPartition,
+    pub(crate) epoch: Epoch,
+    pub(crate) tile: Tile,
+    pub(crate) arena: Vec<u8>,
+    pub(crate) index: Vec<Entry>,
+    pub(crate) headers: Vec<HeaderSpan>,
+}
+
+/// Where one record lies in its chunk.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entry {
+    pub(crate) offset: i64,
+    pub(crate) timestamp: i64,
+    pub(crate) at: u32,
+    /// -1: null.
+    pub(crate) key_len: i32,
+    /// -1: null.
+    pub(crate) value_len: i32,
+    pub(crate) first_header: u32,
+    pub(crate) header_count: u32,
+}
+
+/// Where one header lies in the arena: its name, and behind it its value.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HeaderSpan {
+    pub(crate) at: u32,
+    pub(crate) name_len: u32,
+    /// -1: null.
+    pub(crate) value_len: i32,
+}
+
+impl RecordChunk {
+    /// The records' count.
+    pub(crate) fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// What the chunk takes from its partition's credits, in records: a mark without records counts as one, so that marks are bounded too.
+    pub(crate) fn credit_records(&self) -> u64 {
+        self.index.len().max(1) as u64
+    }
+
+    /// The offsets of the records, where they do not follow from the tile because it has gaps.
+    pub(crate) fn sparse_offsets(&self) -> Option<Arc<[i64]>> {
+        let dense = self.tile.to.0 - self.tile.from.0 == self.index.len() as i64;
+        (!dense).then(|| self.index.iter().map(|entry| entry.offset).collect())
+    }
+}
+
+/// One Kafka record, and how often it has been tried.
+///
+/// It is a counted reference into the chunk it arrived in: cloning copies no bytes, and a clone that is kept keeps the whole chunk (at most
+/// 256 KiB and one record) in memory, beyond the engine's bounds.
+#[derive(Clone)]
+pub struct Record {
+    pub(crate) chunk: Arc<RecordChunk>,
+    pub(crate) position: u32,
+    pub(crate) attempt: u32,
+}
+
+impl Record {
+    fn entry(&self) -> &Entry {
+        &self.chunk.index[self.position as usize]
+    }
+
+    fn bytes(&self, at: u32, len: i32) -> Option<&[u8]> {
+        let at = at as usize;
+        usize::try_from(len).ok().map(|len| &self.chunk.arena[at..at + len])
+    }
+
+    /// The topic's name.
+    pub fn topic(&self) -> &str {
+        &self.chunk.partition.topic
+    }
+
+    /// The partition within the topic.
+    pub fn partition(&self) -> PartitionId {
+        self.chunk.partition.partition
+    }
+
+    /// Topic and partition.
+    pub fn topic_partition(&self) -> &TopicPartition {
+        &self.chunk.partition
+    }
+
+    /// The record's offset in its partition.
+    pub fn offset(&self) -> Offset {
+        Offset(self.entry().offset)
+    }
+
+    /// Milliseconds since the Unix epoch, of creation or of append as the topic is set up; `None` where the record carries none.
+    pub fn timestamp(&self) -> Option<i64> {
+        Some(self.entry().timestamp).filter(|timestamp| *timestamp >= 0)
+    }
+
+    /// The key's bytes; `None` for a null key.
+    pub fn key(&self) -> Option<&[u8]> {
+        let entry = self.entry();
+        self.bytes(entry.at, entry.key_len)
+    }
+
+    /// The value's bytes; `None` for a null value (a tombstone).
+    pub fn value(&self) -> Option<&[u8]> {
+        let entry = self.entry();
+        self.bytes(entry.at + entry.key_len.max(0) as u32, entry.value_len)
+    }
+
+    /// The headers in their order: name, and value where it is not null. A name may occur more than once.
+    pub fn headers(&self) -> impl ExactSizeIterator<Item = (&str, Option<&[u8]>)> {
+        let entry = self.entry();
+        let first = entry.first_header as usize;
+        self.chunk.headers[first..first + entry.header_count as usize]
+            .iter()
+            .map(|span| {
+                let name = self.bytes(span.at, span.name_len as i32).unwrap_or_default();
+                // librdkafka hands names as C strings; Kafka's are UTF-8.
+                let name = std::str::from_utf8(name).unwrap_or("\u{fffd}");
+                (name, self.bytes(span.at + span.name_len, span.value_len))
+            })
+    }
+
+    /// The value of the first header of that name.
+    pub fn header(&self, name: &str) -> Option<&[u8]> {
+        self.headers()
+            .find(|(each, _)| *each == name)
+            .and_then(|(_, value)| value)
+    }
+
+    /// How often the record has been given to a handler in this epoch, this time included: 1 at first.
+    pub fn attempt(&self) -> u32 {
+        self.attempt
+    }
+}
+
+/// Position and sizes, never the key's or the value's bytes.
+impl fmt::Debug for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Record")
+            .field("topic", &self.topic())
+            .field("partition", &self.partition().0)
+            .field("offset", &self.offset().0)
+            .field("key_len", &self.key().map(<[u8]>::len))
+            .field("value_len", &self.value().map(<[u8]>::len))
+            .field("attempt", &self.attempt)
+            .finish()
+    }
+}
+
+/// Collects what one drain of a partition's queue yields.
+#[derive(Debug)]
+pub(crate) struct ChunkBuilder {
+    pub(crate) arena: Vec<u8>,
+    pub(crate) index: Vec<Entry>,
+    pub(crate) headers: Vec<HeaderSpan>,
+    max_records: usize,
+    max_bytes: usize,
+}
+
+impl ChunkBuilder {
+    /// A chunk of at most `max_records`, ended early by the record that reaches `max_bytes`; room is made for `expected` records of
+    /// `average` bytes.
+    pub(crate) fn new(max_records: usize, max_bytes: usize, expected: usize, average: usize) -> Self {
+        let expected = expected.min(max_records);
+        Self {
+            arena: Vec::with_capacity((expected * average).min(max_bytes) + average),
+            index: Vec::with_capacity(expected),
+            headers: Vec::new(),
+            max_records,
+            max_bytes,
+        }
+    }
+
+    /// Copies a record in.
+    pub(crate) fn push(&mut self, offset: i64, timestamp: i64, key: Option<&[u8]>, value: Option<&[u8]>) {
+        let at = self.arena.len() as u32;
+        let len = |part: Option<&[u8]>| part.map_or(-1, |bytes| bytes.len() as i32);
+        self.arena.extend_from_slice(key.unwrap_or_default());
+        self.arena.extend_from_slice(value.unwrap_or_default());
+        self.index.push(Entry {
+            offset,
+            timestamp,
+            at,
+            key_len: len(key),
+            value_len: len(value),
+            first_header: self.headers.len() as u32,
+            header_count: 0,
+        });
+    }
+
+    /// Adds a header to the record pushed last.
+    pub(crate) fn push_header(&mut self, name: &[u8], value: Option<&[u8]>) {
+        let Some(entry) = self.index.last_mut() else { return };
+        entry.header_count += 1;
+        self.headers.push(HeaderSpan {
+            at: self.arena.len() as u32,
+            name_len: name.len() as u32,
+            value_len: value.map_or(-1, |bytes| bytes.len() as i32),
+        });
+        self.arena.extend_from_slice(name);
+        self.arena.extend_from_slice(value.unwrap_or_default());
+    }
+
+    /// No further record should be pushed.
+    pub(crate) fn is_full(&self) -> bool {
+        self.index.len() >= self.max_records || self.arena.len() >= self.max_bytes
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.index.is_empty()
+    }
+
+    /// The position behind the last record.
+    pub(crate) fn next_offset(&self) -> Option<NextOffset> {
+        self.index.last().map(|entry| Offset(entry.offset).next())
+    }
+
+    pub(crate) fn finish(self, partition: TopicPartition, epoch: Epoch, tile: Tile) -> RecordChunk {
+        let Self {
+            arena, index, headers, ..
+        } = self;
+        RecordChunk {
+            partition,
+            epoch,
+            tile,
+            arena,
+            index,
+            headers,
+        }
+    }
+}

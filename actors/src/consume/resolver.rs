@@ -1,0 +1,247 @@
+//! The resolver: finds out, off the poller, where assigned partitions start.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::topic_partition_list::{Offset as ListOffset, TopicPartitionList};
+use serde::{Deserialize, Serialize};
+use tracing::{debug, warn};
+
+use crate::consume::command::{PollerCommand, PollerPort};
+use crate::consume::context::PollerContext;
+use crate::consume::error::{CommitFailure, ConsumerError, commit_failure};
+use crate::ids::{NextOffset, TopicPartition};
+
+/// Where a partition starts for which the group has committed nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AutoOffsetReset {
+    /// At the log's start: nothing is missed. The default here; Kafka's own is `Latest`.
+    #[default]
+    Earliest,
+    /// At the log's end: only what is produced from now on.
+    Latest,
+    /// Nowhere: the engine stops with [`ConsumerError::NoCommittedOffset`].
+    None,
+}
+
+/// One try of a look-up. Short, so that an abandoned request or a stop is seen soon.
+const TRY: Duration = Duration::from_secs(1);
+/// Pause between tries that failed at once.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Where one partition starts.
+#[derive(Debug, Clone)]
+pub(crate) struct StartPosition {
+    pub(crate) partition: TopicPartition,
+    pub(crate) position: NextOffset,
+    /// What the group has committed.
+    pub(crate) committed: Option<NextOffset>,
+}
+
+/// The answer to a request.
+#[derive(Debug)]
+pub(crate) struct Resolution {
+    pub(crate) id: u64,
+    pub(crate) starts: Result<Vec<StartPosition>, ConsumerError>,
+}
+
+struct Request {
+    id: u64,
+    partitions: Vec<TopicPartition>,
+}
+
+/// A thread that makes read-only look-ups on the poller's consumer. It holds the consumer, so it is stopped before that is closed.
+pub(crate) struct Resolver {
+    requests: Option<Sender<Request>>,
+    /// The request that is still wanted.
+    wanted: Arc<AtomicU64>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Resolver {
+    pub(crate) fn start(
+        consumer: Arc<BaseConsumer<PollerContext>>,
+        reset: AutoOffsetReset,
+        poller: PollerPort,
+    ) -> std::io::Result<Self> {
+        let (requests, inbox) = crossbeam_channel::unbounded();
+        let wanted = Arc::new(AtomicU64::new(0));
+        let thread = std::thread::Builder::new().name("troupe-resolve".to_owned()).spawn({
+            let wanted = Arc::clone(&wanted);
+            move || {
+                Lookup {
+                    consumer,
+                    reset,
+                    wanted,
+                }
+                .serve(&inbox, &poller)
+            }
+        })?;
+        Ok(Self {
+            requests: Some(requests),
+            wanted,
+            thread: Some(thread),
+        })
+    }
+
+    /// Asks where these start; `id` rises. An earlier request that has not been answered is dropped.
+    pub(crate) fn request(&self, id: u64, partitions: Vec<TopicPartition>) {
+        self.wanted.store(id, Ordering::Release);
+        if let Some(requests) = &self.requests {
+            let _ = requests.send(Request { id, partitions });
+        }
+    }
+
+    /// Drops the request that has not been answered.
+    pub(crate) fn abandon(&self) {
+        self.wanted.store(0, Ordering::Release);
+    }
+
+    /// Ends the thread, within one try.
+    pub(crate) fn stop(&mut self) {
+        self.abandon();
+        self.requests = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Lookup {
+    consumer: Arc<BaseConsumer<PollerContext>>,
+    reset: AutoOffsetReset,
+    wanted: Arc<AtomicU64>,
+}
+
+impl Lookup {
+    fn serve(&self, inbox: &Receiver<Request>, poller: &PollerPort) {
+        for Request { id, partitions } in inbox {
+            while self.wanted.load(Ordering::Acquire) == id {
+                match self.resolve(&partitions) {
+                    Ok(starts) => {
+                        poller.send(PollerCommand::Resolved(Resolution { id, starts: Ok(starts) }));
+                        break;
+                    }
+                    Err(Failure::Final(error)) => {
+                        poller.send(PollerCommand::Resolved(Resolution { id, starts: Err(error) }));
+                        break;
+                    }
+                    Err(Failure::Passing(error)) => {
+                        warn!(%error, partitions = partitions.len(), "start positions are not known yet");
+                        std::thread::park_timeout(PAUSE);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The committed offset of each, and where there is none, the start or end of the log.
+    fn resolve(&self, partitions: &[TopicPartition]) -> Result<Vec<StartPosition>, Failure> {
+        let committed = positions(
+            &self
+                .consumer
+                .committed_offsets(list(partitions, ListOffset::Invalid)?, TRY)?,
+        )?;
+        let unknown: Vec<_> = partitions
+            .iter()
+            .filter(|each| !committed.contains_key(each))
+            .cloned()
+            .collect();
+        let edges = if unknown.is_empty() {
+            Positions::new()
+        } else {
+            self.edges(&unknown)?
+        };
+        debug!(
+            committed = committed.len(),
+            reset = edges.len(),
+            "start positions resolved"
+        );
+        partitions
+            .iter()
+            .map(|partition| {
+                let committed = committed.get(partition).copied();
+                let position = committed.or_else(|| edges.get(partition).copied());
+                let position =
+                    position.ok_or_else(|| Failure::Passing(format!("{partition}: the broker told no offset")))?;
+                Ok(StartPosition {
+                    partition: partition.clone(),
+                    position,
+                    committed,
+                })
+            })
+            .collect()
+    }
+
+    /// The log's start or end: ListOffsets with the special timestamps -2 and -1, one request per broker.
+    fn edges(&self, partitions: &[TopicPartition]) -> Result<Positions, Failure> {
+        let edge = match self.reset {
+            AutoOffsetReset::Earliest => ListOffset::Beginning,
+            AutoOffsetReset::Latest => ListOffset::End,
+            AutoOffsetReset::None => {
+                let partition = partitions[0].clone();
+                return Err(Failure::Final(ConsumerError::NoCommittedOffset { partition }));
+            }
+        };
+        positions(&self.consumer.offsets_for_times(list(partitions, edge)?, TRY)?)
+    }
+}
+
+type Positions = std::collections::HashMap<TopicPartition, NextOffset>;
+
+enum Failure {
+    Passing(String),
+    Final(ConsumerError),
+}
+
+impl From<KafkaError> for Failure {
+    fn from(error: KafkaError) -> Self {
+        Self::new(
+            error.rdkafka_error_code(),
+            format!("looking up start positions: {error}"),
+        )
+    }
+}
+
+impl Failure {
+    fn new(code: Option<RDKafkaErrorCode>, detail: String) -> Self {
+        match code {
+            Some(code) if commit_failure(code) == CommitFailure::Fatal => {
+                Self::Final(ConsumerError::Kafka { code, detail })
+            }
+            _ => Self::Passing(detail),
+        }
+    }
+}
+
+fn list(partitions: &[TopicPartition], offset: ListOffset) -> KafkaResult<TopicPartitionList> {
+    let mut list = TopicPartitionList::with_capacity(partitions.len());
+    for each in partitions {
+        list.add_partition_offset(&each.topic, each.partition.0, offset)?;
+    }
+    Ok(list)
+}
+
+/// The offsets of a list, without those that have none.
+fn positions(list: &TopicPartitionList) -> Result<Positions, Failure> {
+    let mut positions = Positions::new();
+    for element in list.elements() {
+        let partition = TopicPartition::new(element.topic(), element.partition());
+        if let Err(error) = element.error() {
+            return Err(Failure::new(
+                error.rdkafka_error_code(),
+                format!("{partition}: {error}"),
+            ));
+        }
+        if let ListOffset::Offset(offset) = element.offset() {
+            positions.insert(partition, NextOffset(offset));
+        }
+    }
+    Ok(positions)
+}

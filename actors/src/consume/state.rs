@@ -1,0 +1,200 @@
+//! What anyone may know of a running consumer: a snapshot, readable from any thread, that later parts (metrics, health, a page) read too.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
+
+use dashmap::DashMap;
+use serde::Serialize;
+
+use crate::consume::control::{ControlCell, PartitionPhase};
+use crate::ids::TopicPartition;
+use crate::invariants::{InvariantCounts, InvariantSnapshot};
+
+/// A consumer at one moment. Partitions are read one after the other: each is consistent in itself to within a report.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct ConsumerState {
+    /// A stop has begun.
+    pub stopping: bool,
+    /// The assigned partitions, by topic and number.
+    pub partitions: Vec<PartitionState>,
+    /// Counted since the start.
+    pub counters: CounterState,
+    /// Breaches of the engine's invariants since the start: all 0, or there is a bug.
+    pub invariants: InvariantSnapshot,
+}
+
+/// One assigned partition.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct PartitionState {
+    /// The topic's name.
+    pub topic: String,
+    /// The partition's number.
+    pub partition: i32,
+    /// This stay of the partition at the engine.
+    pub epoch: u64,
+    /// Where it stands.
+    pub phase: PartitionPhase,
+    /// Every record below is finished.
+    pub watermark: i64,
+    /// The group's committed position as far as this member knows; `None` before the first.
+    pub committed: Option<i64>,
+    /// The end of the log as the last fetch told; `None` before the first.
+    pub end_offset: Option<i64>,
+    /// `end_offset` less `committed` (less the start position, before the first commit); `None` while the end is unknown.
+    pub lag: Option<i64>,
+    /// Records that a handler holds now.
+    pub in_flight: u64,
+    /// Records handed out and not reported finished, those in flight included.
+    pub buffered_records: u64,
+    /// The bytes of the chunks that hold them.
+    pub buffered_bytes: u64,
+    /// The oldest record that a handler holds.
+    pub oldest_in_flight: Option<InFlightRecord>,
+    /// What last went wrong here, with its offset.
+    pub last_error: Option<String>,
+}
+
+/// A record in a handler.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct InFlightRecord {
+    /// Its offset.
+    pub offset: i64,
+    /// Which attempt this is, from 1.
+    pub attempt: u64,
+    /// For how long it has been seen there, milliseconds; sampled every half second, so up to that much too little.
+    pub age_ms: u64,
+}
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// The engine's counters, bumped per chunk or per event.
+        #[derive(Debug, Default)]
+        pub(crate) struct Counters {
+            $(pub(crate) $name: AtomicU64,)*
+        }
+
+        /// What an engine counted since its start.
+        #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+        #[non_exhaustive]
+        pub struct CounterState {
+            $($(#[$doc])* pub $name: u64,)*
+        }
+
+        impl Counters {
+            pub(crate) fn snapshot(&self) -> CounterState {
+                CounterState { $($name: self.$name.load(Ordering::Relaxed),)* }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Records handed to workers.
+    delivered,
+    /// Records finished.
+    finished,
+    /// Chunks handed to workers.
+    chunks,
+    /// Attempts that failed and were, or will be, repeated.
+    retries,
+    /// Handler calls, builds or drops that panicked.
+    panics,
+    /// Workers that died and were replaced.
+    workers_replaced,
+    /// Reports of an old epoch: they changed nothing.
+    fenced_reports,
+    /// Records dropped because librdkafka fetched them a second time.
+    refetched,
+    /// Logs that went back.
+    rewinds,
+    /// Commits confirmed by the broker.
+    commits,
+    /// Commits that failed, as a whole or for a partition, and were repeated or given up.
+    failed_commits,
+    /// Partitions assigned.
+    assigned,
+    /// Partitions given up after a drain.
+    revoked,
+    /// Partitions lost without one.
+    lost,
+    /// Drains that met their deadline with records unfinished.
+    drains_cut_short,
+    /// How long the last rebalance kept all partitions from fetching, milliseconds.
+    last_rebalance_stall_ms,
+    /// How often the poller woke.
+    wakes,
+}
+
+impl Counters {
+    pub(crate) fn add(counter: &AtomicU64, n: u64) {
+        counter.fetch_add(n, Ordering::Relaxed);
+    }
+}
+
+/// What the engine's parts publish and [`ConsumerState`] is read from. One owner writes each entry; none is touched per record.
+#[derive(Debug)]
+pub(crate) struct Board {
+    pub(crate) partitions: DashMap<TopicPartition, Arc<ControlCell>>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) invariants: Arc<InvariantCounts>,
+    pub(crate) stopping: AtomicBool,
+}
+
+impl Board {
+    pub(crate) fn new() -> Self {
+        Self {
+            partitions: DashMap::new(),
+            counters: Arc::default(),
+            invariants: Arc::default(),
+            stopping: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn snapshot(&self, now: Instant) -> ConsumerState {
+        let mut cells: Vec<_> = self.partitions.iter().map(|entry| Arc::clone(entry.value())).collect();
+        cells.sort_by(|a, b| a.partition.cmp(&b.partition));
+        ConsumerState {
+            stopping: self.stopping.load(Ordering::Acquire),
+            partitions: cells.iter().map(|cell| partition_state(cell, now)).collect(),
+            counters: self.counters.snapshot(),
+            invariants: self.invariants.snapshot(),
+        }
+    }
+
+    /// Samples what handlers hold, so that ages are known when somebody asks.
+    pub(crate) fn sample(&self, now: Instant) {
+        for entry in &self.partitions {
+            entry.value().sample_handler(now);
+        }
+    }
+}
+
+fn partition_state(cell: &ControlCell, now: Instant) -> PartitionState {
+    let committed = cell.committed();
+    let end = cell.end_offset();
+    let held = cell.sample_handler(now);
+    let (buffered_records, buffered_bytes) = cell.in_use();
+    PartitionState {
+        topic: cell.partition.topic.to_string(),
+        partition: cell.partition.partition.0,
+        epoch: cell.epoch.0,
+        phase: cell.phase(),
+        watermark: cell.watermark().0,
+        committed: committed.map(|offset| offset.0),
+        end_offset: end.map(|offset| offset.0),
+        lag: end.map(|end| (end.0 - committed.unwrap_or(cell.start).0).max(0)),
+        in_flight: u64::from(held.is_some()),
+        buffered_records,
+        buffered_bytes,
+        oldest_in_flight: held.map(|held| InFlightRecord {
+            offset: held.offset,
+            attempt: held.attempt,
+            age_ms: held.age.as_millis() as u64,
+        }),
+        last_error: cell.last_error(),
+    }
+}

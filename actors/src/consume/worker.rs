@@ -1,0 +1,99 @@
+//! The partition worker: one actor per partition and epoch. It takes chunks in; its pump runs the handler.
+
+use std::sync::Arc;
+
+use actix::fut::WrapFuture;
+use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message};
+
+use crate::consume::command::{Deliver, PollerCommand, PollerPort};
+use crate::consume::control::ControlCell;
+use crate::consume::inbox::Inbox;
+use crate::order::pump::{DeathWatch, Pump, PumpIo, Workload};
+
+/// Holds a partition's pump, and with it the handler. `handle` only stores, so that the mailbox never waits for user code.
+pub(crate) struct PartitionWorker {
+    cell: Arc<ControlCell>,
+    inbox: Arc<Inbox>,
+    poller: PollerPort,
+    begin: Option<(Arc<dyn Workload>, PumpIo, DeathWatch)>,
+}
+
+impl PartitionWorker {
+    pub(crate) fn new(workload: Arc<dyn Workload>, io: PumpIo, poller: PollerPort, watch: DeathWatch) -> Self {
+        Self {
+            cell: Arc::clone(&io.cell),
+            inbox: Arc::clone(&io.inbox),
+            poller,
+            begin: Some((workload, io, watch)),
+        }
+    }
+}
+
+impl Actor for PartitionWorker {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        // Until here the mailbox holds 16; every chunk takes a credit, so that this many can never be exceeded.
+        ctx.set_mailbox_capacity(self.cell.credits.records as usize + 1);
+        let Some((workload, io, watch)) = self.begin.take() else {
+            return;
+        };
+        // Outside tokio's budget: it would make ready timers answer Pending; the pump has its own.
+        match workload.pump(io) {
+            Pump::Local(pump) => {
+                let pump = tokio::task::unconstrained(watched(pump, watch));
+                ctx.spawn(pump.into_actor(self).map(|(), _, ctx| ctx.stop()));
+            }
+            Pump::On(runtime, pump) => {
+                let pump = runtime.spawn(tokio::task::unconstrained(watched(pump, watch)));
+                ctx.spawn(pump.into_actor(self).map(|_, _, ctx| ctx.stop()));
+            }
+        }
+        let worker = ctx.address().recipient();
+        self.poller.send(PollerCommand::WorkerReady {
+            slot: self.cell.slot,
+            epoch: self.cell.epoch,
+            worker,
+        });
+    }
+}
+
+/// The watch is the future's own: it tells also when the future is dropped half way.
+async fn watched(pump: impl Future<Output = ()>, mut watch: DeathWatch) {
+    pump.await;
+    watch.ended = true;
+}
+
+/// An actor that died by a panic leaves a pump on the app's runtime behind: this ends it.
+impl Drop for PartitionWorker {
+    fn drop(&mut self) {
+        self.cell.fence();
+    }
+}
+
+impl Handler<Deliver> for PartitionWorker {
+    type Result = ();
+
+    fn handle(&mut self, Deliver(chunk): Deliver, _: &mut Context<Self>) {
+        self.inbox.push(chunk);
+        self.cell.wake_pump();
+    }
+}
+
+/// Makes the actor panic: for tests of what follows.
+#[cfg(feature = "testing")]
+pub(crate) struct Die;
+
+#[cfg(feature = "testing")]
+impl Message for Die {
+    type Result = ();
+}
+
+#[cfg(feature = "testing")]
+impl Handler<Die> for PartitionWorker {
+    type Result = ();
+
+    fn handle(&mut self, _: Die, _: &mut Context<Self>) {
+        panic!("a worker killed by a test");
+    }
+}

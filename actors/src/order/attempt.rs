@@ -1,0 +1,89 @@
+//! One call of user code, fenced in: its panics are caught, and it is dropped when its epoch is over.
+
+use std::any::Any;
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::task::Poll;
+
+use crate::consume::control::ControlCell;
+use crate::consume::handler::{Cause, Handler, IntoOutcome, Outcome};
+use crate::consume::record::Record;
+
+/// How a call of a handler ended.
+#[derive(Debug)]
+pub(crate) enum Attempt {
+    Answered(Outcome),
+    /// The handler returned an error.
+    Failed(Cause),
+    /// The handler panicked: its state cannot be trusted.
+    Panicked(Cause),
+    /// The epoch ended first: the future was dropped.
+    Fenced,
+}
+
+/// Calls `handler` with `record`; `waited` is called once if the future was not ready at its first poll.
+///
+/// A future that is ready at its first poll costs neither a wake-up nor a look at the fence.
+pub(crate) async fn attempt<H: Handler>(
+    handler: &mut H,
+    record: &Record,
+    cell: &ControlCell,
+    waited: impl FnOnce(),
+) -> Attempt {
+    let call = AssertUnwindSafe((handler, record));
+    let future = match catch_unwind(move || {
+        let AssertUnwindSafe((handler, record)) = { call };
+        handler.handle(record)
+    }) {
+        Ok(future) => future,
+        Err(panic) => return Attempt::Panicked(panic_text(&*panic)),
+    };
+    let mut slot = pin!(Some(future));
+    let mut waited = Some(waited);
+    let ended = poll_fn(|cx| {
+        let Some(future) = slot.as_mut().as_pin_mut() else {
+            return Poll::Ready(Attempt::Fenced);
+        };
+        match catch_unwind(AssertUnwindSafe(|| future.poll(cx).map(H::Answer::into_outcome))) {
+            Ok(Poll::Ready(Ok(outcome))) => Poll::Ready(Attempt::Answered(outcome)),
+            Ok(Poll::Ready(Err(cause))) => Poll::Ready(Attempt::Failed(cause)),
+            Err(panic) => Poll::Ready(Attempt::Panicked(panic_text(&*panic))),
+            Ok(Poll::Pending) => {
+                if let Some(waited) = waited.take() {
+                    waited();
+                }
+                cell.register_pump(cx.waker());
+                if cell.is_fenced() {
+                    Poll::Ready(Attempt::Fenced)
+                } else {
+                    Poll::Pending
+                }
+            }
+        }
+    })
+    .await;
+    // Dropping a future runs user code too.
+    match catch_unwind(AssertUnwindSafe(|| slot.set(None))) {
+        Ok(()) => ended,
+        Err(panic) => Attempt::Panicked(panic_text(&*panic)),
+    }
+}
+
+/// Builds a handler, or says why it could not be built.
+pub(crate) fn build<H>(factory: impl FnOnce() -> H) -> Result<H, Cause> {
+    catch_unwind(AssertUnwindSafe(factory)).map_err(|panic| panic_text(&*panic))
+}
+
+/// Drops a handler.
+pub(crate) fn dismiss<H>(handler: Option<H>) -> Result<(), Cause> {
+    catch_unwind(AssertUnwindSafe(|| drop(handler))).map_err(|panic| panic_text(&*panic))
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> Cause {
+    let text = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    Cause::new(format!("panicked: {}", text.unwrap_or("with a value that is no text")))
+}

@@ -1,0 +1,178 @@
+//! What every pump has in common: its chunks, its control cell, its reports.
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use actix::Addr;
+use tokio::runtime::Handle;
+
+use crate::consume::control::ControlCell;
+use crate::consume::error::ConsumerError;
+use crate::consume::handler::PartitionContext;
+use crate::consume::inbox::Inbox;
+use crate::consume::record::RecordChunk;
+use crate::consume::retry::RetryPause;
+use crate::consume::state::Counters;
+use crate::consume::supervisor::{ConsumerSupervisor, EngineFailed, WorkerEnded};
+use crate::offsets::tracker::{ChunkProgress, EpochDrained, OffsetTracker};
+use crate::offsets::{Finished, TileProgress};
+
+/// Makes a partition's pump. The closure shapes and the handler factory all become one of these, so that the engine is not generic.
+pub(crate) trait Workload: Send + Sync {
+    fn pump(&self, io: PumpIo) -> Pump;
+}
+
+/// A pump, and where it runs.
+pub(crate) enum Pump {
+    /// On the worker's arbiter.
+    Local(Pin<Box<dyn Future<Output = ()>>>),
+    /// On the app's runtime.
+    On(Handle, Pin<Box<dyn Future<Output = ()> + Send>>),
+}
+
+/// A pump's connections.
+pub(crate) struct PumpIo {
+    pub(crate) cell: Arc<ControlCell>,
+    pub(crate) inbox: Arc<Inbox>,
+    pub(crate) tracker: Addr<OffsetTracker>,
+    pub(crate) supervisor: Addr<ConsumerSupervisor>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) report_every: Duration,
+    pub(crate) retry_pause: RetryPause,
+}
+
+impl PumpIo {
+    pub(crate) fn context(&self) -> PartitionContext {
+        PartitionContext {
+            partition: self.cell.partition.clone(),
+            epoch: self.cell.epoch,
+            position: self.cell.watermark(),
+            revoking: self.cell.revoking.clone(),
+        }
+    }
+
+    /// The next chunk; `None` when no further record may be started.
+    pub(crate) async fn next_chunk(&self) -> Option<Arc<RecordChunk>> {
+        poll_fn(|cx| {
+            let look = || {
+                if self.cell.is_ending() {
+                    return Poll::Ready(None);
+                }
+                self.inbox.pop().map_or(Poll::Pending, |chunk| Poll::Ready(Some(chunk)))
+            };
+            if let Poll::Ready(found) = look() {
+                return Poll::Ready(found);
+            }
+            self.cell.register_pump(cx.waker());
+            look()
+        })
+        .await
+    }
+
+    /// Waits for `pause`, or until the partition is to be given up: a backoff is not waited for.
+    pub(crate) async fn pause(&self, pause: Duration) {
+        let mut sleep = pin!(tokio::time::sleep(pause));
+        poll_fn(|cx| {
+            self.cell.register_pump(cx.waker());
+            if self.cell.is_ending() {
+                Poll::Ready(())
+            } else {
+                sleep.as_mut().poll(cx)
+            }
+        })
+        .await;
+    }
+
+    /// Waits until the partition is to be given up.
+    pub(crate) async fn until_ending(&self) {
+        poll_fn(|cx| {
+            self.cell.register_pump(cx.waker());
+            if self.cell.is_ending() {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        })
+        .await;
+    }
+
+    /// Reports the chunk's first `finished` records done.
+    pub(crate) fn report(&self, chunk: &RecordChunk, finished: usize) {
+        let progress = TileProgress {
+            tile: chunk.tile,
+            records: chunk.len() as u32,
+            offsets: chunk.sparse_offsets(),
+            finished: if finished == chunk.len() {
+                Finished::All
+            } else {
+                Finished::Prefix(finished as u32)
+            },
+        };
+        let progress = ChunkProgress {
+            slot: self.cell.slot,
+            epoch: self.cell.epoch,
+            progress,
+        };
+        if let Err(error) = self.tracker.try_send(progress) {
+            self.fail(format!("the offset tracker takes no progress: {error}"));
+        }
+    }
+
+    /// The pump's last word: everything it will ever report has been reported.
+    pub(crate) fn drained(&self) {
+        let token = EpochDrained {
+            slot: self.cell.slot,
+            epoch: self.cell.epoch,
+        };
+        if let Err(error) = self.tracker.try_send(token) {
+            self.fail(format!("the offset tracker takes no drain token: {error}"));
+        }
+    }
+
+    fn fail(&self, detail: String) {
+        self.stop(ConsumerError::Engine { detail });
+    }
+
+    /// Stops the engine with this error.
+    pub(crate) fn stop(&self, error: ConsumerError) {
+        self.supervisor.do_send(EngineFailed(error));
+    }
+
+    pub(crate) fn pace(&self) -> crate::order::pace::Pace {
+        crate::order::pace::Pace::new(self.report_every, Instant::now())
+    }
+}
+
+/// Lets siblings and timers of the thread run.
+pub(crate) async fn give_way() {
+    let mut gave = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut gave, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+/// Tells the supervisor that the pump is no more, also when it is dropped half way: by a panic, with its actor, with its runtime.
+pub(crate) struct DeathWatch {
+    pub(crate) supervisor: Addr<ConsumerSupervisor>,
+    pub(crate) cell: Arc<ControlCell>,
+    pub(crate) ended: bool,
+}
+
+impl Drop for DeathWatch {
+    fn drop(&mut self) {
+        // `do_send`, for this must arrive whatever the mailbox holds.
+        self.supervisor.do_send(WorkerEnded {
+            slot: self.cell.slot,
+            epoch: self.cell.epoch,
+            clean: self.ended,
+        });
+    }
+}

@@ -1,0 +1,198 @@
+//! What scenarios share: a broker with a topic, a producer beneath the engine, a journal of what handlers did, and waits that end.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use kafka_troupe::broker::EmbeddedBroker;
+use kafka_troupe::consume::{Consumer, ConsumerBuilder, Record};
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+/// The longest that anything here may take before the test fails instead of hanging.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Waits for a condition; fails with `what` when it does not come true.
+#[track_caller]
+pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let until = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < until, "waited {PATIENCE:?} in vain: {what}");
+        std::thread::park_timeout(Duration::from_millis(2));
+    }
+}
+
+/// A broker with one topic.
+pub struct Stage {
+    pub broker: EmbeddedBroker,
+    pub topic: String,
+    pub partitions: i32,
+}
+
+impl Stage {
+    pub fn new(partitions: i32) -> Self {
+        Self::on(EmbeddedBroker::start().unwrap(), partitions)
+    }
+
+    pub fn on(broker: EmbeddedBroker, partitions: i32) -> Self {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let topic = format!("topic-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        broker.create_topic(&topic, partitions).unwrap();
+        Self {
+            broker,
+            topic,
+            partitions,
+        }
+    }
+
+    /// A consumer of the topic in group `group`, without a handler yet.
+    pub fn consumer(&self, group: &str) -> ConsumerBuilder {
+        let builder = Consumer::builder()
+            .bootstrap_servers(self.broker.bootstrap_servers())
+            .group_id(group)
+            .topics([&self.topic]);
+        EmbeddedBroker::CONSUMER_PROPERTIES
+            .iter()
+            .fold(builder, |builder, (name, value)| builder.property(*name, *value))
+    }
+
+    fn client(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", self.broker.bootstrap_servers());
+        config
+    }
+
+    /// Appends `count` records to each partition: key and value are the record's number in its partition, `value_bytes` long at least.
+    pub fn produce(&self, from: usize, count: usize, value_bytes: usize) {
+        let partitions: Vec<_> = (0..self.partitions).collect();
+        self.produce_to(&partitions, from, count, value_bytes);
+    }
+
+    pub fn produce_to(&self, partitions: &[i32], from: usize, count: usize, value_bytes: usize) {
+        let producer: BaseProducer = self
+            .client()
+            .set("linger.ms", "2")
+            .set("batch.num.messages", "1000")
+            .create()
+            .unwrap();
+        for number in from..from + count {
+            let text = format!("{number:0width$}", width = value_bytes.max(1));
+            for partition in partitions {
+                let record = BaseRecord::to(&self.topic)
+                    .partition(*partition)
+                    .key(&text)
+                    .payload(&text);
+                producer.send(record).map_err(|(error, _)| error).unwrap();
+            }
+            if number % 500 == 0 {
+                producer.poll(Duration::ZERO);
+            }
+        }
+        producer.flush(PATIENCE).unwrap();
+    }
+
+    /// What the group has committed, by partition.
+    pub fn committed(&self, group: &str) -> BTreeMap<i32, i64> {
+        let consumer: BaseConsumer = self.client().set("group.id", group).create().unwrap();
+        let mut list = TopicPartitionList::new();
+        (0..self.partitions).for_each(|partition| drop(list.add_partition(&self.topic, partition)));
+        let committed = consumer.committed_offsets(list, PATIENCE).unwrap();
+        let offset = |offset| match offset {
+            Offset::Offset(offset) => Some(offset),
+            _ => None,
+        };
+        committed
+            .elements()
+            .iter()
+            .filter_map(|e| Some((e.partition(), offset(e.offset())?)))
+            .collect()
+    }
+}
+
+/// What handlers did, in the order they did it.
+#[derive(Clone, Default)]
+pub struct Journal(Arc<Mutex<Vec<Entry>>>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    pub member: &'static str,
+    pub partition: i32,
+    pub offset: i64,
+}
+
+impl Journal {
+    pub fn note(&self, member: &'static str, record: &Record) {
+        let entry = Entry {
+            member,
+            partition: record.partition().0,
+            offset: record.offset().0,
+        };
+        self.0.lock().unwrap().push(entry);
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.lock().unwrap().len()
+    }
+
+    pub fn entries(&self) -> Vec<Entry> {
+        self.0.lock().unwrap().clone()
+    }
+
+    /// The offsets noted of a partition, in order.
+    pub fn of(&self, partition: i32) -> Vec<i64> {
+        self.entries()
+            .iter()
+            .filter(|entry| entry.partition == partition)
+            .map(|entry| entry.offset)
+            .collect()
+    }
+
+    /// Distinct records noted.
+    pub fn distinct(&self) -> usize {
+        let mut all: Vec<_> = self
+            .entries()
+            .iter()
+            .map(|entry| (entry.partition, entry.offset))
+            .collect();
+        all.sort_unstable();
+        all.dedup();
+        all.len()
+    }
+
+    /// Each partition's records 0 to `per_partition` were handled once each, in offset order.
+    #[track_caller]
+    pub fn assert_exactly_once_in_order(&self, partitions: i32, per_partition: i64) {
+        for partition in 0..partitions {
+            let offsets = self.of(partition);
+            let odd = offsets.iter().zip(0..).find(|(got, want)| **got != *want);
+            assert!(
+                odd.is_none() && offsets.len() as i64 == per_partition,
+                "partition {partition}: {} of {per_partition} records handled; first odd one (got, wanted): {odd:?}",
+                offsets.len()
+            );
+        }
+    }
+}
+
+/// A gate that handlers wait at until a test opens it.
+#[derive(Clone, Default)]
+pub struct Gate(Arc<(Mutex<bool>, std::sync::Condvar)>);
+
+impl Gate {
+    pub fn open(&self) {
+        *self.0.0.lock().unwrap() = true;
+        self.0.1.notify_all();
+    }
+
+    pub fn wait(&self) {
+        let (open, opened) = &*self.0;
+        let (guard, timeout) = opened
+            .wait_timeout_while(open.lock().unwrap(), PATIENCE, |open| !*open)
+            .unwrap();
+        drop(guard);
+        assert!(!timeout.timed_out(), "the gate was never opened");
+    }
+}
