@@ -34,6 +34,7 @@ pub struct Stage {
 
 impl Stage {
     pub fn new(partitions: i32) -> Self {
+        show_log();
         Self::on(EmbeddedBroker::start().unwrap(), partitions)
     }
 
@@ -194,5 +195,15 @@ impl Gate {
             .unwrap();
         drop(guard);
         assert!(!timeout.timed_out(), "the gate was never opened");
+    }
+}
+
+/// Shows what the engine logs where `RUST_LOG` is set: for a look at a scenario that fails.
+pub fn show_log() {
+    if std::env::var_os("RUST_LOG").is_some() {
+        let _ = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::DEBUG)
+            .with_writer(std::io::stderr)
+            .try_init();
     }
 }

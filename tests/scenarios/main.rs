@@ -4,4 +4,7 @@
 
 mod fixture;
 
+mod bounds;
+mod failing;
+mod rebalancing;
 mod stopping;

@@ -17,8 +17,6 @@ pub(crate) struct Stay {
     pub(crate) cell: Arc<ControlCell>,
     pub(crate) queue: PartitionQueue,
     pub(crate) guard: PositionGuard,
-    /// Where the next tile begins.
-    pub(crate) next: NextOffset,
     /// Takes the chunks, once it is ready.
     pub(crate) worker: Option<Recipient<Deliver>>,
     /// To be sought to, and a new epoch begun there.

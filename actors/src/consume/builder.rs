@@ -16,7 +16,7 @@ use crate::consume::poller::{OnLogRewind, PollerOptions};
 use crate::consume::properties::{Properties, configuration};
 use crate::consume::record::Record;
 use crate::consume::resolver::AutoOffsetReset;
-use crate::consume::retry::RetryPause;
+use crate::consume::retry::RetrySchedule;
 use crate::order::partition::pump;
 use crate::order::pump::{Pump, PumpIo, Workload};
 
@@ -71,7 +71,7 @@ pub struct ConsumerBuilder {
     drain_deadline: Duration,
     commit_deadline: Duration,
     stop_deadline: Duration,
-    retry_pause: RetryPause,
+    retry_pause: RetrySchedule,
     on_log_rewind: OnLogRewind,
     token: CancellationToken,
 }
@@ -94,7 +94,7 @@ impl Default for ConsumerBuilder {
             drain_deadline: Duration::from_secs(3),
             commit_deadline: Duration::from_secs(2),
             stop_deadline: Duration::from_secs(25),
-            retry_pause: RetryPause::default(),
+            retry_pause: RetrySchedule::default(),
             on_log_rewind: OnLogRewind::default(),
             token: CancellationToken::new(),
         }
@@ -238,7 +238,7 @@ impl ConsumerBuilder {
 
     /// The pauses before a failed record is tried again: the first, doubling up to the second. Default: 100 ms up to 10 s.
     pub fn retry_pause(mut self, first: Duration, most: Duration) -> Self {
-        self.retry_pause = RetryPause::new(first, most);
+        self.retry_pause = RetrySchedule::new(first, most);
         self
     }
 

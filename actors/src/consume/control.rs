@@ -1,6 +1,6 @@
 //! The control cell: what poller, worker and tracker share of one partition's epoch, beside the data.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -8,8 +8,10 @@ use futures_util::task::AtomicWaker;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
+use crate::consume::record::RecordChunk;
 use crate::consume::wake::Wake;
 use crate::ids::{Epoch, NextOffset, TopicPartition};
+use crate::offsets::TileProgress;
 
 /// Where a partition stands in its epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -50,6 +52,7 @@ pub(crate) struct ControlCell {
     pub(crate) revoking: CancellationToken,
     wake: Arc<Wake>,
     phase: AtomicU8,
+    abandoned: AtomicBool,
     pump: AtomicWaker,
     end_offset: AtomicI64,
     last_error: Mutex<Option<String>>,
@@ -75,13 +78,15 @@ struct Tracked {
     committed: AtomicI64,
 }
 
-/// Written by the worker: what its handler holds.
+/// Written by the worker: the chunk it has in hand, and how far it is with it.
 #[derive(Debug)]
 #[repr(align(128))]
 struct Handling {
-    /// -1: nothing.
+    chunk: Mutex<Option<Arc<RecordChunk>>>,
+    /// The record that is next to finish; all of the chunk's before it are finished. -1: no chunk.
     offset: AtomicI64,
-    attempt: AtomicU64,
+    /// The attempt at it that a handler is at; 0 while no handler holds it.
+    attempt: AtomicU32,
     /// The sampler's memory of `offset`, so that no record costs a clock call.
     sampled: Mutex<Option<(i64, Instant)>>,
 }
@@ -90,7 +95,7 @@ struct Handling {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct InHandler {
     pub(crate) offset: i64,
-    pub(crate) attempt: u64,
+    pub(crate) attempt: u32,
     pub(crate) age: Duration,
 }
 
@@ -115,6 +120,7 @@ impl ControlCell {
             revoking: CancellationToken::new(),
             wake,
             phase: AtomicU8::new(PartitionPhase::Starting as u8),
+            abandoned: AtomicBool::new(false),
             pump: AtomicWaker::new(),
             end_offset: AtomicI64::new(NONE),
             last_error: Mutex::new(None),
@@ -124,8 +130,9 @@ impl ControlCell {
                 committed: AtomicI64::new(committed.map_or(NONE, |offset| offset.0)),
             },
             handling: Handling {
+                chunk: Mutex::new(None),
                 offset: AtomicI64::new(NONE),
-                attempt: AtomicU64::new(0),
+                attempt: AtomicU32::new(0),
                 sampled: Mutex::new(None),
             },
         }
@@ -158,6 +165,16 @@ impl ControlCell {
     pub(crate) fn fence(&self) {
         self.advance(PartitionPhase::Fenced);
         self.revoking.cancel();
+    }
+
+    /// The worker's actor died under its pump: whatever that does from here on, the epoch has to be replaced.
+    pub(crate) fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Release);
+        self.fence();
+    }
+
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::Acquire)
     }
 
     /// No further record may be started.
@@ -249,20 +266,50 @@ impl ControlCell {
         )
     }
 
-    pub(crate) fn handler_holds(&self, offset: i64, attempt: u32) {
-        self.handling.attempt.store(u64::from(attempt), Ordering::Relaxed);
-        self.handling.offset.store(offset, Ordering::Relaxed);
+    /// The worker begins a chunk.
+    pub(crate) fn take_in_hand(&self, chunk: &Arc<RecordChunk>) {
+        *self.lock_chunk() = Some(Arc::clone(chunk));
     }
 
-    pub(crate) fn handler_is_free(&self) {
-        self.handling.offset.store(NONE, Ordering::Relaxed);
+    /// A handler gets this record of the chunk in hand; those before it are finished.
+    pub(crate) fn handler_holds(&self, offset: i64, attempt: u32) {
+        self.handling.attempt.store(attempt, Ordering::Relaxed);
+        self.handling.offset.store(offset, Ordering::Release);
+    }
+
+    /// No handler holds a record: it waits for its next attempt, or for its partition's end.
+    pub(crate) fn handler_rests(&self) {
+        self.handling.attempt.store(0, Ordering::Relaxed);
+    }
+
+    /// The worker has reported the chunk in hand.
+    pub(crate) fn put_down(&self) {
+        self.handler_rests();
+        self.handling.offset.store(NONE, Ordering::Release);
+        *self.lock_chunk() = None;
+    }
+
+    /// How far the worker is with the chunk in hand. The tracker asks before each commit, for a worker cannot report while a handler
+    /// keeps its thread.
+    pub(crate) fn in_hand(&self) -> Option<TileProgress> {
+        let chunk = self.lock_chunk();
+        let chunk = chunk.as_ref()?;
+        let offset = self.handling.offset.load(Ordering::Acquire);
+        // The offset may still be that of the chunk before, or of none: then nothing of this one is finished.
+        let finished = chunk.index.partition_point(|entry| entry.offset < offset);
+        (finished > 0 && finished < chunk.len()).then(|| chunk.progress(finished))
+    }
+
+    fn lock_chunk(&self) -> std::sync::MutexGuard<'_, Option<Arc<RecordChunk>>> {
+        self.handling.chunk.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The record in the handler and its age, exact to the time between two samples.
     pub(crate) fn sample_handler(&self, now: Instant) -> Option<InHandler> {
         let offset = self.handling.offset.load(Ordering::Relaxed);
+        let attempt = self.handling.attempt.load(Ordering::Relaxed);
         let mut sampled = self.handling.sampled.lock().unwrap_or_else(PoisonError::into_inner);
-        if offset == NONE {
+        if offset == NONE || attempt == 0 {
             *sampled = None;
             return None;
         }
@@ -271,7 +318,6 @@ impl ControlCell {
             _ => now,
         };
         *sampled = Some((offset, since));
-        let attempt = self.handling.attempt.load(Ordering::Relaxed);
         Some(InHandler {
             offset,
             attempt,

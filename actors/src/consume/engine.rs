@@ -22,7 +22,7 @@ use crate::consume::poller::{Poller, PollerOptions};
 use crate::consume::properties::configuration;
 use crate::consume::rebalance::Rebalance;
 use crate::consume::resolver::{AutoOffsetReset, Resolver};
-use crate::consume::retry::RetryPause;
+use crate::consume::retry::RetrySchedule;
 use crate::consume::state::Board;
 use crate::consume::supervisor::{
     ConsumerSupervisor, EngineFailed, Finished, PollerEnded, Shutdown, Wire, WorkerParts,
@@ -39,7 +39,7 @@ pub(crate) struct Settings {
     pub(crate) threads: usize,
     pub(crate) commit_interval: Duration,
     pub(crate) stop_deadline: Duration,
-    pub(crate) retry_pause: RetryPause,
+    pub(crate) retry_pause: RetrySchedule,
     pub(crate) token: CancellationToken,
     pub(crate) poller: PollerOptions,
 }
@@ -158,7 +158,6 @@ impl Parts {
         let (finish, finished) = oneshot::channel();
         let parts = WorkerParts {
             workload: settings.workload,
-            report_every: settings.commit_interval / 4,
             retry_pause: settings.retry_pause,
             commit_deadline: settings.poller.commit_deadline,
             stop_deadline: settings.stop_deadline,

@@ -27,7 +27,7 @@ use rdkafka_sys as sys;
 use crate::consume::guard::{Admission, PositionGuard};
 use crate::consume::record::ChunkBuilder;
 use crate::consume::wake::{Source, Wake};
-use crate::ids::{NextOffset, TopicPartition};
+use crate::ids::{NextOffset, Offset, TopicPartition};
 
 /// What a queue's callback sets when the queue is no longer empty.
 #[derive(Debug)]
@@ -88,8 +88,8 @@ pub(crate) struct Drained {
     pub(crate) end: Option<NextOffset>,
     /// Records dropped because they had been seen.
     pub(crate) refetched: u64,
-    /// The log went back: nothing at or behind `1` was taken.
-    pub(crate) rewind: Option<(NextOffset, i64)>,
+    /// The log went back, from the position expected to the offset found; nothing from there on was taken.
+    pub(crate) rewind: Option<(NextOffset, Offset)>,
     /// What librdkafka reports in the partition's queue.
     pub(crate) error: Option<(RDKafkaErrorCode, String)>,
 }
@@ -162,7 +162,7 @@ unsafe extern "C" fn on_message(message: *mut sys::rd_kafka_message_t, opaque: *
     let mut kind = sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
     // SAFETY: a valid message.
     let timestamp = unsafe { sys::rd_kafka_message_timestamp(message, &mut kind) };
-    match drain.guard.admit(raw.offset, timestamp) {
+    match drain.guard.admit(Offset(raw.offset), timestamp) {
         Admission::Next | Admission::Gap(_) => {}
         Admission::Refetch => {
             drain.seen.refetched += 1;
@@ -170,7 +170,7 @@ unsafe extern "C" fn on_message(message: *mut sys::rd_kafka_message_t, opaque: *
         }
         Admission::Rewind { expected, got } => {
             // What follows in this drain belongs to the rewound log too: the first one tells the position to go on from.
-            drain.seen.rewind.get_or_insert((expected, got.0));
+            drain.seen.rewind.get_or_insert((expected, got));
             // SAFETY: the consumer's client; stops this drain.
             unsafe { sys::rd_kafka_yield(drain.client) };
             return;
@@ -194,8 +194,9 @@ unsafe extern "C" fn on_message(message: *mut sys::rd_kafka_message_t, opaque: *
 #[cold]
 fn on_event(drain: &mut Drain<'_>, message: *mut sys::rd_kafka_message_t, raw: &sys::rd_kafka_message_t) {
     if raw.err == RDKafkaRespErr::RD_KAFKA_RESP_ERR__PARTITION_EOF {
-        if drain.guard.end_of_partition(NextOffset(raw.offset)) {
-            drain.seen.end = Some(NextOffset(raw.offset));
+        let end = NextOffset(raw.offset);
+        if let Admission::Next | Admission::Gap(_) = drain.guard.admit_end(end) {
+            drain.seen.end = Some(end);
         }
         return;
     }

@@ -27,7 +27,7 @@ use crate::consume::state::{Board, Counters};
 use crate::consume::supervisor::{ConsumerSupervisor, EngineFailed, PollerEnded, StartWorker};
 use crate::consume::wake::{Source, Wake};
 use crate::ids::{Epoch, NextOffset, Offset, TopicPartition};
-use crate::invariants::Invariant;
+use crate::invariants::At;
 use crate::offsets::Tile;
 use crate::offsets::tracker::{CloseLedger, CommitAnswered, EpochDrained, EpochStarted, EpochsEnded, OffsetTracker};
 
@@ -247,15 +247,12 @@ impl Poller {
             let mut list = TopicPartitionList::with_capacity(commit.entries.len());
             let mut listed = Ok(());
             for entry in &commit.entries {
-                let owned = self.slots.assigned(&entry.partition) == Some(entry.slot);
-                let invariants = &self.board.invariants;
-                invariants.check(
-                    Invariant::OnlyOwnedCommitted,
-                    owned,
-                    &entry.partition,
-                    entry.epoch,
-                    entry.next,
-                );
+                let owned = self.slots.in_epoch(entry.slot, entry.epoch).map(|stay| stay.cell.epoch);
+                let at = At {
+                    partition: &entry.partition,
+                    epoch: entry.epoch,
+                };
+                self.board.invariants.commits_owned(at, entry.next, owned);
                 listed = listed.and(list.add_partition_offset(
                     &entry.partition.topic,
                     entry.partition.partition.0,
@@ -353,7 +350,6 @@ impl Poller {
         );
         if let Some(stay) = self.slots.get_mut(slot) {
             stay.reposition = None;
-            stay.next = position;
             stay.guard = PositionGuard::new(position);
             stay.cell = Arc::clone(&cell);
         }
@@ -396,7 +392,6 @@ impl Poller {
                 cell: Arc::clone(&cell),
                 queue,
                 guard: PositionGuard::new(start),
-                next: start,
                 worker: None,
                 reposition: None,
                 average: 128,
@@ -446,6 +441,7 @@ impl Poller {
         let records = self.options.chunk_records.min(room as usize);
         let bytes = self.options.chunk_bytes.min(stay.cell.room_bytes() as usize);
         let mut chunk = ChunkBuilder::new(records, bytes, waiting, stay.average);
+        let from = stay.guard.expected();
         let drained = stay.queue.drain(&mut chunk, &mut stay.guard);
         if drained.refetched > 0 || drained.error.is_some() || drained.rewind.is_some() {
             self.on_anomaly(slot, &drained);
@@ -453,37 +449,35 @@ impl Poller {
                 return false;
             }
         }
-        self.hand_out(slot, chunk, drained.end);
+        self.hand_out(slot, chunk, from, drained.end);
         drained.more
     }
 
     /// Makes a chunk of what was drained and sends it to the partition's worker.
-    fn hand_out(&mut self, slot: usize, chunk: ChunkBuilder, end: Option<NextOffset>) {
+    fn hand_out(&mut self, slot: usize, chunk: ChunkBuilder, from: NextOffset, end: Option<NextOffset>) {
         let Some(stay) = self.slots.get_mut(slot) else { return };
         if let Some(end) = end {
             stay.cell.set_end_offset(end.0);
         }
-        let to = end.max(chunk.next_offset()).unwrap_or(stay.next);
-        if to <= stay.next {
+        let tile = Tile::new(from, stay.guard.expected());
+        if tile.is_empty() {
             return;
         }
         if !chunk.is_empty() {
             stay.average = (stay.average * 7 + chunk.arena.len() / chunk.index.len()) / 8 + 1;
         }
-        let tile = Tile::new(stay.next, to);
         let chunk = chunk.finish(stay.cell.partition.clone(), stay.cell.epoch, tile);
-        stay.next = to;
         let in_use = stay.cell.take(chunk.credit_records(), chunk.arena.len() as u64);
         let counters = &self.board.counters;
         Counters::add(&counters.delivered, chunk.len() as u64);
         Counters::add(&counters.chunks, 1);
-        self.board.invariants.check(
-            Invariant::CreditsBounded,
-            in_use <= stay.cell.credits.records,
-            &stay.cell.partition,
-            stay.cell.epoch,
-            to,
-        );
+        let at = At {
+            partition: &stay.cell.partition,
+            epoch: stay.cell.epoch,
+        };
+        self.board
+            .invariants
+            .credits_exact(at, in_use, in_use, stay.cell.credits.records);
         if stay.cell.end_offset().is_none()
             && let Some((_, high)) = cached_watermarks(&self.consumer, &stay.cell.partition)
         {
@@ -510,14 +504,14 @@ impl Poller {
             self.on_partition_error(slot, *code, text);
         }
         if let Some((expected, found)) = drained.rewind {
-            self.on_rewind(slot, expected, Offset(found));
+            self.on_rewind(slot, expected, found);
         }
     }
 
     fn on_partition_error(&mut self, slot: usize, code: RDKafkaErrorCode, text: &str) {
         use RDKafkaErrorCode as E;
         let Some(stay) = self.slots.get_mut(slot) else { return };
-        let (partition, position) = (stay.cell.partition.clone(), stay.next);
+        let (partition, position) = (stay.cell.partition.clone(), stay.guard.expected());
         stay.cell.set_last_error(format!("{code}: {text}"));
         warn!(topic = %partition.topic, partition = partition.partition.0, offset = position.0, error = %code, text, "a partition reports an error");
         match code {

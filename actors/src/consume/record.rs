@@ -3,8 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::ids::{Epoch, NextOffset, Offset, PartitionId, TopicPartition};
-use crate::offsets::Tile;
+use crate::ids::{Epoch, Offset, PartitionId, TopicPartition};
+use crate::offsets::{Finished, Tile, TileProgress};
 
 /// Records of one partition and one epoch, copied out of librdkafka into one arena.
 ///
@@ -54,10 +54,19 @@ impl RecordChunk {
         self.index.len().max(1) as u64
     }
 
-    /// The offsets of the records, where they do not follow from the tile because it has gaps.
-    pub(crate) fn sparse_offsets(&self) -> Option<Arc<[i64]>> {
+    /// The report that the first `finished` records are finished.
+    pub(crate) fn progress(&self, finished: usize) -> TileProgress {
         let dense = self.tile.to.0 - self.tile.from.0 == self.index.len() as i64;
-        (!dense).then(|| self.index.iter().map(|entry| entry.offset).collect())
+        TileProgress {
+            tile: self.tile,
+            records: self.index.len() as u32,
+            offsets: (!dense).then(|| self.index.iter().map(|entry| entry.offset).collect()),
+            finished: if finished == self.index.len() {
+                Finished::All
+            } else {
+                Finished::Prefix(finished as u32)
+            },
+        }
     }
 }
 
@@ -221,11 +230,6 @@ impl ChunkBuilder {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.index.is_empty()
-    }
-
-    /// The position behind the last record.
-    pub(crate) fn next_offset(&self) -> Option<NextOffset> {
-        self.index.last().map(|entry| Offset(entry.offset).next())
     }
 
     pub(crate) fn finish(self, partition: TopicPartition, epoch: Epoch, tile: Tile) -> RecordChunk {

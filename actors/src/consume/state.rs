@@ -64,7 +64,7 @@ pub struct InFlightRecord {
     /// Its offset.
     pub offset: i64,
     /// Which attempt this is, from 1.
-    pub attempt: u64,
+    pub attempt: u32,
     /// For how long it has been seen there, milliseconds; sampled every half second, so up to that much too little.
     pub age_ms: u64,
 }

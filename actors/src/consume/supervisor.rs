@@ -14,7 +14,7 @@ use crate::consume::command::{PollerCommand, PollerPort, StopPlan};
 use crate::consume::control::ControlCell;
 use crate::consume::error::{ConsumerError, Stopped};
 use crate::consume::inbox::Inbox;
-use crate::consume::retry::RetryPause;
+use crate::consume::retry::RetrySchedule;
 use crate::consume::state::{Board, Counters};
 use crate::consume::worker::PartitionWorker;
 use crate::ids::Epoch;
@@ -29,8 +29,7 @@ const NAME_WAIT: Duration = Duration::from_secs(5);
 /// What workers are made with.
 pub(crate) struct WorkerParts {
     pub(crate) workload: Arc<dyn Workload>,
-    pub(crate) report_every: Duration,
-    pub(crate) retry_pause: RetryPause,
+    pub(crate) retry_pause: RetrySchedule,
     pub(crate) commit_deadline: Duration,
     pub(crate) stop_deadline: Duration,
     pub(crate) token: CancellationToken,
@@ -140,8 +139,7 @@ impl ConsumerSupervisor {
             tracker,
             supervisor: ctx.address(),
             counters: Arc::clone(&self.board.counters),
-            report_every: self.parts.report_every,
-            retry_pause: self.parts.retry_pause.clone(),
+            retry_pause: self.parts.retry_pause,
         };
         let watch = DeathWatch {
             supervisor: ctx.address(),

@@ -16,6 +16,8 @@ pub(crate) struct PartitionWorker {
     inbox: Arc<Inbox>,
     poller: PollerPort,
     begin: Option<(Arc<dyn Workload>, PumpIo, DeathWatch)>,
+    /// The pump has ended.
+    ended: bool,
 }
 
 impl PartitionWorker {
@@ -25,7 +27,15 @@ impl PartitionWorker {
             inbox: Arc::clone(&io.inbox),
             poller,
             begin: Some((workload, io, watch)),
+            ended: false,
         }
+    }
+}
+
+impl PartitionWorker {
+    fn end(&mut self, ctx: &mut Context<Self>) {
+        self.ended = true;
+        ctx.stop();
     }
 }
 
@@ -42,11 +52,11 @@ impl Actor for PartitionWorker {
         match workload.pump(io) {
             Pump::Local(pump) => {
                 let pump = tokio::task::unconstrained(watched(pump, watch));
-                ctx.spawn(pump.into_actor(self).map(|(), _, ctx| ctx.stop()));
+                ctx.spawn(pump.into_actor(self).map(|(), worker, ctx| worker.end(ctx)));
             }
             Pump::On(runtime, pump) => {
                 let pump = runtime.spawn(tokio::task::unconstrained(watched(pump, watch)));
-                ctx.spawn(pump.into_actor(self).map(|_, _, ctx| ctx.stop()));
+                ctx.spawn(pump.into_actor(self).map(|_, worker, ctx| worker.end(ctx)));
             }
         }
         let worker = ctx.address().recipient();
@@ -67,7 +77,9 @@ async fn watched(pump: impl Future<Output = ()>, mut watch: DeathWatch) {
 /// An actor that died by a panic leaves a pump on the app's runtime behind: this ends it.
 impl Drop for PartitionWorker {
     fn drop(&mut self) {
-        self.cell.fence();
+        if !self.ended {
+            self.cell.abandon();
+        }
     }
 }
 
@@ -75,6 +87,7 @@ impl Handler<Deliver> for PartitionWorker {
     type Result = ();
 
     fn handle(&mut self, Deliver(chunk): Deliver, _: &mut Context<Self>) {
+        debug_assert_eq!(chunk.epoch, self.cell.epoch, "a worker's address is its epoch's own");
         self.inbox.push(chunk);
         self.cell.wake_pump();
     }

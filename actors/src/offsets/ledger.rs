@@ -286,11 +286,10 @@ impl OpenTile {
     /// Adds a report of the same tile and returns how many records it finished.
     fn update(&mut self, progress: TileProgress) -> Result<u32, LedgerError> {
         self.check_same(&progress)?;
-        let before = self.finished;
-        self.marks.merge(progress.finished);
-        self.finished = self.marks.count(self.records);
+        let newly_finished = self.marks.merge(progress.finished, self.records);
+        self.finished += newly_finished;
         self.slim();
-        Ok(self.finished - before)
+        Ok(newly_finished)
     }
 
     fn check_same(&self, progress: &TileProgress) -> Result<(), LedgerError> {

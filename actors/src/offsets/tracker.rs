@@ -14,7 +14,7 @@ use crate::consume::error::{CommitFailure, ConsumerError, commit_failure};
 use crate::consume::state::{Board, Counters};
 use crate::consume::supervisor::{ConsumerSupervisor, EngineFailed};
 use crate::ids::{Epoch, NextOffset};
-use crate::invariants::Invariant;
+use crate::invariants::At;
 use crate::offsets::{OffsetLedger, TileProgress};
 
 /// Room for reports: far more than credits allow to be under way. A full mailbox is a bug, and stops the engine.
@@ -37,8 +37,7 @@ pub(crate) struct OffsetTracker {
     last_id: u64,
     in_flight: Option<u64>,
     held_until: Option<Instant>,
-    committed_at: Instant,
-    armed: bool,
+    ticked: Instant,
 }
 
 struct TrackedEpoch {
@@ -46,6 +45,8 @@ struct TrackedEpoch {
     ledger: OffsetLedger,
     /// What the group has, as far as this member knows: the resolved offset, then each confirmed commit's.
     committed: Option<NextOffset>,
+    /// The last of this epoch's own commits, or its start.
+    confirmed: NextOffset,
     drained: bool,
     /// Nothing reported from here on counts.
     closed: bool,
@@ -132,8 +133,7 @@ impl OffsetTracker {
             last_id: 0,
             in_flight: None,
             held_until: None,
-            committed_at: Instant::now(),
-            armed: false,
+            ticked: Instant::now(),
         }
     }
 
@@ -172,33 +172,61 @@ impl OffsetTracker {
         })
     }
 
-    /// Commits, or sees to it that a commit follows as soon as one may.
-    fn commit_soon(&mut self, ctx: &mut Context<Self>) {
-        if self.in_flight.is_some() || self.armed {
-            return;
-        }
-        let now = Instant::now();
-        let due = (self.committed_at + self.interval).max(self.held_until.unwrap_or(now));
-        if due > now {
-            self.armed = true;
-            ctx.run_later(due - now, |tracker, ctx| {
-                tracker.armed = false;
-                tracker.commit_soon(ctx);
-            });
+    /// Commits what is finished, at most once per interval and one commit at a time.
+    fn tick(&mut self, now: Instant) {
+        self.ticked = now;
+        if self.in_flight.is_some() || self.held_until.is_some_and(|until| now < until) {
             return;
         }
         self.held_until = None;
+        (0..self.epochs.len()).for_each(|slot| self.look_in_hand(slot));
         if let Some(commit) = self.build(|tracked| !tracked.closed) {
-            self.committed_at = now;
             self.in_flight = Some(commit.id);
             self.poller.send(PollerCommand::Commit(commit));
         }
+    }
+
+    /// Takes in what the worker has finished of the chunk in its hand.
+    fn look_in_hand(&mut self, slot: usize) {
+        let Some(Some(tracked)) = self.epochs.get(slot) else {
+            return;
+        };
+        if let Some(progress) = tracked.cell.in_hand() {
+            let epoch = tracked.cell.epoch;
+            self.record(ChunkProgress { slot, epoch, progress });
+        }
+    }
+
+    fn record(&mut self, ChunkProgress { slot, epoch, progress }: ChunkProgress) {
+        let board = Arc::clone(&self.board);
+        let Some(tracked) = self.current(slot, epoch) else {
+            Counters::add(&board.counters.fenced_reports, 1);
+            return;
+        };
+        if let Err(error) = tracked.ledger.record(progress) {
+            let partition = tracked.cell.partition.clone();
+            error!(topic = %partition.topic, partition = partition.partition.0, epoch = epoch.0, %error, "a report contradicts the ledger");
+            self.fail(ConsumerError::Engine {
+                detail: format!("{partition} epoch {epoch}: {error}"),
+            });
+            return;
+        }
+        let at = At {
+            partition: &tracked.cell.partition,
+            epoch,
+        };
+        let (delivered, finished) = (tracked.ledger.delivered(), tracked.ledger.finished());
+        board.invariants.one_outcome(at, delivered, finished, false);
+        tracked.cell.set_watermark(tracked.ledger.watermark());
     }
 
     /// Closes the drain's ledgers and sends their last commit. Not held back by an earlier answer: there is no later chance.
     fn end_drain(&mut self, at: usize) {
         let drain = self.drains.swap_remove(at);
         for (slot, epoch) in &drain.stays {
+            if self.current(*slot, *epoch).is_some() {
+                self.look_in_hand(*slot);
+            }
             if let Some(tracked) = self.current(*slot, *epoch) {
                 tracked.closed = true;
             }
@@ -226,6 +254,7 @@ impl Actor for OffsetTracker {
 
     fn started(&mut self, ctx: &mut Context<Self>) {
         ctx.set_mailbox_capacity(MAILBOX);
+        ctx.run_interval(self.interval, |tracker, _| tracker.tick(Instant::now()));
     }
 }
 
@@ -237,11 +266,12 @@ impl Handler<EpochStarted> for OffsetTracker {
         if self.epochs.len() <= slot {
             self.epochs.resize_with(slot + 1, || None);
         }
-        let (ledger, committed) = (OffsetLedger::new(cell.start), cell.committed());
+        let (ledger, committed, confirmed) = (OffsetLedger::new(cell.start), cell.committed(), cell.start);
         self.epochs[slot] = Some(TrackedEpoch {
             cell,
             ledger,
             committed,
+            confirmed,
             drained: false,
             closed: false,
         });
@@ -252,22 +282,12 @@ impl Handler<EpochStarted> for OffsetTracker {
 impl Handler<ChunkProgress> for OffsetTracker {
     type Result = ();
 
-    fn handle(&mut self, message: ChunkProgress, ctx: &mut Context<Self>) {
-        let ChunkProgress { slot, epoch, progress } = message;
-        let Some(tracked) = self.current(slot, epoch) else {
-            Counters::add(&self.board.counters.fenced_reports, 1);
-            return;
-        };
-        if let Err(error) = tracked.ledger.record(progress) {
-            let detail = format!("{} epoch {epoch}: {error}", tracked.cell.partition);
-            error!(topic = %tracked.cell.partition.topic, partition = tracked.cell.partition.partition.0, epoch = epoch.0, %error,
-                "a progress report contradicts the ledger");
-            self.fail(ConsumerError::Engine { detail });
-            return;
-        }
-        tracked.cell.set_watermark(tracked.ledger.watermark());
-        if tracked.due().is_some() {
-            self.commit_soon(ctx);
+    fn handle(&mut self, progress: ChunkProgress, _: &mut Context<Self>) {
+        self.record(progress);
+        // Timers starve behind a busy mailbox.
+        let now = Instant::now();
+        if now.saturating_duration_since(self.ticked) >= self.interval {
+            self.tick(now);
         }
     }
 }
@@ -316,7 +336,7 @@ impl Handler<DrainDeadline> for OffsetTracker {
 impl Handler<EpochsEnded> for OffsetTracker {
     type Result = ();
 
-    fn handle(&mut self, EpochsEnded(stays): EpochsEnded, ctx: &mut Context<Self>) {
+    fn handle(&mut self, EpochsEnded(stays): EpochsEnded, _: &mut Context<Self>) {
         for (slot, epoch) in &stays {
             if let Some(entry) = self.epochs.get_mut(*slot)
                 && entry.as_ref().is_some_and(|tracked| tracked.cell.epoch == *epoch)
@@ -327,7 +347,6 @@ impl Handler<EpochsEnded> for OffsetTracker {
         self.drains
             .retain(|drain| !drain.stays.iter().all(|stay| stays.contains(stay)));
         self.held_until = None;
-        self.commit_soon(ctx);
     }
 }
 
@@ -335,6 +354,9 @@ impl Handler<CloseLedger> for OffsetTracker {
     type Result = ();
 
     fn handle(&mut self, CloseLedger { slot, epoch }: CloseLedger, _: &mut Context<Self>) {
+        if self.current(slot, epoch).is_some() {
+            self.look_in_hand(slot);
+        }
         let Some(tracked) = self.current(slot, epoch) else {
             return;
         };
@@ -347,7 +369,7 @@ impl Handler<CloseLedger> for OffsetTracker {
 impl Handler<CommitAnswered> for OffsetTracker {
     type Result = ();
 
-    fn handle(&mut self, CommitAnswered { id, results }: CommitAnswered, ctx: &mut Context<Self>) {
+    fn handle(&mut self, CommitAnswered { id, results }: CommitAnswered, _: &mut Context<Self>) {
         if self.in_flight == Some(id) {
             self.in_flight = None;
         }
@@ -363,7 +385,6 @@ impl Handler<CommitAnswered> for OffsetTracker {
                 Some(code) => self.on_refused(&entry, code),
             }
         }
-        self.commit_soon(ctx);
     }
 }
 
@@ -374,21 +395,16 @@ impl OffsetTracker {
         let Some(tracked) = known.filter(|tracked| tracked.cell.epoch == entry.epoch) else {
             return;
         };
-        board.invariants.check(
-            Invariant::CommittedWithinWatermark,
-            entry.next <= tracked.ledger.watermark(),
-            &entry.partition,
-            entry.epoch,
-            entry.next,
-        );
-        let went_back = tracked.committed.is_some_and(|committed| entry.next < committed);
-        board.invariants.check(
-            Invariant::CommitsNeverFall,
-            !went_back,
-            &entry.partition,
-            entry.epoch,
-            entry.next,
-        );
+        let at = At {
+            partition: &entry.partition,
+            epoch: entry.epoch,
+        };
+        board
+            .invariants
+            .commit_within_watermark(at, entry.next, tracked.ledger.watermark());
+        // The group's own offset may lie above a start that a person chose: only this epoch's commits may not fall.
+        board.invariants.commits_rise(at, tracked.confirmed, entry.next);
+        tracked.confirmed = entry.next;
         tracked.committed = Some(entry.next);
         tracked.cell.set_committed(entry.next);
         debug!(topic = %entry.partition.topic, partition = entry.partition.partition.0, epoch = entry.epoch.0, offset = entry.next.0, "committed");

@@ -1,5 +1,6 @@
 //! Partition order: one record at a time, in offset order.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -9,6 +10,7 @@ use tracing::warn;
 use crate::consume::error::ConsumerError;
 use crate::consume::handler::{Cause, Handler, Outcome, PartitionContext};
 use crate::consume::record::{Record, RecordChunk};
+use crate::ids::NextOffset;
 use crate::order::attempt::{Attempt, attempt, build, dismiss};
 use crate::order::pace::Pace;
 use crate::order::pump::{PumpIo, give_way};
@@ -18,7 +20,7 @@ pub(crate) async fn pump<H: Handler>(factory: impl Fn(&PartitionContext) -> H, i
     let mut lane = Lane {
         factory,
         handler: None,
-        pace: io.pace(),
+        pace: Pace::new(Instant::now()),
         io,
     };
     while let Some(chunk) = lane.io.next_chunk().await {
@@ -45,52 +47,30 @@ enum Ran {
 }
 
 impl<H: Handler, F: Fn(&PartitionContext) -> H> Lane<H, F> {
-    /// Runs a chunk's records, and reports them: at the end, at least every `report_every`, and when the partition is to be given up.
+    /// Runs a chunk's records, and reports them at its end, or when the partition is to be given up. In between the tracker sees in the
+    /// control cell how far the chunk is.
     async fn run(&mut self, chunk: Arc<RecordChunk>) {
-        let mut reported = 0;
+        self.io.cell.take_in_hand(&chunk);
+        let mut finished = 0;
         let mut record = Record {
             chunk: Arc::clone(&chunk),
             position: 0,
             attempt: 1,
         };
-        for position in 0..chunk.len() {
-            record.position = position as u32;
+        while finished < chunk.len() {
+            record.position = finished as u32;
             if let Ran::Ending = self.run_record(&mut record).await {
-                self.io.cell.handler_is_free();
-                self.report(&chunk, reported, position);
-                return;
+                break;
             }
-            let due = self.pace.after_record(Instant::now);
-            if due.report && position + 1 < chunk.len() {
-                reported = self.report(&chunk, reported, position + 1);
-            }
-            if due.give_way {
+            finished += 1;
+            if self.pace.is_turn_over(Instant::now) {
                 give_way().await;
             }
         }
-        self.io.cell.handler_is_free();
-        self.report(&chunk, reported, chunk.len());
-    }
-
-    /// Reports the first `finished` records and gives their credits back; the bytes come back with the last record, as the arena does.
-    fn report(&self, chunk: &RecordChunk, reported: usize, finished: usize) -> usize {
-        let whole = finished == chunk.len();
-        let credits = if whole {
-            chunk.credit_records() - reported as u64
-        } else {
-            (finished - reported) as u64
-        };
-        if finished > reported || whole {
-            self.io.report(chunk, finished);
-            self.io
-                .cell
-                .free(credits, if whole { chunk.arena.len() as u64 } else { 0 });
-            self.io
-                .counters
-                .finished
-                .fetch_add((finished - reported) as u64, Ordering::Relaxed);
-        }
-        finished
+        self.io.report(&chunk, finished);
+        self.io.cell.put_down();
+        self.io.cell.free(chunk.credit_records(), chunk.arena.len() as u64);
+        self.io.counters.finished.fetch_add(finished as u64, Ordering::Relaxed);
     }
 
     /// Tries one record until it is done or the partition is to be given up.
@@ -121,7 +101,7 @@ impl<H: Handler, F: Fn(&PartitionContext) -> H> Lane<H, F> {
         cell.handler_holds(record.offset().0, record.attempt);
         let handler = match &mut self.handler {
             Some(handler) => handler,
-            empty => match build(|| (self.factory)(&self.io.context())) {
+            empty => match build(|| (self.factory)(&self.io.context(NextOffset(record.offset().0)))) {
                 Ok(handler) => empty.insert(handler),
                 Err(cause) => return Attempt::Panicked(cause),
             },
@@ -138,7 +118,7 @@ impl<H: Handler, F: Fn(&PartitionContext) -> H> Lane<H, F> {
 
     /// Names the failure, then waits before the next attempt.
     async fn pause(&self, record: &Record, after: Option<Duration>, cause: Cause) {
-        let pause = after.unwrap_or_else(|| self.io.retry_pause.before_attempt(record.attempt + 1));
+        let pause = after.unwrap_or_else(|| self.io.retry_pause.pause(record.attempt, random()));
         let (cell, attempt) = (&self.io.cell, record.attempt);
         self.io.counters.retries.fetch_add(1, Ordering::Relaxed);
         cell.set_last_error(format!("offset {} attempt {attempt}: {cause}", record.offset()));
@@ -146,18 +126,23 @@ impl<H: Handler, F: Fn(&PartitionContext) -> H> Lane<H, F> {
             topic = record.topic(), partition = record.partition().0, offset = record.offset().0, epoch = cell.epoch.0, attempt,
             %cause, pause_ms = pause.as_millis() as u64, "a record failed and is tried again after a pause"
         );
-        cell.handler_is_free();
+        cell.handler_rests();
         self.io.pause(pause).await;
     }
 
     fn stop(&self, record: &Record, cause: Cause) {
         let cell = &self.io.cell;
         cell.set_last_error(format!("offset {}: stopped by the handler: {cause}", record.offset()));
-        cell.handler_is_free();
+        cell.handler_rests();
         self.io.stop(ConsumerError::StoppedByHandler {
             partition: record.topic_partition().clone(),
             offset: record.offset(),
             cause: cause.to_string(),
         });
     }
+}
+
+/// Randomness for jitter: the standard library's own keys.
+fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
 }

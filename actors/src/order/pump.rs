@@ -4,7 +4,7 @@ use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use actix::Addr;
 use tokio::runtime::Handle;
@@ -14,11 +14,11 @@ use crate::consume::error::ConsumerError;
 use crate::consume::handler::PartitionContext;
 use crate::consume::inbox::Inbox;
 use crate::consume::record::RecordChunk;
-use crate::consume::retry::RetryPause;
+use crate::consume::retry::RetrySchedule;
 use crate::consume::state::Counters;
 use crate::consume::supervisor::{ConsumerSupervisor, EngineFailed, WorkerEnded};
+use crate::ids::NextOffset;
 use crate::offsets::tracker::{ChunkProgress, EpochDrained, OffsetTracker};
-use crate::offsets::{Finished, TileProgress};
 
 /// Makes a partition's pump. The closure shapes and the handler factory all become one of these, so that the engine is not generic.
 pub(crate) trait Workload: Send + Sync {
@@ -40,16 +40,16 @@ pub(crate) struct PumpIo {
     pub(crate) tracker: Addr<OffsetTracker>,
     pub(crate) supervisor: Addr<ConsumerSupervisor>,
     pub(crate) counters: Arc<Counters>,
-    pub(crate) report_every: Duration,
-    pub(crate) retry_pause: RetryPause,
+    pub(crate) retry_pause: RetrySchedule,
 }
 
 impl PumpIo {
-    pub(crate) fn context(&self) -> PartitionContext {
+    /// The context of a handler whose first record is at `position`.
+    pub(crate) fn context(&self, position: NextOffset) -> PartitionContext {
         PartitionContext {
             partition: self.cell.partition.clone(),
             epoch: self.cell.epoch,
-            position: self.cell.watermark(),
+            position,
             revoking: self.cell.revoking.clone(),
         }
     }
@@ -101,22 +101,12 @@ impl PumpIo {
 
     /// Reports the chunk's first `finished` records done.
     pub(crate) fn report(&self, chunk: &RecordChunk, finished: usize) {
-        let progress = TileProgress {
-            tile: chunk.tile,
-            records: chunk.len() as u32,
-            offsets: chunk.sparse_offsets(),
-            finished: if finished == chunk.len() {
-                Finished::All
-            } else {
-                Finished::Prefix(finished as u32)
-            },
-        };
-        let progress = ChunkProgress {
-            slot: self.cell.slot,
-            epoch: self.cell.epoch,
-            progress,
-        };
-        if let Err(error) = self.tracker.try_send(progress) {
+        let (slot, epoch) = (self.cell.slot, self.cell.epoch);
+        if let Err(error) = self.tracker.try_send(ChunkProgress {
+            slot,
+            epoch,
+            progress: chunk.progress(finished),
+        }) {
             self.fail(format!("the offset tracker takes no progress: {error}"));
         }
     }
@@ -139,10 +129,6 @@ impl PumpIo {
     /// Stops the engine with this error.
     pub(crate) fn stop(&self, error: ConsumerError) {
         self.supervisor.do_send(EngineFailed(error));
-    }
-
-    pub(crate) fn pace(&self) -> crate::order::pace::Pace {
-        crate::order::pace::Pace::new(self.report_every, Instant::now())
     }
 }
 
@@ -172,7 +158,7 @@ impl Drop for DeathWatch {
         self.supervisor.do_send(WorkerEnded {
             slot: self.cell.slot,
             epoch: self.cell.epoch,
-            clean: self.ended,
+            clean: self.ended && !self.cell.is_abandoned(),
         });
     }
 }

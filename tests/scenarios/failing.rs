@@ -1,0 +1,312 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use kafka_troupe::consume::{Cause, ConsumerError, Handler, Outcome, PartitionContext, Record};
+use kafka_troupe::ids::TopicPartition;
+
+use crate::fixture::{Gate, Journal, Stage, eventually};
+
+const STOP: Duration = Duration::from_secs(20);
+
+#[test]
+fn a_handler_that_panics_fails_its_record_and_the_record_is_tried_again() {
+    let stage = Stage::new(2);
+    stage.produce(0, 100, 20);
+    let (journal, panics) = (Journal::default(), Arc::new(AtomicUsize::new(0)));
+    let consumer = {
+        let (journal, panics) = (journal.clone(), Arc::clone(&panics));
+        let handler = move |record: &Record| {
+            if record.partition().0 == 0 && record.offset().0 == 50 && record.attempt() < 3 {
+                panics.fetch_add(1, Ordering::SeqCst);
+                panic!("not this one");
+            }
+            journal.note("a", record);
+        };
+        let pause = Duration::from_millis(10);
+        stage
+            .consumer("g")
+            .handler(handler)
+            .retry_pause(pause, pause)
+            .start()
+            .unwrap()
+    };
+    eventually("all is handled", || journal.len() == 200);
+    eventually("all is committed", || {
+        consumer.state().partitions.iter().all(|p| p.committed == Some(100))
+    });
+    let state = consumer.state();
+    let failed = state.partitions.iter().find(|p| p.partition == 0).unwrap();
+    assert!(
+        failed.last_error.as_ref().unwrap().contains("not this one"),
+        "{failed:?}"
+    );
+    consumer.shutdown_blocking(STOP).unwrap();
+    journal.assert_exactly_once_in_order(2, 100);
+    assert_eq!(panics.load(Ordering::SeqCst), 2);
+    assert_eq!((state.counters.panics, state.counters.retries), (2, 2));
+}
+
+#[test]
+fn a_record_that_keeps_failing_holds_only_its_partition() {
+    let stage = Stage::new(2);
+    stage.produce(0, 100, 20);
+    let journal = Journal::default();
+    let consumer = {
+        let journal = journal.clone();
+        let handler = move |record: &Record| {
+            if record.partition().0 == 0 && record.offset().0 == 10 {
+                return Err("never");
+            }
+            journal.note("a", record);
+            Ok(())
+        };
+        stage.consumer("g").handler(handler).worker_threads(1).start().unwrap()
+    };
+    eventually("the other partition is done", || journal.of(1).len() == 100);
+    eventually("what is finished is committed", || {
+        let committed = stage.committed("g");
+        committed.get(&0) == Some(&10) && committed.get(&1) == Some(&100)
+    });
+    let stopped = consumer.shutdown_blocking(STOP).unwrap();
+    assert!(stopped.drained, "a backoff is not waited for: {stopped:?}");
+    assert_eq!(stage.committed("g")[&0], 10);
+}
+
+#[test]
+fn a_worker_that_dies_is_replaced_and_nothing_is_lost() {
+    let stage = Stage::new(2);
+    stage.produce(0, 1000, 20);
+    let journal = Journal::default();
+    let consumer = {
+        let journal = journal.clone();
+        let handler = move |record: Record| {
+            let journal = journal.clone();
+            async move {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                journal.note("a", &record);
+            }
+        };
+        stage.consumer("g").async_handler(handler).start().unwrap()
+    };
+    eventually("some is handled", || journal.of(0).len() > 100);
+    let before = consumer.state();
+    consumer.kill_worker(&TopicPartition::new(stage.topic.as_str(), 0));
+    eventually("all is handled", || journal.distinct() == 2000);
+    eventually("all is committed", || {
+        consumer.state().partitions.iter().all(|p| p.committed == Some(1000))
+    });
+    let after = consumer.state();
+    consumer.shutdown_blocking(STOP).unwrap();
+    assert_eq!(after.counters.workers_replaced, 1);
+    assert!(after.partitions[0].epoch > before.partitions[0].epoch, "a new epoch");
+    assert_eq!(
+        after.partitions[1].epoch, before.partitions[1].epoch,
+        "the other partition is left alone"
+    );
+    // What had finished and not been reported, at most a quarter of the commit interval and the record in the handler, runs again.
+    assert!(journal.of(0).len() <= 1000 + 60, "{} handled", journal.of(0).len());
+    let offsets = journal.of(0);
+    let rewinds = offsets.windows(2).filter(|pair| pair[1] <= pair[0]).count();
+    assert!(rewinds <= 1, "in order but for the one restart");
+}
+
+#[test]
+fn a_dead_worker_on_the_apps_runtime_never_shares_its_partition_with_its_successor() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let stage = Stage::new(1);
+    stage.produce(0, 300, 20);
+    let (journal, busy, overlaps) = (
+        Journal::default(),
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(AtomicUsize::new(0)),
+    );
+    let consumer = {
+        let (journal, busy, overlaps) = (journal.clone(), Arc::clone(&busy), Arc::clone(&overlaps));
+        let handler = move |record: Record| {
+            let (journal, busy, overlaps) = (journal.clone(), Arc::clone(&busy), Arc::clone(&overlaps));
+            async move {
+                struct Busy(Arc<AtomicBool>);
+                impl Drop for Busy {
+                    fn drop(&mut self) {
+                        self.0.store(false, Ordering::SeqCst);
+                    }
+                }
+                overlaps.fetch_add(usize::from(busy.swap(true, Ordering::SeqCst)), Ordering::SeqCst);
+                let _busy = Busy(busy);
+                tokio::time::sleep(Duration::from_millis(2)).await;
+                journal.note("a", &record);
+            }
+        };
+        stage
+            .consumer("g")
+            .async_handler(handler)
+            .runtime(runtime.handle().clone())
+            .start()
+            .unwrap()
+    };
+    let partition = TopicPartition::new(stage.topic.as_str(), 0);
+    for killed in 1..=3 {
+        let seen = journal.len();
+        eventually("it runs", || journal.len() > seen + 20);
+        consumer.kill_worker(&partition);
+        eventually("it is replaced", || {
+            consumer.state().counters.workers_replaced == killed
+        });
+    }
+    eventually("all is handled", || journal.distinct() == 300);
+    consumer.shutdown_blocking(STOP).unwrap();
+    assert_eq!(overlaps.load(Ordering::SeqCst), 0);
+}
+
+#[test]
+fn a_handler_that_says_stop_ends_the_engine_with_an_error_that_names_the_record() {
+    let stage = Stage::new(2);
+    stage.produce(0, 100, 20);
+    let handler = |record: &Record| match (record.partition().0, record.offset().0) {
+        (1, 30) => Outcome::Stop {
+            cause: Cause::new("enough"),
+        },
+        _ => Outcome::Done,
+    };
+    let consumer = stage.consumer("g").handler(handler).start().unwrap();
+    let error = consumer.wait_blocking().unwrap_err();
+    let partition = TopicPartition::new(stage.topic.as_str(), 1);
+    let expected = ConsumerError::StoppedByHandler {
+        partition,
+        offset: kafka_troupe::ids::Offset(30),
+        cause: "enough".into(),
+    };
+    assert_eq!(error, expected);
+    assert_eq!(
+        stage.committed("g")[&1],
+        30,
+        "what came before is committed, the record is not"
+    );
+    assert!(consumer.cancellation_token().is_cancelled());
+}
+
+#[test]
+fn a_partitions_handler_keeps_its_state_and_is_built_anew_after_a_panic() {
+    struct Counting {
+        seen: u32,
+        from: i64,
+        journal: Journal,
+        built: Arc<AtomicUsize>,
+    }
+    impl Handler for Counting {
+        type Answer = ();
+        async fn handle(&mut self, record: &Record) {
+            if record.offset().0 == 60 && record.attempt() == 1 {
+                panic!("torn");
+            }
+            self.seen += 1;
+            assert_eq!(
+                i64::from(self.seen),
+                record.offset().0 - self.from + 1,
+                "every record since it was built"
+            );
+            self.journal.note("a", record);
+            self.built.load(Ordering::SeqCst);
+        }
+    }
+    let stage = Stage::new(2);
+    stage.produce(0, 100, 20);
+    let (journal, built) = (Journal::default(), Arc::new(AtomicUsize::new(0)));
+    let consumer = {
+        let (journal, built) = (journal.clone(), Arc::clone(&built));
+        let factory = move |context: &PartitionContext| {
+            built.fetch_add(1, Ordering::SeqCst);
+            Counting {
+                seen: 0,
+                from: context.position().0,
+                journal: journal.clone(),
+                built: Arc::clone(&built),
+            }
+        };
+        let pause = Duration::from_millis(1);
+        stage
+            .consumer("g")
+            .partition_handler(factory)
+            .retry_pause(pause, pause)
+            .start()
+            .unwrap()
+    };
+    eventually("all is handled", || journal.len() == 200);
+    consumer.shutdown_blocking(STOP).unwrap();
+    journal.assert_exactly_once_in_order(2, 100);
+    assert_eq!(built.load(Ordering::SeqCst), 4, "two partitions, two panics");
+}
+
+#[test]
+fn a_broker_that_goes_away_and_comes_back_loses_and_repeats_nothing() {
+    let stage = Stage::new(2);
+    stage.produce(0, 500, 20);
+    let journal = Journal::default();
+    let consumer = {
+        let journal = journal.clone();
+        let handler = move |record: Record| {
+            let journal = journal.clone();
+            async move {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                journal.note("a", &record);
+            }
+        };
+        stage
+            .consumer("g")
+            .async_handler(handler)
+            .property("session.timeout.ms", "6000")
+            .start()
+            .unwrap()
+    };
+    eventually("some is handled", || journal.len() > 100);
+    stage.broker.take_down(1).unwrap();
+    eventually("what was fetched is handled, or the outage is noticed", || {
+        journal.len() == 1000 || consumer.state().counters.failed_commits > 0
+    });
+    stage.broker.bring_up(1).unwrap();
+    stage.produce(500, 500, 20);
+    eventually("all is handled", || journal.distinct() == 2000);
+    eventually("all is committed", || {
+        consumer.state().partitions.iter().all(|p| p.committed == Some(1000))
+    });
+    consumer.shutdown_blocking(STOP).unwrap();
+    journal.assert_exactly_once_in_order(2, 1000);
+}
+
+#[test]
+fn a_stop_ends_by_its_deadline_when_a_handler_is_stuck() {
+    let stage = Stage::new(2);
+    stage.produce(0, 3, 20);
+    let gate = Gate::default();
+    let consumer = {
+        let gate = gate.clone();
+        let handler = move |record: &Record| {
+            if record.partition().0 == 1 && record.offset().0 == 1 {
+                gate.wait();
+            }
+        };
+        stage.consumer("g").handler(handler).worker_threads(2).start().unwrap()
+    };
+    eventually("the handler is stuck, the rest done", || {
+        let partitions = consumer.state().partitions;
+        partitions.len() == 2
+            && partitions[0].committed == Some(3)
+            && partitions[1].in_flight == 1
+            && partitions[1].committed == Some(1)
+    });
+    let begun = std::time::Instant::now();
+    let stopped = consumer.shutdown_blocking(Duration::from_secs(2)).unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    assert!(!stopped.drained);
+    assert_eq!(
+        stopped
+            .unfinished
+            .iter()
+            .map(|r| (r.partition, r.offset))
+            .collect::<Vec<_>>(),
+        [(1, 1)]
+    );
+    gate.open();
+    assert_eq!(stage.committed("g"), [(0, 3), (1, 1)].into());
+}
