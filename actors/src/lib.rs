@@ -7,3 +7,5 @@ pub mod invariants;
 pub mod offsets;
 mod order;
 pub mod produce;
+mod system;
+mod thread;

@@ -1,1 +1,63 @@
-//! `produce`.
+//! The producer: records in from any number of tasks and threads, each answered once.
+//!
+//! ```text
+//! Sender ─record─▶ intake ─batch─▶ ProducerActor ─▶ PartitionerActor ─per-partition batch─▶ librdkafka
+//!    ▲                                                                                        │
+//!    └──────────── Confirmation or callback ◀── delivery thread ◀── reports ──────────────────┘
+//! ```
+//!
+//! - A [`Sender`] copies the record into a bounded queue, the intake of its `ProducerActor`, and waits where that is full.
+//! - The `ProducerActor` takes batches by count, bytes and linger; its `PartitionerActor`, on the same arbiter, picks partitions and calls librdkafka.
+//! - The delivery thread reads librdkafka's reports and answers senders; it produces nothing.
+//! - A helper thread asks the brokers for partition counts, so that no arbiter waits for them.
+//!
+//! The producer is idempotent and waits for all in-sync replicas unless told otherwise. Records of one sender are stored in order, partition by
+//! partition. Each accepted record is answered exactly once: confirmed, or with an error that says why, also where an actor dies, the broker
+//! is away, the shutdown deadline passes or the producer is dropped.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use troupe_actors::produce::{Producer, ProducerRecord};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let producer = Producer::builder().bootstrap_servers("127.0.0.1:9092").start()?;
+//! let sender = producer.sender();
+//! let delivery = sender.send(ProducerRecord::to("flights").key("N14228").value("EWR-IAH")).await?;
+//! println!("stored at {}-{}@{}", delivery.topic, delivery.partition, delivery.offset);
+//! producer.shutdown(Duration::from_secs(10)).await?;
+//! # Ok(())
+//! # }
+//! ```
+
+mod backlog;
+mod batch;
+mod block_on;
+mod builder;
+mod completion;
+mod credits;
+mod delivery;
+mod error;
+mod in_flight;
+mod intake;
+mod line;
+mod native;
+mod outlet;
+mod partition_counts;
+mod partitioner;
+mod partitioner_actor;
+mod producer;
+mod producer_actor;
+mod properties;
+mod record;
+mod route;
+mod sender;
+mod state;
+
+pub use builder::ProducerBuilder;
+pub use completion::Confirmation;
+pub use error::{ErrorClass, LibraryError, ProducerError, SendError, TryEnqueueError};
+pub use partitioner::{Murmur2Partitioner, Partitioner, Unplaced, murmur2, partition_of_key};
+pub use producer::Producer;
+pub use record::{Delivery, ProducerRecord};
+pub use sender::Sender;
+pub use state::{ProducerActorState, ProducerReport, ProducerState};

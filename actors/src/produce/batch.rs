@@ -1,0 +1,222 @@
+//! A batch of records of one topic, in the order in which they were accepted: one arena for their bytes, one entry each, and their completions.
+
+use std::sync::Arc;
+
+use super::completion::Completion;
+use super::credits::Generation;
+use super::intake::{Intake, Settled};
+use super::{ProducerRecord, SendError};
+use crate::ids::PartitionId;
+
+/// The number of a topic within one intake: where its state is found without looking at its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TopicIndex(pub(super) usize);
+
+/// The most records a batch can hold: a record's place in it is 16 bits of its mark on the delivery report.
+pub(super) const MAX_BATCH_RECORDS: usize = 1 << 16;
+
+/// A part of the arena. The arena stays below 4 GiB: `Intake` takes no record above `MAX_RECORD_BYTES`, and seals a batch at a fraction of that.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    start: u32,
+    end: u32,
+}
+
+/// Where a record lies in the arena. What few records have is kept aside.
+#[derive(Debug)]
+pub(super) struct Entry {
+    key: Option<Span>,
+    value: Option<Span>,
+    partition: Option<PartitionId>,
+    extras: Option<Box<Extras>>,
+}
+
+#[derive(Debug)]
+struct Extras {
+    timestamp: Option<i64>,
+    headers: Box<[(Span, Option<Span>)]>,
+}
+
+/// The bytes of a batch.
+#[derive(Debug, Default)]
+pub(super) struct Records {
+    arena: Vec<u8>,
+    entries: Vec<Entry>,
+}
+
+impl Records {
+    pub(super) fn push(&mut self, record: &ProducerRecord<'_>) {
+        let extras = (record.timestamp.is_some() || !record.headers.is_empty()).then(|| {
+            Box::new(Extras {
+                timestamp: record.timestamp,
+                headers: record
+                    .headers
+                    .iter()
+                    .map(|(name, value)| {
+                        (
+                            self.copy(name.as_bytes()),
+                            value.map(|value| self.copy(value)),
+                        )
+                    })
+                    .collect(),
+            })
+        });
+        let entry = Entry {
+            key: record.key.map(|key| self.copy(key)),
+            value: record.value.map(|value| self.copy(value)),
+            partition: record.partition,
+            extras,
+        };
+        self.entries.push(entry);
+    }
+
+    fn copy(&mut self, bytes: &[u8]) -> Span {
+        let start = self.arena.len() as u32;
+        self.arena.extend_from_slice(bytes);
+        Span {
+            start,
+            end: self.arena.len() as u32,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// The record at `place`, which is below [`len`](Self::len).
+    pub(super) fn get(&self, place: usize) -> RecordView<'_> {
+        RecordView {
+            records: self,
+            entry: &self.entries[place],
+        }
+    }
+}
+
+/// One record of a batch.
+#[derive(Clone, Copy)]
+pub(super) struct RecordView<'a> {
+    records: &'a Records,
+    entry: &'a Entry,
+}
+
+impl<'a> RecordView<'a> {
+    fn bytes(self, span: Span) -> &'a [u8] {
+        &self.records.arena[span.start as usize..span.end as usize]
+    }
+
+    pub(super) fn key(self) -> Option<&'a [u8]> {
+        self.entry.key.map(|span| self.bytes(span))
+    }
+
+    pub(super) fn value(self) -> Option<&'a [u8]> {
+        self.entry.value.map(|span| self.bytes(span))
+    }
+
+    /// The partition the sender named.
+    pub(super) fn partition(self) -> Option<PartitionId> {
+        self.entry.partition
+    }
+
+    pub(super) fn timestamp(self) -> Option<i64> {
+        self.entry.extras.as_ref()?.timestamp
+    }
+
+    pub(super) fn headers(self) -> impl ExactSizeIterator<Item = (&'a [u8], Option<&'a [u8]>)> {
+        self.entry
+            .extras
+            .as_ref()
+            .map_or(&[][..], |extras| &extras.headers)
+            .iter()
+            .map(move |(name, value)| (self.bytes(*name), value.map(|span| self.bytes(span))))
+    }
+
+    /// Without headers and timestamp: librdkafka takes such records by the batch.
+    pub(super) fn is_plain(self) -> bool {
+        self.entry.extras.is_none()
+    }
+}
+
+/// A record that waits for its answer.
+pub(super) struct Unanswered {
+    pub(super) completion: Completion,
+    pub(super) bytes: usize,
+}
+
+/// The completions of a batch, by place. Dropping it answers those left with `Abandoned` and gives their credit back.
+pub(super) struct Answers {
+    pub(super) intake: Arc<Intake>,
+    pub(super) topic: Arc<str>,
+    pub(super) generation: Generation,
+    records: Vec<Option<Unanswered>>,
+    left: usize,
+}
+
+impl Answers {
+    pub(super) fn new(intake: Arc<Intake>, topic: Arc<str>, generation: Generation) -> Self {
+        Self {
+            intake,
+            topic,
+            generation,
+            records: Vec::new(),
+            left: 0,
+        }
+    }
+
+    pub(super) fn push(&mut self, record: Unanswered) {
+        self.records.push(Some(record));
+        self.left += 1;
+    }
+
+    /// Takes the record at `place` out, to be answered; `None` if it was before.
+    pub(super) fn take(&mut self, place: usize) -> Option<Unanswered> {
+        let taken = self.records.get_mut(place)?.take()?;
+        self.left -= 1;
+        Some(taken)
+    }
+
+    /// Records not taken out.
+    pub(super) fn left(&self) -> usize {
+        self.left
+    }
+
+    /// Gives up what is left.
+    pub(super) fn abandon(mut self, possibly_persisted: bool) {
+        self.give_up(possibly_persisted);
+    }
+
+    fn give_up(&mut self, possibly_persisted: bool) {
+        if self.left == 0 {
+            return;
+        }
+        self.left = 0;
+        let mut settled = Settled::default();
+        for record in self.records.drain(..).flatten() {
+            let error = SendError::Abandoned {
+                topic: self.topic.clone(),
+                partition: None,
+                possibly_persisted,
+            };
+            settled.answer(record, Err(error));
+        }
+        self.intake.settle(self.generation, settled);
+    }
+}
+
+impl Drop for Answers {
+    fn drop(&mut self) {
+        self.give_up(false);
+    }
+}
+
+/// What a `ProducerActor` hands to its `PartitionerActor`.
+pub(super) struct RecordBatch {
+    pub(super) topic: TopicIndex,
+    pub(super) records: Records,
+    pub(super) answers: Answers,
+    /// Key, value and header bytes.
+    pub(super) bytes: usize,
+}
+
+impl actix::Message for RecordBatch {
+    type Result = ();
+}

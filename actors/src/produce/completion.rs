@@ -1,0 +1,279 @@
+//! How one record's answer reaches its sender: exactly once, whatever happens to whoever holds the record.
+//!
+//! A [`Completion`] travels with the record; its other half is the sender's [`Confirmation`], or a callback. One that is dropped answers
+//! [`SendError::Abandoned`]. The halves share a slot; slots are allocated by the block, so that a record costs no allocation of its own.
+
+use std::fmt;
+use std::future::Future;
+use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use super::block_on::block_on;
+use super::{Delivery, SendError};
+
+/// What becomes of a record.
+pub(super) type Answer = Result<Delivery, SendError>;
+
+/// A sender's callback for one record.
+pub(super) type Callback = Box<dyn FnOnce(Answer) + Send>;
+
+/// Slots per allocation. A confirmation that somebody keeps holds a block of about 3 KiB.
+const BLOCK: usize = 32;
+
+#[derive(Default)]
+enum Slot {
+    #[default]
+    Open,
+    Awaited(Waker),
+    Answered(Answer),
+    Taken,
+}
+
+struct Block {
+    topic: Arc<str>,
+    slots: [Mutex<Slot>; BLOCK],
+}
+
+impl Block {
+    fn slot(&self, index: usize) -> MutexGuard<'_, Slot> {
+        // Nothing that panics runs under this lock, and any content is valid.
+        self.slots[index]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Hands out slots for the records of one topic.
+pub(super) struct Slots {
+    block: Arc<Block>,
+    used: usize,
+}
+
+impl Slots {
+    pub(super) fn new(topic: Arc<str>) -> Self {
+        Self {
+            block: Arc::new(Block {
+                topic,
+                slots: Default::default(),
+            }),
+            used: 0,
+        }
+    }
+
+    /// Both halves of the next slot.
+    pub(super) fn pair(&mut self) -> (Completion, Confirmation) {
+        if self.used == BLOCK {
+            *self = Self::new(self.block.topic.clone());
+        }
+        let index = self.used;
+        self.used += 1;
+        (
+            Completion(Some(Receiver::Slot(self.block.clone(), index))),
+            Confirmation {
+                block: self.block.clone(),
+                index,
+            },
+        )
+    }
+}
+
+enum Receiver {
+    Slot(Arc<Block>, usize),
+    Callback(Arc<str>, Callback),
+}
+
+/// The record's half: answers its sender once.
+pub(super) struct Completion(Option<Receiver>);
+
+/// A sender's callback panicked. It has been reported in the log; nothing else suffers.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct CallbackPanicked;
+
+impl Completion {
+    pub(super) fn callback(topic: Arc<str>, callback: Callback) -> Self {
+        Self(Some(Receiver::Callback(topic, callback)))
+    }
+
+    /// Answers the sender.
+    pub(super) fn answer(mut self, answer: Answer) -> Result<(), CallbackPanicked> {
+        match mem::take(&mut self.0) {
+            Some(receiver) => receiver.answer(answer),
+            // Only `answer` and `drop` take the receiver, and each consumes the completion.
+            None => Ok(()),
+        }
+    }
+}
+
+impl Receiver {
+    fn answer(self, answer: Answer) -> Result<(), CallbackPanicked> {
+        match self {
+            Self::Slot(block, index) => {
+                let before = mem::replace(&mut *block.slot(index), Slot::Answered(answer));
+                if let Slot::Awaited(waker) = before {
+                    waker.wake();
+                }
+                Ok(())
+            }
+            Self::Callback(topic, callback) => catch_unwind(AssertUnwindSafe(|| callback(answer)))
+                .map_err(|panic| {
+                    // Dropping a panic's payload may panic again.
+                    mem::forget(panic);
+                    tracing::error!(%topic, "a delivery callback panicked");
+                    CallbackPanicked
+                }),
+        }
+    }
+}
+
+impl Drop for Completion {
+    fn drop(&mut self) {
+        if let Some(receiver) = self.0.take() {
+            let topic = match &receiver {
+                Receiver::Slot(block, _) => block.topic.clone(),
+                Receiver::Callback(topic, _) => topic.clone(),
+            };
+            // A panic of the callback is in the log; there is nobody else to tell.
+            let _ = receiver.answer(Err(SendError::Abandoned {
+                topic,
+                partition: None,
+                possibly_persisted: false,
+            }));
+        }
+    }
+}
+
+/// The word on one accepted record, to come: a future of its [`Delivery`]. Dropping it does not recall the record.
+///
+/// It needs no runtime, and [`wait_blocking`](Self::wait_blocking) needs no async at all.
+#[must_use = "without it nobody learns whether the record was stored"]
+pub struct Confirmation {
+    block: Arc<Block>,
+    index: usize,
+}
+
+impl Confirmation {
+    /// Waits on this thread. Not for a thread that runs async tasks: it would stand still.
+    ///
+    /// # Errors
+    /// Why the record was not confirmed.
+    pub fn wait_blocking(self) -> Result<Delivery, SendError> {
+        block_on(self)
+    }
+}
+
+impl Future for Confirmation {
+    type Output = Answer;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut slot = self.block.slot(self.index);
+        match mem::replace(&mut *slot, Slot::Taken) {
+            Slot::Answered(answer) => Poll::Ready(answer),
+            Slot::Open => {
+                *slot = Slot::Awaited(cx.waker().clone());
+                Poll::Pending
+            }
+            Slot::Awaited(mut waker) => {
+                waker.clone_from(cx.waker());
+                *slot = Slot::Awaited(waker);
+                Poll::Pending
+            }
+            // Polled after it was ready, which the contract of futures forbids: an error rather than a task that never ends.
+            Slot::Taken => Poll::Ready(Err(SendError::Closed {
+                topic: self.block.topic.clone(),
+            })),
+        }
+    }
+}
+
+impl fmt::Debug for Confirmation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Confirmation")
+            .field("topic", &self.block.topic)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::ids::{Offset, PartitionId};
+
+    fn delivery(offset: i64) -> Delivery {
+        Delivery {
+            topic: "t".into(),
+            partition: PartitionId(1),
+            offset: Offset(offset),
+            timestamp: None,
+        }
+    }
+
+    #[test]
+    fn each_confirmation_gets_the_answer_of_its_own_record() {
+        let mut slots = Slots::new("t".into());
+        let (records, senders): (Vec<_>, Vec<_>) = (0..100).map(|_| slots.pair()).unzip();
+        for (offset, record) in records.into_iter().enumerate().rev() {
+            record.answer(Ok(delivery(offset as i64))).unwrap();
+        }
+        for (offset, sender) in senders.into_iter().enumerate() {
+            assert_eq!(sender.wait_blocking(), Ok(delivery(offset as i64)));
+        }
+    }
+
+    #[test]
+    fn a_completion_that_is_dropped_answers_abandoned() {
+        let (record, sender) = Slots::new("t".into()).pair();
+        drop(record);
+        assert!(matches!(
+            sender.wait_blocking(),
+            Err(SendError::Abandoned { .. })
+        ));
+    }
+
+    #[test]
+    fn a_sender_that_waits_on_another_thread_is_woken() {
+        let (record, sender) = Slots::new("t".into()).pair();
+        let (waits, waiting) = mpsc::channel();
+        let waiter = std::thread::spawn(move || {
+            waits.send(()).unwrap();
+            sender.wait_blocking()
+        });
+        waiting.recv().unwrap();
+        record.answer(Ok(delivery(7))).unwrap();
+        assert_eq!(waiter.join().unwrap(), Ok(delivery(7)));
+    }
+
+    #[test]
+    fn a_callback_is_called_once_also_when_its_completion_is_dropped() {
+        let (tell, told) = mpsc::channel();
+        for drop_it in [false, true] {
+            let tell = tell.clone();
+            let completion = Completion::callback(
+                "t".into(),
+                Box::new(move |answer| tell.send(answer).unwrap()),
+            );
+            if drop_it {
+                drop(completion);
+            } else {
+                completion.answer(Ok(delivery(3))).unwrap();
+            }
+        }
+        assert_eq!(told.try_recv().unwrap(), Ok(delivery(3)));
+        assert!(matches!(
+            told.try_recv().unwrap(),
+            Err(SendError::Abandoned { .. })
+        ));
+        assert!(told.try_recv().is_err());
+    }
+
+    #[test]
+    fn a_callback_that_panics_is_reported_to_the_caller() {
+        let completion = Completion::callback("t".into(), Box::new(|_| panic!("on purpose")));
+        assert_eq!(completion.answer(Ok(delivery(0))), Err(CallbackPanicked));
+    }
+}

@@ -1,0 +1,191 @@
+//! The delivery thread: serves librdkafka's reports, errors and log lines, and answers senders. It produces nothing.
+//!
+//! Reports come by the event, often thousands at a time. The in-flight batches are locked once per run of them; callbacks and wakers run outside
+//! that lock. Credits come back only after the event is gone, for until then librdkafka counts its records against its own limits, which are
+//! no wider than ours.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use actix::Recipient;
+use rdkafka::client::ClientContext;
+use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaErrorCode;
+
+use super::batch::Unanswered;
+use super::completion::Answer;
+use super::credits::Generation;
+use super::in_flight::InFlight;
+use super::intake::{Intake, Settled};
+use super::native::{NativeProducer, Report, Said};
+use super::partition_counts::{LookUp, LookUps};
+use super::partitioner_actor::{QueueHasRoom, Stalled};
+use super::state::Failure;
+use super::{Delivery, SendError};
+
+/// Reports handled under one lock.
+const RUN: usize = 512;
+/// The longest wait for an event; a stop does not wait for it.
+const IDLE: Duration = Duration::from_millis(500);
+
+/// An actor that may wait for room in librdkafka's queue.
+pub(super) struct Waiter {
+    pub(super) stalled: Arc<Stalled>,
+    pub(super) partitioner: Recipient<QueueHasRoom>,
+}
+
+/// See the module. Should it end by a panic, everything is answered `Abandoned` and all intakes close.
+pub(super) struct DeliveryThread {
+    pub(super) native: Arc<NativeProducer>,
+    pub(super) in_flight: Arc<InFlight>,
+    pub(super) intakes: Vec<Arc<Intake>>,
+    pub(super) waiters: Vec<Waiter>,
+    pub(super) look_ups: LookUps,
+    pub(super) failure: Arc<Failure>,
+    /// Set, then [`NativeProducer::wake`]: serves what is there and ends.
+    pub(super) stop: Arc<AtomicBool>,
+}
+
+/// Room for one run of reports, kept to be used again.
+#[derive(Default)]
+struct Run {
+    reports: Vec<Report>,
+    answers: Vec<(Unanswered, usize, Answer)>,
+    /// The batches met in this event, in order; a batch's records mostly come together.
+    settled: Vec<(Arc<Intake>, Generation, Settled)>,
+}
+
+impl DeliveryThread {
+    pub(super) fn run(self) {
+        let mut run = Run::default();
+        loop {
+            let stopping = self.stop.load(Ordering::Acquire);
+            let timeout = if stopping { Duration::ZERO } else { IDLE };
+            match self.native.poll(timeout) {
+                Some(mut event) => {
+                    self.serve(event.said(), &mut run);
+                    drop(event);
+                    for (intake, generation, settled) in run.settled.drain(..) {
+                        intake.settle(generation, settled);
+                    }
+                    for waiter in &self.waiters {
+                        if waiter.stalled.take() {
+                            waiter.partitioner.do_send(QueueHasRoom);
+                        }
+                    }
+                }
+                None if stopping => return,
+                None => {}
+            }
+        }
+    }
+
+    fn serve(&self, said: Said<'_>, run: &mut Run) {
+        match said {
+            Said::Reports(mut reports) => loop {
+                run.reports.clear();
+                run.reports.extend(reports.by_ref().take(RUN));
+                if run.reports.is_empty() {
+                    return;
+                }
+                self.answer(run);
+            },
+            Said::Log(level, facility, message) => self.native.client().context().log(
+                level,
+                &facility.to_string_lossy(),
+                &message.to_string_lossy(),
+            ),
+            Said::Error { code, reason } => {
+                let context = self.native.client().context();
+                context.error(KafkaError::Global(code), &reason.to_string_lossy());
+                if code == RDKafkaErrorCode::Fatal {
+                    self.fail_for_good();
+                }
+            }
+            Said::Nothing => {}
+        }
+    }
+
+    fn answer(&self, run: &mut Run) {
+        let mut stale_topic = None;
+        let mut batches = self.in_flight.lock();
+        for report in &run.reports {
+            // A report without a record: given up before, at the end of the producer.
+            let _ = batches.take(report.mark, |record, batch| {
+                let of_this_batch = |(intake, generation, _): &(Arc<Intake>, _, _)| {
+                    *generation == batch.generation && Arc::ptr_eq(intake, &batch.intake)
+                };
+                if !run.settled.last().is_some_and(of_this_batch) {
+                    let fresh = (batch.intake.clone(), batch.generation, Settled::default());
+                    run.settled.push(fresh);
+                }
+                let topic = batch.topic.clone();
+                let answer = match report.result {
+                    Ok((offset, timestamp)) => Ok(Delivery {
+                        topic,
+                        partition: report.partition,
+                        offset,
+                        timestamp,
+                    }),
+                    Err(refusal) => {
+                        if is_stale_metadata(refusal.code) {
+                            stale_topic = Some(topic.clone());
+                        }
+                        Err(SendError::from_library(
+                            topic,
+                            report.partition,
+                            record.bytes,
+                            refusal.code,
+                            refusal.possibly_persisted,
+                        ))
+                    }
+                };
+                run.answers.push((record, run.settled.len() - 1, answer));
+            });
+        }
+        drop(batches);
+        if let Some(topic) = stale_topic {
+            // A helper that is gone has nobody left to tell.
+            let _ = self.look_ups.send(LookUp { topic, asker: None });
+        }
+        for (record, settled, answer) in run.answers.drain(..) {
+            run.settled[settled].2.answer(record, answer);
+        }
+    }
+
+    /// librdkafka fails what it holds and refuses the rest; nobody new needs to hear it record by record.
+    fn fail_for_good(&self) {
+        let reason = self
+            .native
+            .fatal_error()
+            .unwrap_or_else(|| "librdkafka raised a fatal error".to_owned());
+        tracing::error!(%reason, "the producer failed for good");
+        self.failure.note(reason);
+        for intake in &self.intakes {
+            intake.close();
+        }
+    }
+}
+
+impl Drop for DeliveryThread {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.failure.note("the delivery thread died");
+            for intake in &self.intakes {
+                intake.abandon();
+            }
+            self.in_flight.abandon_all();
+        }
+    }
+}
+
+/// The topic is not what it was when its partitions were counted.
+fn is_stale_metadata(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::UnknownTopic
+            | RDKafkaErrorCode::UnknownTopicOrPartition
+            | RDKafkaErrorCode::UnknownPartition
+    )
+}

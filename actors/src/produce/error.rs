@@ -1,0 +1,332 @@
+//! What can go wrong: with one record, and with the producer.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::types::RDKafkaErrorCode;
+
+use crate::ids::PartitionId;
+
+/// What to do about a failed record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorClass {
+    /// Sending the record again may succeed. Where [`SendError::possibly_persisted`] says so, it may also store it twice.
+    Retriable,
+    /// This record, sent as it is, fails again; others do not.
+    Permanent,
+    /// The producer takes nothing more; a new one has to be started.
+    Fatal,
+}
+
+/// Why a record was not confirmed. Each accepted record that fails gets exactly one of these.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// librdkafka or the broker refused the record.
+    #[error("{topic}{} refused the record: {error}", Suffix(*.partition))]
+    Rejected {
+        /// The record's topic.
+        topic: Arc<str>,
+        /// Its partition, once picked.
+        partition: Option<PartitionId>,
+        /// The reason, in librdkafka's words.
+        error: LibraryError,
+        /// The record may be stored all the same: its request went out and the answer is missing.
+        possibly_persisted: bool,
+    },
+    /// The record is larger than the producer's share of the buffer, or than `message.max.bytes`.
+    #[error("{topic}{}: a record of {bytes} bytes is too large", Suffix(*.partition))]
+    TooLarge {
+        /// The record's topic.
+        topic: Arc<str>,
+        /// Its partition, once picked.
+        partition: Option<PartitionId>,
+        /// Key, value and headers, in bytes.
+        bytes: usize,
+    },
+    /// Kafka allows no such name: 1 to 249 of letters, digits, `.`, `_` and `-`.
+    #[error("{topic:?} is no valid topic name")]
+    InvalidTopic {
+        /// The name as given.
+        topic: Arc<str>,
+    },
+    /// The brokers know no such topic, and did not come to know it while the record waited.
+    #[error("{topic}: unknown topic")]
+    UnknownTopic {
+        /// The topic's name.
+        topic: Arc<str>,
+    },
+    /// The topic has no such partition.
+    #[error("{topic}-{partition}: unknown partition, the topic has {partitions}")]
+    UnknownPartition {
+        /// The record's topic.
+        topic: Arc<str>,
+        /// The partition named by the record or picked by the partitioner.
+        partition: PartitionId,
+        /// How many the topic has, as last known.
+        partitions: u32,
+    },
+    /// The partitioner panicked.
+    #[error("{topic}: the partitioner panicked")]
+    PartitionerPanicked {
+        /// The record's topic.
+        topic: Arc<str>,
+    },
+    /// No confirmation within `message.timeout.ms`, or no word of the topic's partitions within the metadata timeout.
+    #[error("{topic}{}: not confirmed in time", Suffix(*.partition))]
+    TimedOut {
+        /// The record's topic.
+        topic: Arc<str>,
+        /// Its partition, once picked.
+        partition: Option<PartitionId>,
+        /// The record may be stored all the same.
+        possibly_persisted: bool,
+    },
+    /// The producer gave the record up: its shutdown deadline passed, it was dropped, or a part of it died.
+    #[error("{topic}{}: given up by the producer before it was confirmed", Suffix(*.partition))]
+    Abandoned {
+        /// The record's topic.
+        topic: Arc<str>,
+        /// Its partition, where known.
+        partition: Option<PartitionId>,
+        /// The record may be stored all the same.
+        possibly_persisted: bool,
+    },
+    /// The producer takes no more records: it is shut down, dropped or dead.
+    #[error("{topic}: the producer is closed")]
+    Closed {
+        /// The record's topic.
+        topic: Arc<str>,
+    },
+    /// librdkafka raised an error from which the producer does not recover.
+    #[error("{topic}{}: the producer failed for good: {error}", Suffix(*.partition))]
+    Fatal {
+        /// The record's topic.
+        topic: Arc<str>,
+        /// Its partition, once picked.
+        partition: Option<PartitionId>,
+        /// The reason, in librdkafka's words.
+        error: LibraryError,
+        /// The record may be stored all the same.
+        possibly_persisted: bool,
+    },
+}
+
+impl SendError {
+    /// The topic of the record.
+    pub fn topic(&self) -> &Arc<str> {
+        match self {
+            Self::Rejected { topic, .. }
+            | Self::TooLarge { topic, .. }
+            | Self::InvalidTopic { topic }
+            | Self::UnknownTopic { topic }
+            | Self::UnknownPartition { topic, .. }
+            | Self::PartitionerPanicked { topic }
+            | Self::TimedOut { topic, .. }
+            | Self::Abandoned { topic, .. }
+            | Self::Closed { topic }
+            | Self::Fatal { topic, .. } => topic,
+        }
+    }
+
+    /// The partition of the record, once picked.
+    pub fn partition(&self) -> Option<PartitionId> {
+        match self {
+            Self::Rejected { partition, .. }
+            | Self::TooLarge { partition, .. }
+            | Self::TimedOut { partition, .. }
+            | Self::Abandoned { partition, .. }
+            | Self::Fatal { partition, .. } => *partition,
+            Self::UnknownPartition { partition, .. } => Some(*partition),
+            Self::InvalidTopic { .. }
+            | Self::UnknownTopic { .. }
+            | Self::PartitionerPanicked { .. }
+            | Self::Closed { .. } => None,
+        }
+    }
+
+    /// Whether the record may be stored although it is not confirmed: sending it again may then store it twice.
+    pub fn possibly_persisted(&self) -> bool {
+        match self {
+            Self::Rejected {
+                possibly_persisted, ..
+            }
+            | Self::TimedOut {
+                possibly_persisted, ..
+            }
+            | Self::Abandoned {
+                possibly_persisted, ..
+            }
+            | Self::Fatal {
+                possibly_persisted, ..
+            } => *possibly_persisted,
+            _ => false,
+        }
+    }
+
+    /// What to do about it.
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::Rejected { error, .. } => error.class(),
+            Self::UnknownTopic { .. }
+            | Self::UnknownPartition { .. }
+            | Self::TimedOut { .. }
+            | Self::Abandoned { .. } => ErrorClass::Retriable,
+            Self::TooLarge { .. }
+            | Self::InvalidTopic { .. }
+            | Self::PartitionerPanicked { .. } => ErrorClass::Permanent,
+            Self::Closed { .. } | Self::Fatal { .. } => ErrorClass::Fatal,
+        }
+    }
+
+    /// The error that librdkafka's `code` is for a record of `bytes` bytes.
+    pub(super) fn from_library(
+        topic: Arc<str>,
+        partition: PartitionId,
+        bytes: usize,
+        code: RDKafkaErrorCode,
+        possibly_persisted: bool,
+    ) -> Self {
+        let partition = Some(partition);
+        match code {
+            RDKafkaErrorCode::MessageTimedOut => Self::TimedOut {
+                topic,
+                partition,
+                possibly_persisted,
+            },
+            RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight => Self::Abandoned {
+                topic,
+                partition,
+                possibly_persisted,
+            },
+            RDKafkaErrorCode::MessageSizeTooLarge => Self::TooLarge {
+                topic,
+                partition,
+                bytes,
+            },
+            RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownTopicOrPartition => {
+                Self::UnknownTopic { topic }
+            }
+            RDKafkaErrorCode::Fatal => Self::Fatal {
+                topic,
+                partition,
+                error: LibraryError(code),
+                possibly_persisted,
+            },
+            code => Self::Rejected {
+                topic,
+                partition,
+                error: LibraryError(code),
+                possibly_persisted,
+            },
+        }
+    }
+}
+
+/// An error of librdkafka or of a broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LibraryError(pub(super) RDKafkaErrorCode);
+
+impl LibraryError {
+    /// Kafka's number of the error; librdkafka's own errors are negative.
+    pub fn code(self) -> i32 {
+        self.0 as i32
+    }
+
+    fn class(self) -> ErrorClass {
+        use RDKafkaErrorCode as Code;
+        match self.0 {
+            Code::InvalidMessage
+            | Code::InvalidMessageSize
+            | Code::InvalidTopic
+            | Code::MessageBatchTooLarge
+            | Code::InvalidTimestamp
+            | Code::TopicAuthorizationFailed
+            | Code::ClusterAuthorizationFailed
+            | Code::UnsupportedForMessageFormat
+            | Code::PolicyViolation
+            | Code::InvalidRecord
+            | Code::BadCompression => ErrorClass::Permanent,
+            Code::Fatal | Code::Fenced | Code::InvalidProducerEpoch => ErrorClass::Fatal,
+            _ => ErrorClass::Retriable,
+        }
+    }
+}
+
+impl fmt::Display for LibraryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A topic's name goes on with its partition, where that is known.
+struct Suffix(Option<PartitionId>);
+
+impl fmt::Display for Suffix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(partition) => write!(f, "-{partition}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Why a record was not taken at once; see [`Sender::try_enqueue`](super::Sender::try_enqueue).
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TryEnqueueError<'a> {
+    /// The buffer has no room, or others wait for it already. Here is the record again.
+    #[error("the producer's buffer is full")]
+    Full(super::ProducerRecord<'a>),
+    /// Waiting would not help.
+    #[error(transparent)]
+    Refused(#[from] SendError),
+}
+
+/// Why the producer did not start, or did not end as asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProducerError {
+    /// A property that the producer sets itself.
+    #[error("property {name} is the producer's own: {reason}")]
+    Property {
+        /// The property's name.
+        name: String,
+        /// What to do instead.
+        reason: &'static str,
+    },
+    /// A setting out of its bounds.
+    #[error("{setting} {reason}")]
+    Setting {
+        /// The setting's name.
+        setting: &'static str,
+        /// Its bounds.
+        reason: &'static str,
+    },
+    /// librdkafka refused the configuration.
+    #[error("librdkafka refused the configuration: {reason}")]
+    Library {
+        /// In its own words.
+        reason: String,
+    },
+    /// The operating system refused a thread.
+    #[error("no thread for the producer")]
+    Thread(#[from] io::Error),
+    /// The time given to a flush passed; the records go on being sent.
+    #[error("{unanswered} records were not answered within {after:?}")]
+    DeadlinePassed {
+        /// How many of those accepted before the call were not answered. A few more where others were accepted during it.
+        unanswered: u64,
+        /// The time given.
+        after: Duration,
+    },
+    /// The producer failed during its life: a fatal error of librdkafka, or an actor that died. Every record was answered all the same.
+    #[error("the producer failed: {reason}")]
+    Failed {
+        /// The first failure.
+        reason: String,
+    },
+}

@@ -1,0 +1,193 @@
+//! The batches that librdkafka holds records of, found again by the mark that each record carries to its delivery report.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::batch::{Answers, Unanswered};
+use super::intake::Settled;
+
+/// A record's mark: the slot of its batch (32 bits), how often that slot was used before (16), the record's place in the batch (16).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Mark(pub(super) u64);
+
+/// A batch's part of the marks of its records.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BatchMark {
+    slot: u32,
+    uses: u16,
+}
+
+// A mark travels through librdkafka as a pointer that nobody follows.
+const _: () = assert!(usize::BITS >= 64, "a mark needs 64 bits");
+
+impl BatchMark {
+    /// The mark of the record at `place`, below `MAX_BATCH_RECORDS`.
+    pub(super) fn record(self, place: usize) -> Mark {
+        Mark(u64::from(self.slot) << 32 | u64::from(self.uses) << 16 | place as u64 & 0xffff)
+    }
+}
+
+impl Mark {
+    fn batch(self) -> BatchMark {
+        BatchMark {
+            slot: (self.0 >> 32) as u32,
+            uses: (self.0 >> 16) as u16,
+        }
+    }
+
+    fn place(self) -> usize {
+        (self.0 & 0xffff) as usize
+    }
+}
+
+#[derive(Default)]
+struct Slot {
+    uses: u16,
+    answers: Option<Answers>,
+}
+
+/// The batches in librdkafka's hands. Locked once per batch going in and once per run of reports coming out, never per record.
+#[derive(Default)]
+pub(super) struct InFlight(Mutex<Batches>);
+
+/// The batches themselves, while locked.
+#[derive(Default)]
+pub(super) struct Batches {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+}
+
+impl InFlight {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Batches> {
+        // Nothing under this lock leaves the slots half changed.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes one record out and gives it to `answer`, with its topic's name, outside the lock. Not for the hot path.
+    pub(super) fn settle(&self, mark: Mark, answer: impl FnOnce(Unanswered, Arc<str>) -> Settled) {
+        let taken = self.lock().take(mark, |record, answers| {
+            let (intake, generation) = (answers.intake.clone(), answers.generation);
+            (record, answers.topic.clone(), intake, generation)
+        });
+        if let Some((record, topic, intake, generation)) = taken {
+            intake.settle(generation, answer(record, topic));
+        }
+    }
+
+    /// Gives up all that is left, and was in librdkafka's hands: each record is answered `Abandoned`, possibly persisted.
+    pub(super) fn abandon_all(&self) {
+        let batches = std::mem::take(&mut *self.lock());
+        // Callbacks and wakers run here, after the lock is gone.
+        for answers in batches.slots.into_iter().filter_map(|slot| slot.answers) {
+            answers.abandon(true);
+        }
+    }
+}
+
+impl Batches {
+    pub(super) fn insert(&mut self, answers: Answers) -> BatchMark {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot::default());
+            (self.slots.len() - 1) as u32
+        });
+        let place = &mut self.slots[slot as usize];
+        place.answers = Some(answers);
+        BatchMark {
+            slot,
+            uses: place.uses,
+        }
+    }
+
+    /// Takes the record with this mark out and hands it, with its batch, to `with`. `None` where there is no such record, or no more.
+    pub(super) fn take<T>(
+        &mut self,
+        mark: Mark,
+        with: impl FnOnce(Unanswered, &Answers) -> T,
+    ) -> Option<T> {
+        let BatchMark { slot, uses } = mark.batch();
+        let place = self.slots.get_mut(slot as usize)?;
+        if place.uses != uses {
+            return None;
+        }
+        let answers = place.answers.as_mut()?;
+        let taken = with(answers.take(mark.place())?, answers);
+        if answers.left() == 0 {
+            place.answers = None;
+            place.uses = place.uses.wrapping_add(1);
+            self.free.push(slot);
+        }
+        Some(taken)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::super::batch::MAX_BATCH_RECORDS;
+    use super::super::completion::Confirmation;
+    use super::super::intake::tests::batch_of;
+    use super::*;
+    use crate::produce::SendError;
+
+    fn answers(records: usize) -> (Answers, Vec<Confirmation>) {
+        let (batch, confirmations) = batch_of(records);
+        (batch.answers, confirmations)
+    }
+
+    fn abandon(record: Unanswered, batch: &Answers) {
+        drop(record.completion);
+        let _ = batch;
+    }
+
+    #[test]
+    fn a_mark_keeps_slot_uses_and_place() {
+        let batch = BatchMark {
+            slot: u32::MAX - 1,
+            uses: 0xabcd,
+        };
+        let mark = batch.record(MAX_BATCH_RECORDS - 1);
+        assert_eq!(mark.place(), MAX_BATCH_RECORDS - 1);
+        assert_eq!(mark.batch().slot, u32::MAX - 1);
+        assert_eq!(mark.batch().uses, 0xabcd);
+    }
+
+    #[test]
+    fn a_record_is_taken_once() {
+        let mut batches = Batches::default();
+        let (two, _senders) = answers(2);
+        let batch = batches.insert(two);
+        assert!(batches.take(batch.record(1), abandon).is_some());
+        assert!(batches.take(batch.record(1), abandon).is_none());
+        assert!(batches.take(batch.record(2), abandon).is_none());
+        assert!(batches.take(batch.record(0), abandon).is_some());
+    }
+
+    #[test]
+    fn a_late_report_of_an_earlier_batch_in_the_slot_changes_nothing() {
+        let mut batches = Batches::default();
+        let (first, _first_senders) = answers(1);
+        let first = batches.insert(first);
+        assert!(batches.take(first.record(0), abandon).is_some());
+        let (second, _second_senders) = answers(1);
+        let second = batches.insert(second);
+        assert_eq!(first.slot, second.slot);
+        assert!(batches.take(first.record(0), abandon).is_none());
+        assert!(batches.take(second.record(0), abandon).is_some());
+    }
+
+    #[test]
+    fn what_is_left_at_the_end_is_answered_abandoned() {
+        let in_flight = InFlight::default();
+        let (batch, senders) = answers(3);
+        in_flight.lock().insert(batch);
+        in_flight.abandon_all();
+        for sender in senders {
+            assert!(matches!(
+                sender.wait_blocking(),
+                Err(SendError::Abandoned {
+                    possibly_persisted: true,
+                    ..
+                })
+            ));
+        }
+    }
+}

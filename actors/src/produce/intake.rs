@@ -1,0 +1,469 @@
+//! The bounded queue in front of one `ProducerActor`: senders append to it from any thread, the actor takes batches from it.
+//!
+//! A record is copied into the batch of its topic under one short lock; the actor is woken when a batch is full, and when one begins (so that it
+//! can set its timer), never per record. The same lock holds the credits: what is accepted and not yet answered.
+//!
+//! The wake-up cannot be lost: whether the actor has a wake-up under way (`notified`) is read and written under the lock that also guards what
+//! there is to take. Once it looks, it clears the mark first, under the same lock.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use actix::Recipient;
+
+use super::batch::{Answers, MAX_BATCH_RECORDS, RecordBatch, Records, TopicIndex, Unanswered};
+use super::completion::{Answer, Callback, Completion, Confirmation, Slots};
+use super::credits::{Credits, Generation};
+use super::line::{Line, Ticket};
+use super::{ProducerRecord, SendError};
+
+/// Larger than anything `message.max.bytes` can allow; it keeps an arena far below 4 GiB.
+const MAX_RECORD_BYTES: usize = 1 << 30;
+
+/// Something is ready to be taken, or a batch began to linger.
+pub(super) struct IntakeReady;
+
+impl actix::Message for IntakeReady {
+    type Result = ();
+}
+
+/// The bounds of one intake.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// Accepted and not yet answered.
+    pub(super) buffer_records: usize,
+    /// The same in bytes.
+    pub(super) buffer_bytes: usize,
+    /// Records per batch, at most `MAX_BATCH_RECORDS`.
+    pub(super) batch_records: usize,
+    /// Bytes per batch; a larger record is a batch of its own.
+    pub(super) batch_bytes: usize,
+    /// How long a batch that is not full waits for more.
+    pub(super) linger: Duration,
+}
+
+/// What became of some records of one generation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Settled {
+    confirmed: u64,
+    failed: u64,
+    abandoned: u64,
+    bytes: usize,
+    callback_panics: u64,
+}
+
+impl Settled {
+    /// Answers a record and counts it.
+    pub(super) fn answer(&mut self, record: Unanswered, answer: Answer) {
+        match &answer {
+            Ok(_) => self.confirmed += 1,
+            Err(SendError::Abandoned { .. }) => self.abandoned += 1,
+            Err(_) => self.failed += 1,
+        }
+        self.bytes += record.bytes;
+        if record.completion.answer(answer).is_err() {
+            self.callback_panics += 1;
+        }
+    }
+
+    fn records(self) -> u64 {
+        self.confirmed + self.failed + self.abandoned
+    }
+}
+
+/// Counters of one intake since its start, and what it holds now.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct IntakeCounts {
+    pub(super) accepted: u64,
+    pub(super) confirmed: u64,
+    pub(super) failed: u64,
+    pub(super) abandoned: u64,
+    pub(super) callback_panics: u64,
+    pub(super) in_flight_records: usize,
+    pub(super) in_flight_bytes: usize,
+    pub(super) waiting_senders: usize,
+    pub(super) open: bool,
+}
+
+/// Who hears of the record's end.
+pub(super) enum Listener {
+    Confirmation,
+    Callback(Callback),
+}
+
+/// What became of the offer of a record.
+pub(super) enum Offered {
+    /// In; a confirmation where one was asked for.
+    Accepted(Option<Confirmation>),
+    /// No room, or not this sender's turn; here is the listener again. The ticket, if the sender wished to wait, keeps its place.
+    NoRoom(Listener, Option<Ticket>),
+    /// Never.
+    Refused(SendError),
+}
+
+/// What the actor takes at one go.
+pub(super) struct Taken {
+    pub(super) batches: Vec<RecordBatch>,
+    /// When the next batch has lingered long enough.
+    pub(super) due: Option<Instant>,
+}
+
+struct Topic {
+    name: Arc<str>,
+    slots: Slots,
+    lingering: Option<RecordBatch>,
+    /// Batches begun; says whether an entry of `State::lingering` means the batch that lingers now.
+    begun: u64,
+}
+
+struct State {
+    open: bool,
+    notified: bool,
+    topics: Vec<Topic>,
+    by_name: HashMap<Arc<str>, TopicIndex>,
+    last_topic: TopicIndex,
+    /// Batches by the time at which they are due, which is the order in which they began. One that was sealed in the meantime leaves its entry.
+    lingering: VecDeque<(Instant, TopicIndex, u64)>,
+    sealed: Vec<RecordBatch>,
+    credits: Credits,
+    line: Line,
+    flushes: Vec<Waker>,
+    counts: IntakeCounts,
+}
+
+/// See the module.
+pub(super) struct Intake {
+    pub(super) index: usize,
+    limits: Limits,
+    actor: OnceLock<Recipient<IntakeReady>>,
+    state: Mutex<State>,
+}
+
+impl Intake {
+    pub(super) fn new(index: usize, limits: Limits) -> Self {
+        debug_assert!(limits.batch_records <= MAX_BATCH_RECORDS);
+        Self {
+            index,
+            limits,
+            actor: OnceLock::new(),
+            state: Mutex::new(State {
+                open: true,
+                notified: false,
+                topics: Vec::new(),
+                by_name: HashMap::new(),
+                last_topic: TopicIndex(0),
+                lingering: VecDeque::new(),
+                sealed: Vec::new(),
+                credits: Credits::new(limits.buffer_records, limits.buffer_bytes),
+                line: Line::default(),
+                flushes: Vec::new(),
+                counts: IntakeCounts::default(),
+            }),
+        }
+    }
+
+    /// Names the actor to wake. Once, before the first record.
+    pub(super) fn wake_through(&self, actor: Recipient<IntakeReady>) {
+        let _ = self.actor.set(actor);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic under this lock would be a defect here; the counts are still the best there are.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wake_actor(&self) {
+        // Not bounded by the mailbox: `notified` lets one message exist at a time. An actor that is dead has closed this intake.
+        if let Some(actor) = self.actor.get() {
+            actor.do_send(IntakeReady);
+        }
+    }
+
+    /// Offers a record. With `waits`, a sender that finds no room stands in line: its waker is called when it may try again, and its ticket is
+    /// to be handed in then, or given back through [`leave`](Self::leave).
+    pub(super) fn offer(
+        self: &Arc<Self>,
+        record: &ProducerRecord<'_>,
+        listener: Listener,
+        waits: Option<(&Waker, Option<Ticket>)>,
+    ) -> Offered {
+        let bytes = record.bytes();
+        let ticket = waits.and_then(|(_, ticket)| ticket);
+        let mut state = self.lock();
+        if !state.open {
+            state.line.leave(ticket);
+            return Offered::Refused(SendError::Closed {
+                topic: record.topic.into(),
+            });
+        }
+        let Some(topic) = state.topic(record.topic) else {
+            return Offered::Refused(SendError::InvalidTopic {
+                topic: record.topic.into(),
+            });
+        };
+        if bytes > MAX_RECORD_BYTES || !state.credits.can_ever_take(bytes) {
+            return Offered::Refused(SendError::TooLarge {
+                topic: record.topic.into(),
+                partition: record.partition,
+                bytes,
+            });
+        }
+        if !state.line.is_next(ticket) || !state.credits.has_room(bytes) {
+            let ticket = waits.map(|(waker, ticket)| state.line.stand(ticket, bytes, waker));
+            return Offered::NoRoom(listener, ticket);
+        }
+        state.line.leave(ticket);
+        state.credits.take(bytes);
+        state.counts.accepted += 1;
+        let (completion, confirmation) = match listener {
+            Listener::Confirmation => {
+                let (completion, confirmation) = state.topics[topic.0].slots.pair();
+                (completion, Some(confirmation))
+            }
+            Listener::Callback(callback) => (
+                Completion::callback(state.topics[topic.0].name.clone(), callback),
+                None,
+            ),
+        };
+        let wake = state.append(self, topic, record, Unanswered { completion, bytes })
+            && !std::mem::replace(&mut state.notified, true);
+        let next = state.next_in_line();
+        drop(state);
+        if let Some(next) = next {
+            next.wake();
+        }
+        if wake {
+            self.wake_actor();
+        }
+        Offered::Accepted(confirmation)
+    }
+
+    /// A sender that stood in line goes away.
+    pub(super) fn leave(&self, ticket: Ticket) {
+        let mut state = self.lock();
+        state.line.leave(Some(ticket));
+        let next = state.next_in_line();
+        drop(state);
+        if let Some(next) = next {
+            next.wake();
+        }
+    }
+
+    /// For the actor: every batch that is full, flushed, or has lingered until `now`.
+    pub(super) fn take_ready(&self, now: Instant) -> Taken {
+        let mut state = self.lock();
+        state.notified = false;
+        let mut due = None;
+        while let Some((at, topic, begun)) = state.lingering.front().copied() {
+            if state.topics[topic.0].begun == begun && state.topics[topic.0].lingering.is_some() {
+                if at > now {
+                    due = Some(at);
+                    break;
+                }
+                state.seal(topic);
+            }
+            state.lingering.pop_front();
+        }
+        Taken {
+            batches: std::mem::take(&mut state.sealed),
+            due,
+        }
+    }
+
+    /// Records accepted, answered: gives their credit back, counts them, wakes who waits for room or for a flush.
+    pub(super) fn settle(&self, generation: Generation, settled: Settled) {
+        let mut state = self.lock();
+        state.counts.confirmed += settled.confirmed;
+        state.counts.failed += settled.failed + settled.abandoned;
+        state.counts.abandoned += settled.abandoned;
+        state.counts.callback_panics += settled.callback_panics;
+        let records = settled.records() as usize;
+        let flushed = state.credits.give_back(generation, records, settled.bytes);
+        let next = state.next_in_line();
+        let flushes = if flushed {
+            std::mem::take(&mut state.flushes)
+        } else {
+            Vec::new()
+        };
+        drop(state);
+        next.into_iter().chain(flushes).for_each(Waker::wake);
+    }
+
+    /// Sends what lingers on its way and marks this point in the stream of records.
+    pub(super) fn flush(&self) -> Generation {
+        let mut state = self.lock();
+        let wake = state.seal_all() && !std::mem::replace(&mut state.notified, true);
+        let closed = state.credits.close_generation();
+        drop(state);
+        if wake {
+            self.wake_actor();
+        }
+        closed
+    }
+
+    /// Waits until every record up to this point is answered.
+    pub(super) async fn answered(&self, closed: Generation) {
+        std::future::poll_fn(|cx| {
+            let mut state = self.lock();
+            if state.credits.is_answered(closed) {
+                return std::task::Poll::Ready(());
+            }
+            if !state.flushes.iter().any(|w| w.will_wake(cx.waker())) {
+                state.flushes.push(cx.waker().clone());
+            }
+            std::task::Poll::Pending
+        })
+        .await;
+    }
+
+    /// How many records up to this point are not answered.
+    pub(super) fn unanswered(&self, closed: Generation) -> usize {
+        self.lock().credits.unanswered(closed)
+    }
+
+    /// Takes no more records; those in line are told so, those that linger go on their way.
+    pub(super) fn close(&self) {
+        let mut state = self.lock();
+        state.open = false;
+        let wake = state.seal_all() && !std::mem::replace(&mut state.notified, true);
+        let line = state.line.everybody();
+        drop(state);
+        line.into_iter().for_each(Waker::wake);
+        if wake {
+            self.wake_actor();
+        }
+    }
+
+    /// Closes, and answers every record that no actor has taken with `Abandoned`.
+    pub(super) fn abandon(&self) {
+        self.close();
+        let mut state = self.lock();
+        state.seal_all();
+        let given_up = std::mem::take(&mut state.sealed);
+        drop(state);
+        // Their credits come back through `settle`, which takes the lock.
+        drop(given_up);
+    }
+
+    pub(super) fn counts(&self) -> IntakeCounts {
+        let state = self.lock();
+        IntakeCounts {
+            in_flight_records: state.credits.records(),
+            in_flight_bytes: state.credits.bytes(),
+            waiting_senders: state.line.len(),
+            open: state.open,
+            ..state.counts
+        }
+    }
+}
+
+impl State {
+    /// The topic's index; `None` where Kafka allows no such name.
+    fn topic(&mut self, name: &str) -> Option<TopicIndex> {
+        // Most senders write to one topic: its name is compared, not hashed.
+        if let Some(last) = self.topics.get(self.last_topic.0)
+            && &*last.name == name
+        {
+            return Some(self.last_topic);
+        }
+        let index = match self.by_name.get(name) {
+            Some(index) => *index,
+            None => self.add_topic(name)?,
+        };
+        self.last_topic = index;
+        Some(index)
+    }
+
+    fn add_topic(&mut self, name: &str) -> Option<TopicIndex> {
+        if !is_topic_name(name) {
+            return None;
+        }
+        let index = TopicIndex(self.topics.len());
+        let name: Arc<str> = name.into();
+        self.topics.push(Topic {
+            name: name.clone(),
+            slots: Slots::new(name.clone()),
+            lingering: None,
+            begun: 0,
+        });
+        self.by_name.insert(name, index);
+        Some(index)
+    }
+
+    /// Appends to the topic's batch. True where the actor has something new to look at.
+    fn append(
+        &mut self,
+        intake: &Arc<Intake>,
+        topic: TopicIndex,
+        record: &ProducerRecord<'_>,
+        unanswered: Unanswered,
+    ) -> bool {
+        let limits = &intake.limits;
+        let mut ready = false;
+        let bytes = unanswered.bytes;
+        if let Some(batch) = &self.topics[topic.0].lingering
+            && batch.bytes + bytes > limits.batch_bytes
+        {
+            self.seal(topic);
+            ready = true;
+        }
+        let generation = self.credits.open_generation();
+        let slot = &mut self.topics[topic.0];
+        let begins = slot.lingering.is_none();
+        let batch = slot.lingering.get_or_insert_with(|| RecordBatch {
+            topic,
+            records: Records::default(),
+            answers: Answers::new(intake.clone(), slot.name.clone(), generation),
+            bytes: 0,
+        });
+        batch.records.push(record);
+        batch.answers.push(unanswered);
+        batch.bytes += bytes;
+        if batch.records.len() >= limits.batch_records || batch.bytes >= limits.batch_bytes {
+            self.seal(topic);
+            return true;
+        }
+        if begins {
+            slot.begun += 1;
+            let due = Instant::now() + limits.linger;
+            self.lingering.push_back((due, topic, slot.begun));
+        }
+        ready || begins
+    }
+
+    fn seal(&mut self, topic: TopicIndex) {
+        if let Some(batch) = self.topics[topic.0].lingering.take() {
+            self.sealed.push(batch);
+        }
+    }
+
+    /// Seals every batch that lingers; true where there is anything for the actor to take.
+    fn seal_all(&mut self) -> bool {
+        while let Some((_, topic, _)) = self.lingering.pop_front() {
+            self.seal(topic);
+        }
+        !self.sealed.is_empty()
+    }
+
+    /// The sender at the head of the line, if it has room now.
+    fn next_in_line(&self) -> Option<Waker> {
+        let (waker, bytes) = self.line.head()?;
+        self.credits.has_room(bytes).then(|| waker.clone())
+    }
+}
+
+/// Kafka's rule for topic names.
+fn is_topic_name(name: &str) -> bool {
+    (1..=249).contains(&name.len())
+        && name != "."
+        && name != ".."
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+}
+
+#[cfg(test)]
+#[path = "intake_tests.rs"]
+pub(super) mod tests;

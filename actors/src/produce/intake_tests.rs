@@ -1,0 +1,235 @@
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use super::*;
+use crate::produce::block_on::block_on;
+
+impl Limits {
+    /// Small bounds and a linger that no test outlives.
+    pub(in crate::produce) fn for_tests() -> Self {
+        Self {
+            buffer_records: 100,
+            buffer_bytes: 10_000,
+            batch_records: 10,
+            batch_bytes: 1_000,
+            linger: Duration::from_secs(3600),
+        }
+    }
+}
+
+fn intake(limits: Limits) -> Arc<Intake> {
+    Arc::new(Intake::new(0, limits))
+}
+
+/// A batch of `records` records without bytes, taken as the actor takes it, and the confirmations.
+pub(in crate::produce) fn batch_of(records: usize) -> (RecordBatch, Vec<Confirmation>) {
+    let intake = intake(Limits::for_tests());
+    let confirmations = (0..records)
+        .map(|_| accept(&intake, &ProducerRecord::to("t")))
+        .collect();
+    intake.flush();
+    let batch = intake.take_ready(Instant::now()).batches.pop().unwrap();
+    (batch, confirmations)
+}
+
+fn offer(intake: &Arc<Intake>, record: &ProducerRecord<'_>) -> Offered {
+    intake.offer(record, Listener::Confirmation, None)
+}
+
+fn accept(intake: &Arc<Intake>, record: &ProducerRecord<'_>) -> Confirmation {
+    match offer(intake, record) {
+        Offered::Accepted(Some(confirmation)) => confirmation,
+        _ => panic!("not accepted"),
+    }
+}
+
+fn values(batch: &RecordBatch) -> Vec<u8> {
+    (0..batch.records.len())
+        .map(|place| batch.records.get(place).value().unwrap()[0])
+        .collect()
+}
+
+#[test]
+fn a_batch_is_ready_when_its_count_is_full() {
+    let intake = intake(Limits::for_tests());
+    let mut kept = Vec::new();
+    for n in 0..25_u8 {
+        kept.push(accept(&intake, &ProducerRecord::to("t").value(&[n])));
+    }
+    let taken = intake.take_ready(Instant::now());
+    let batches: Vec<_> = taken.batches.iter().map(values).collect();
+    assert_eq!(
+        batches,
+        [(0..10).collect::<Vec<u8>>(), (10..20).collect::<Vec<u8>>()]
+    );
+    assert!(taken.due.is_some(), "five linger");
+}
+
+#[test]
+fn a_batch_is_ready_when_its_bytes_are_full_and_never_above_them() {
+    let intake = intake(Limits::for_tests());
+    let mut kept = Vec::new();
+    for _ in 0..4 {
+        kept.push(accept(&intake, &ProducerRecord::to("t").value(&[0; 400])));
+    }
+    kept.push(accept(&intake, &ProducerRecord::to("t").value(&[0; 3_000])));
+    let taken = intake.take_ready(Instant::now());
+    let sizes: Vec<_> = taken.batches.iter().map(|batch| batch.bytes).collect();
+    assert_eq!(sizes, [800, 800, 3_000]);
+}
+
+#[test]
+fn a_batch_is_ready_when_it_has_lingered() {
+    let intake = intake(Limits::for_tests());
+    let _kept = accept(&intake, &ProducerRecord::to("t").value(&[1]));
+    let now = Instant::now();
+    let early = intake.take_ready(now);
+    assert!(early.batches.is_empty());
+    let due = early.due.unwrap();
+    assert!(due > now && due <= now + Duration::from_secs(3600));
+    let late = intake.take_ready(due);
+    assert_eq!(late.batches.len(), 1);
+    assert_eq!(late.due, None);
+}
+
+#[test]
+fn topics_linger_each_on_its_own() {
+    let intake = intake(Limits::for_tests());
+    let _a = accept(&intake, &ProducerRecord::to("a").value(&[1]));
+    let mut kept = Vec::new();
+    for n in 0..10 {
+        kept.push(accept(&intake, &ProducerRecord::to("b").value(&[n])));
+    }
+    let _second_b = accept(&intake, &ProducerRecord::to("b").value(&[10]));
+    let first = intake.take_ready(Instant::now());
+    assert_eq!(first.batches.len(), 1);
+    let rest = intake.take_ready(Instant::now() + Duration::from_secs(7200));
+    let mut topics: Vec<_> = rest
+        .batches
+        .iter()
+        .map(|b| b.answers.topic.clone())
+        .collect();
+    topics.sort();
+    assert_eq!(topics, ["a".into(), "b".into()]);
+}
+
+#[test]
+fn a_full_buffer_takes_nothing_until_credit_comes_back() {
+    let intake = intake(Limits {
+        buffer_records: 2,
+        ..Limits::for_tests()
+    });
+    let _first = accept(&intake, &ProducerRecord::to("t"));
+    let _second = accept(&intake, &ProducerRecord::to("t"));
+    assert!(matches!(
+        offer(&intake, &ProducerRecord::to("t")),
+        Offered::NoRoom(_, None)
+    ));
+    intake.flush();
+    drop(intake.take_ready(Instant::now()));
+    let _third = accept(&intake, &ProducerRecord::to("t"));
+    assert_eq!(intake.counts().abandoned, 2);
+}
+
+#[test]
+fn a_newcomer_does_not_overtake_a_sender_in_line() {
+    let intake = intake(Limits {
+        buffer_bytes: 100,
+        ..Limits::for_tests()
+    });
+    let _kept = accept(&intake, &ProducerRecord::to("t").value(&[0; 60]));
+    let large = ProducerRecord::to("t").value(&[0; 50]);
+    let waits = Some((Waker::noop(), None));
+    let Offered::NoRoom(_, Some(ticket)) = intake.offer(&large, Listener::Confirmation, waits)
+    else {
+        panic!("room for 110 of 100");
+    };
+    let small = ProducerRecord::to("t").value(&[0; 10]);
+    assert!(matches!(offer(&intake, &small), Offered::NoRoom(..)));
+    intake.leave(ticket);
+    let _small = accept(&intake, &small);
+}
+
+#[test]
+fn a_record_that_can_never_fit_is_refused_at_once() {
+    let intake = intake(Limits::for_tests());
+    assert!(matches!(
+        offer(&intake, &ProducerRecord::to("t").value(&[0; 10_001])),
+        Offered::Refused(SendError::TooLarge { bytes: 10_001, .. })
+    ));
+}
+
+#[test]
+fn a_name_that_kafka_does_not_allow_is_refused() {
+    let intake = intake(Limits::for_tests());
+    for name in ["", "a b", "a\0b", "..", "ü", &"a".repeat(250)] {
+        assert!(matches!(
+            offer(&intake, &ProducerRecord::to(name)),
+            Offered::Refused(SendError::InvalidTopic { .. })
+        ));
+    }
+}
+
+#[test]
+fn a_closed_intake_refuses_and_keeps_what_it_has() {
+    let intake = intake(Limits::for_tests());
+    let _kept = accept(&intake, &ProducerRecord::to("t"));
+    intake.close();
+    assert!(matches!(
+        offer(&intake, &ProducerRecord::to("t")),
+        Offered::Refused(SendError::Closed { .. })
+    ));
+    assert_eq!(intake.take_ready(Instant::now()).batches.len(), 1);
+}
+
+#[test]
+fn an_abandoned_intake_answers_everything_and_ends_every_flush() {
+    let intake = intake(Limits::for_tests());
+    let kept: Vec<_> = (0..12)
+        .map(|_| accept(&intake, &ProducerRecord::to("t")))
+        .collect();
+    let flush = intake.flush();
+    intake.abandon();
+    for confirmation in kept {
+        assert!(matches!(
+            confirmation.wait_blocking(),
+            Err(SendError::Abandoned { .. })
+        ));
+    }
+    block_on(intake.answered(flush));
+    let counts = intake.counts();
+    assert_eq!(
+        (counts.accepted, counts.abandoned, counts.in_flight_records),
+        (12, 12, 0)
+    );
+}
+
+#[test]
+fn headers_and_timestamp_come_out_as_they_went_in() {
+    let intake = intake(Limits::for_tests());
+    let record = ProducerRecord::to("t")
+        .key("k")
+        .header("a", b"1")
+        .header("a", b"")
+        .timestamp(42)
+        .partition(3);
+    let _kept = accept(&intake, &record);
+    let _plain = accept(&intake, &ProducerRecord::to("t").key("").value(""));
+    intake.flush();
+    let taken = intake.take_ready(Instant::now());
+    let view = taken.batches[0].records.get(0);
+    assert_eq!(view.key(), Some(&b"k"[..]));
+    assert_eq!(view.value(), None);
+    assert_eq!(view.timestamp(), Some(42));
+    assert_eq!(view.partition().unwrap().0, 3);
+    let headers: Vec<_> = view.headers().collect();
+    assert_eq!(
+        headers,
+        [(&b"a"[..], Some(&b"1"[..])), (&b"a"[..], Some(&b""[..]))]
+    );
+    let plain = taken.batches[0].records.get(1);
+    assert!(plain.is_plain());
+    assert_eq!(
+        (plain.key(), plain.value()),
+        (Some(&b""[..]), Some(&b""[..]))
+    );
+}

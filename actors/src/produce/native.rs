@@ -1,0 +1,457 @@
+//! All that this crate's producer calls in librdkafka by its C interface: producing by the batch, and reading delivery reports by the event.
+//!
+//! # Safety argument
+//! - **Client.** The `rd_kafka_t` belongs to [`NativeProducer`]'s `Client`, which destroys it when dropped. Every pointer derived from it (topics,
+//!   the main queue, events) is kept in a type that holds the `NativeProducer` alive (an `Arc`, or a borrow) and is released by its `Drop` before.
+//! - **Threads.** librdkafka's handles may be used from any thread (rdkafka.h: "librdkafka is completely thread-safe"), hence `Send` and `Sync`
+//!   for the client, topic and queue. An event is read by the thread that polled it.
+//! - **Bytes.** Records are produced with `RD_KAFKA_MSG_F_COPY`: keys and values are read during the call only, while the caller's slices are
+//!   borrowed, and never written, so casting their pointers to `*mut` is sound. An absent part is a null pointer; an empty one is not.
+//! - **Marks.** The opaque pointer of a record is a number that is never followed.
+//! - **Events.** What a report or log entry points to belongs to its event. Numbers are copied out; strings are borrowed from the event.
+//! - **Headers.** `rd_kafka_producev` owns them from the moment it succeeds and not before (rdkafka.h, `RD_KAFKA_V_HEADERS`).
+//! - **Panics.** librdkafka calls back nothing of ours: reports, errors and log lines come through the queue.
+
+use std::ffi::{CStr, CString, c_char, c_void};
+use std::marker::PhantomData;
+use std::ptr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::client::{Client, ClientContext};
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::types::{RDKafkaErrorCode, RDKafkaType};
+use rdkafka_sys as sys;
+
+use super::in_flight::Mark;
+use crate::ids::{Offset, PartitionId};
+
+/// Takes librdkafka's log lines and errors into `tracing`.
+pub(super) struct LibraryLog;
+
+impl ClientContext for LibraryLog {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        use RDKafkaLogLevel as Level;
+        match level {
+            Level::Emerg | Level::Alert | Level::Critical | Level::Error => {
+                tracing::error!(target: "librdkafka", facility, "{message}");
+            }
+            Level::Warning => tracing::warn!(target: "librdkafka", facility, "{message}"),
+            Level::Notice | Level::Info => {
+                tracing::info!(target: "librdkafka", facility, "{message}");
+            }
+            Level::Debug => tracing::debug!(target: "librdkafka", facility, "{message}"),
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::warn!(target: "librdkafka", %error, "{reason}");
+    }
+}
+
+/// librdkafka's producer.
+pub(super) struct NativeProducer {
+    // Before the client, for fields drop in this order.
+    main_queue: MainQueue,
+    client: Client<LibraryLog>,
+}
+
+struct MainQueue(*mut sys::rd_kafka_queue_t);
+
+// SAFETY: a librdkafka queue may be used from any thread.
+unsafe impl Send for MainQueue {}
+// SAFETY: as above; all its functions lock the queue.
+unsafe impl Sync for MainQueue {}
+
+impl Drop for MainQueue {
+    fn drop(&mut self) {
+        // SAFETY: the reference that `rd_kafka_queue_get_main` gave, released once.
+        unsafe { sys::rd_kafka_queue_destroy(self.0) };
+    }
+}
+
+impl NativeProducer {
+    pub(super) fn new(config: &ClientConfig) -> KafkaResult<Self> {
+        let native = config.create_native_config()?;
+        // SAFETY: `native` is a live configuration, owned here until the client takes it.
+        unsafe {
+            sys::rd_kafka_conf_set_events(
+                native.ptr(),
+                sys::RD_KAFKA_EVENT_DR | sys::RD_KAFKA_EVENT_ERROR | sys::RD_KAFKA_EVENT_LOG,
+            );
+        }
+        let client = Client::new(config, native, RDKafkaType::RD_KAFKA_PRODUCER, LibraryLog)?;
+        // SAFETY: the client is live; the queue's reference is released by `MainQueue`, before the client.
+        let main_queue = MainQueue(unsafe { sys::rd_kafka_queue_get_main(client.native_ptr()) });
+        Ok(Self { main_queue, client })
+    }
+
+    /// For what rdkafka's safe interface offers.
+    pub(super) fn client(&self) -> &Client<LibraryLog> {
+        &self.client
+    }
+
+    /// The next event, waiting for it at most `timeout` (whole milliseconds) or until [`wake`](Self::wake).
+    pub(super) fn poll(&self, timeout: Duration) -> Option<Event<'_>> {
+        let milliseconds = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
+        // SAFETY: the queue lives as long as `self`.
+        let event = unsafe { sys::rd_kafka_queue_poll(self.main_queue.0, milliseconds) };
+        (!event.is_null()).then_some(Event {
+            event,
+            producer: PhantomData,
+        })
+    }
+
+    /// Ends a [`poll`](Self::poll) that waits, or the next one.
+    pub(super) fn wake(&self) {
+        // SAFETY: the queue lives as long as `self`.
+        unsafe { sys::rd_kafka_queue_yield(self.main_queue.0) };
+    }
+
+    /// Fails every record that librdkafka holds; their reports follow.
+    pub(super) fn purge(&self) {
+        let what = sys::RD_KAFKA_PURGE_F_QUEUE
+            | sys::RD_KAFKA_PURGE_F_INFLIGHT
+            | sys::RD_KAFKA_PURGE_F_NON_BLOCKING;
+        // SAFETY: the client lives as long as `self`.
+        let error = unsafe { sys::rd_kafka_purge(self.client.native_ptr(), what) };
+        let code = RDKafkaErrorCode::from(error);
+        if code != RDKafkaErrorCode::NoError {
+            tracing::error!(error = %code, "librdkafka did not purge its queues");
+        }
+    }
+
+    /// The fatal error that ended this producer, if one did.
+    pub(super) fn fatal_error(&self) -> Option<String> {
+        let mut reason = [0 as c_char; 512];
+        // SAFETY: the client lives as long as `self`; librdkafka writes at most the length given, with a closing zero.
+        let error = unsafe {
+            sys::rd_kafka_fatal_error(self.client.native_ptr(), reason.as_mut_ptr(), reason.len())
+        };
+        let code = RDKafkaErrorCode::from(error);
+        (code != RDKafkaErrorCode::NoError).then(|| {
+            // SAFETY: zero-terminated: initialised with zeros, written as said above.
+            let reason = unsafe { CStr::from_ptr(reason.as_ptr()) };
+            format!("{code}: {}", reason.to_string_lossy())
+        })
+    }
+}
+
+/// An event of the main queue.
+pub(super) struct Event<'a> {
+    event: *mut sys::rd_kafka_event_t,
+    producer: PhantomData<&'a NativeProducer>,
+}
+
+/// What an event says.
+pub(super) enum Said<'e> {
+    Reports(Reports<'e>),
+    Log(RDKafkaLogLevel, &'e CStr, &'e CStr),
+    Error {
+        code: RDKafkaErrorCode,
+        reason: &'e CStr,
+    },
+    Nothing,
+}
+
+impl Event<'_> {
+    pub(super) fn said(&mut self) -> Said<'_> {
+        // SAFETY: the event is live until `drop`; strings are checked against null and belong to it, hence the lifetime of the borrow.
+        unsafe {
+            match sys::rd_kafka_event_type(self.event) {
+                sys::RD_KAFKA_EVENT_DR => Said::Reports(Reports {
+                    event: self.event,
+                    borrow: PhantomData,
+                }),
+                sys::RD_KAFKA_EVENT_LOG => {
+                    let (mut facility, mut message, mut level) = (ptr::null(), ptr::null(), 0);
+                    let failed = sys::rd_kafka_event_log(
+                        self.event,
+                        &mut facility,
+                        &mut message,
+                        &mut level,
+                    );
+                    if failed != 0 || facility.is_null() || message.is_null() {
+                        return Said::Nothing;
+                    }
+                    Said::Log(
+                        log_level(level),
+                        CStr::from_ptr(facility),
+                        CStr::from_ptr(message),
+                    )
+                }
+                sys::RD_KAFKA_EVENT_ERROR => {
+                    let reason = sys::rd_kafka_event_error_string(self.event);
+                    Said::Error {
+                        code: sys::rd_kafka_event_error(self.event).into(),
+                        reason: if reason.is_null() {
+                            c""
+                        } else {
+                            CStr::from_ptr(reason)
+                        },
+                    }
+                }
+                _ => Said::Nothing,
+            }
+        }
+    }
+}
+
+impl Drop for Event<'_> {
+    fn drop(&mut self) {
+        // SAFETY: polled once, destroyed once.
+        unsafe { sys::rd_kafka_event_destroy(self.event) };
+    }
+}
+
+/// syslog's numbers.
+fn log_level(level: i32) -> RDKafkaLogLevel {
+    match level {
+        ..=3 => RDKafkaLogLevel::Error,
+        4 => RDKafkaLogLevel::Warning,
+        5 => RDKafkaLogLevel::Notice,
+        6 => RDKafkaLogLevel::Info,
+        _ => RDKafkaLogLevel::Debug,
+    }
+}
+
+/// The delivery reports of one event.
+pub(super) struct Reports<'e> {
+    event: *mut sys::rd_kafka_event_t,
+    borrow: PhantomData<&'e mut ()>,
+}
+
+/// librdkafka's last word on one record.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Report {
+    pub(super) mark: Mark,
+    pub(super) partition: PartitionId,
+    pub(super) result: Result<(Offset, Option<i64>), Refusal>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Refusal {
+    pub(super) code: RDKafkaErrorCode,
+    pub(super) possibly_persisted: bool,
+}
+
+impl Iterator for Reports<'_> {
+    type Item = Report;
+
+    fn next(&mut self) -> Option<Report> {
+        // SAFETY: the event is live while borrowed; the message belongs to it and is read before the next call; all is copied out.
+        unsafe {
+            let message = sys::rd_kafka_event_message_next(self.event);
+            let record = message.as_ref()?;
+            let result = match RDKafkaErrorCode::from(record.err) {
+                RDKafkaErrorCode::NoError => {
+                    let mut kind = sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
+                    let timestamp = sys::rd_kafka_message_timestamp(message, &mut kind);
+                    Ok((Offset(record.offset), (timestamp >= 0).then_some(timestamp)))
+                }
+                code => Err(Refusal {
+                    code,
+                    possibly_persisted: sys::rd_kafka_message_status(message)
+                        != sys::rd_kafka_msg_status_t::RD_KAFKA_MSG_STATUS_NOT_PERSISTED,
+                }),
+            };
+            Some(Report {
+                mark: Mark(record._private as usize as u64),
+                partition: PartitionId(record.partition),
+                result,
+            })
+        }
+    }
+}
+
+/// A topic's handle, so that producing looks nothing up by name.
+pub(super) struct NativeTopic {
+    topic: *mut sys::rd_kafka_topic_t,
+    producer: Arc<NativeProducer>,
+}
+
+/// One record for [`NativeTopic`].
+#[derive(Clone, Copy)]
+pub(super) struct NativeRecord<'a> {
+    pub(super) key: Option<&'a [u8]>,
+    pub(super) value: Option<&'a [u8]>,
+    pub(super) mark: Mark,
+}
+
+/// What became of records offered to librdkafka. Those not named are queued, and reported later.
+#[derive(Debug, Default)]
+pub(super) struct Produced {
+    /// Refused for good, by their places among those offered.
+    pub(super) refused: Vec<(usize, RDKafkaErrorCode)>,
+    /// The queue was full from this place on: none of those is queued.
+    pub(super) full_from: Option<usize>,
+}
+
+/// The array that a batch is handed over in, kept to be used again.
+#[derive(Default)]
+pub(super) struct Scratch(Vec<sys::rd_kafka_message_t>);
+
+impl NativeTopic {
+    /// `name` must hold no zero byte, which no valid topic name does.
+    pub(super) fn new(producer: Arc<NativeProducer>, name: &str) -> Result<Self, RDKafkaErrorCode> {
+        let name = CString::new(name).map_err(|_zero| RDKafkaErrorCode::InvalidTopic)?;
+        // SAFETY: the client is live, the name zero-terminated and copied; no configuration is handed over.
+        let topic = unsafe {
+            sys::rd_kafka_topic_new(producer.client.native_ptr(), name.as_ptr(), ptr::null_mut())
+        };
+        if topic.is_null() {
+            // SAFETY: reads this thread's own error, set by the call above.
+            return Err(unsafe { sys::rd_kafka_last_error() }.into());
+        }
+        Ok(Self { topic, producer })
+    }
+
+    /// Queues records without headers or timestamps for `partition`, in order.
+    pub(super) fn produce<'a>(
+        &self,
+        partition: PartitionId,
+        records: impl Iterator<Item = NativeRecord<'a>>,
+        scratch: &mut Scratch,
+    ) -> Produced {
+        let messages = &mut scratch.0;
+        messages.clear();
+        messages.extend(records.map(|record| {
+            // SAFETY: a struct of numbers and nullable pointers, for which all zeros is a value.
+            let mut message: sys::rd_kafka_message_t = unsafe { std::mem::zeroed() };
+            (message.payload, message.len) = part(record.value);
+            (message.key, message.key_len) = part(record.key);
+            message._private = record.mark.0 as usize as *mut c_void;
+            message
+        }));
+        let mut produced = Produced::default();
+        // A batch has at most 2^16 records.
+        let count = messages.len() as i32;
+        // SAFETY: topic and array are live; the slices that the messages point into are borrowed for 'a, which outlives this call, and librdkafka copies
+        // them in it.
+        let queued = unsafe {
+            sys::rd_kafka_produce_batch(
+                self.topic,
+                partition.0,
+                sys::RD_KAFKA_MSG_F_COPY,
+                messages.as_mut_ptr(),
+                count,
+            )
+        };
+        if queued < count {
+            for (place, message) in messages.iter().enumerate() {
+                match RDKafkaErrorCode::from(message.err) {
+                    RDKafkaErrorCode::NoError => {}
+                    RDKafkaErrorCode::QueueFull => {
+                        // librdkafka refuses the rest of a batch from its first such record on.
+                        produced.full_from = Some(place);
+                        break;
+                    }
+                    code => produced.refused.push((place, code)),
+                }
+            }
+        }
+        messages.clear();
+        produced
+    }
+
+    /// Queues one record with headers or a timestamp for `partition`.
+    pub(super) fn produce_one<'a>(
+        &self,
+        partition: PartitionId,
+        record: NativeRecord<'a>,
+        timestamp: Option<i64>,
+        headers: impl ExactSizeIterator<Item = (&'a [u8], Option<&'a [u8]>)>,
+    ) -> Result<(), RDKafkaErrorCode> {
+        use sys::rd_kafka_vtype_t as vtype;
+
+        let headers = Headers::new(headers)?;
+        let (value, value_len) = part(record.value);
+        let (key, key_len) = part(record.key);
+        // SAFETY: the arguments follow rdkafka.h's list of types per tag and end with `END`; the topic is live, the slices are borrowed during the call and
+        // copied in it, the headers are live and given up only if it succeeds.
+        let error = unsafe {
+            sys::rd_kafka_producev(
+                self.producer.client.native_ptr(),
+                vtype::RD_KAFKA_VTYPE_RKT,
+                self.topic,
+                vtype::RD_KAFKA_VTYPE_PARTITION,
+                partition.0,
+                vtype::RD_KAFKA_VTYPE_MSGFLAGS,
+                sys::RD_KAFKA_MSG_F_COPY,
+                vtype::RD_KAFKA_VTYPE_VALUE,
+                value,
+                value_len,
+                vtype::RD_KAFKA_VTYPE_KEY,
+                key,
+                key_len,
+                vtype::RD_KAFKA_VTYPE_OPAQUE,
+                record.mark.0 as usize as *mut c_void,
+                vtype::RD_KAFKA_VTYPE_TIMESTAMP,
+                timestamp.unwrap_or(0),
+                vtype::RD_KAFKA_VTYPE_HEADERS,
+                headers.0,
+                vtype::RD_KAFKA_VTYPE_END,
+            )
+        };
+        match RDKafkaErrorCode::from(error) {
+            RDKafkaErrorCode::NoError => {
+                std::mem::forget(headers);
+                Ok(())
+            }
+            code => Err(code),
+        }
+    }
+}
+
+impl Drop for NativeTopic {
+    fn drop(&mut self) {
+        // SAFETY: the reference that `rd_kafka_topic_new` gave, released once, while `self.producer` keeps the client alive.
+        unsafe { sys::rd_kafka_topic_destroy(self.topic) };
+    }
+}
+
+fn part(bytes: Option<&[u8]>) -> (*mut c_void, usize) {
+    match bytes {
+        // A slice's pointer is never null, also that of an empty one.
+        Some(bytes) => (bytes.as_ptr().cast_mut().cast(), bytes.len()),
+        None => (ptr::null_mut(), 0),
+    }
+}
+
+struct Headers(*mut sys::rd_kafka_headers_t);
+
+impl Headers {
+    fn new<'a>(
+        headers: impl ExactSizeIterator<Item = (&'a [u8], Option<&'a [u8]>)>,
+    ) -> Result<Self, RDKafkaErrorCode> {
+        // SAFETY: allocates; the result is owned here.
+        let list = Self(unsafe { sys::rd_kafka_headers_new(headers.len()) });
+        for (name, value) in headers {
+            let (value, value_len) = part(value);
+            // SAFETY: the list is live; name and value are read with the lengths given and copied.
+            let error = unsafe {
+                sys::rd_kafka_header_add(
+                    list.0,
+                    name.as_ptr().cast(),
+                    name.len() as isize,
+                    value,
+                    value_len as isize,
+                )
+            };
+            match RDKafkaErrorCode::from(error) {
+                RDKafkaErrorCode::NoError => {}
+                code => return Err(code),
+            }
+        }
+        Ok(list)
+    }
+}
+
+impl Drop for Headers {
+    fn drop(&mut self) {
+        // SAFETY: owned, and not handed over: a list that is, is forgotten.
+        unsafe { sys::rd_kafka_headers_destroy(self.0) };
+    }
+}

@@ -1,0 +1,154 @@
+//! How many partitions each topic has: a table that any thread reads, and the helper thread that asks the brokers.
+//!
+//! The look-up blocks, so no arbiter makes it. The helper asks for one topic at a time, each time with a bound, and asks again for every known
+//! topic from time to time, for topics grow.
+
+use std::collections::HashMap;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix::Recipient;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use dashmap::DashMap;
+use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaErrorCode;
+
+use super::native::NativeProducer;
+
+/// The first look-up waits so long, each further one after a timeout twice that, up to `LONGEST_LOOK_UP`. The end of the helper thread waits for
+/// the one under way.
+const FIRST_LOOK_UP: Duration = Duration::from_secs(1);
+const LONGEST_LOOK_UP: Duration = Duration::from_secs(8);
+/// An answer younger than this is given again instead of asking.
+const FRESH: Duration = Duration::from_millis(100);
+
+/// The table. One thread writes, the helper.
+pub(super) type PartitionCounts = Arc<DashMap<Arc<str>, NonZeroU32>>;
+
+/// Asks the helper. Dropping the last one ends it.
+pub(super) type LookUps = Sender<LookUp>;
+
+/// A topic to ask the brokers for, and the number of the `PartitionerActor` that wants the answer even if it is no news.
+pub(super) struct LookUp {
+    pub(super) topic: Arc<str>,
+    pub(super) asker: Option<usize>,
+}
+
+/// The helper's answer; a changed count goes to every `PartitionerActor`.
+#[derive(Clone, Debug)]
+pub(super) struct TopicLookedUp {
+    pub(super) topic: Arc<str>,
+    pub(super) partitions: Result<NonZeroU32, NoPartitions>,
+}
+
+impl actix::Message for TopicLookedUp {
+    type Result = ();
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NoPartitions {
+    /// The brokers know no such topic.
+    Unknown,
+    /// No broker answered, or not with a count.
+    NoAnswer,
+}
+
+/// The helper thread.
+pub(super) struct MetadataThread {
+    pub(super) native: Arc<NativeProducer>,
+    pub(super) counts: PartitionCounts,
+    pub(super) requests: Receiver<LookUp>,
+    pub(super) partitioners: Vec<Recipient<TopicLookedUp>>,
+    /// How often known topics are asked for again.
+    pub(super) refresh: Duration,
+}
+
+impl MetadataThread {
+    pub(super) fn run(self) {
+        let mut timeout = FIRST_LOOK_UP;
+        let mut next_refresh = Instant::now() + self.refresh;
+        let mut answered = HashMap::<Arc<str>, (Instant, Result<NonZeroU32, NoPartitions>)>::new();
+        loop {
+            let due = next_refresh.saturating_duration_since(Instant::now());
+            let asked = match self.requests.recv_timeout(due) {
+                Ok(look_up) => vec![look_up],
+                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) => {
+                    next_refresh = Instant::now() + self.refresh;
+                    let known = self.counts.iter();
+                    known
+                        .map(|entry| LookUp {
+                            topic: entry.key().clone(),
+                            asker: None,
+                        })
+                        .collect()
+                }
+            };
+            for LookUp { topic, asker } in asked {
+                let partitions = match answered.get(&topic) {
+                    Some((at, partitions)) if at.elapsed() < FRESH => *partitions,
+                    _ => {
+                        let partitions = self.look_up(&topic, timeout);
+                        answered.insert(topic.clone(), (Instant::now(), partitions));
+                        partitions
+                    }
+                };
+                timeout = match partitions {
+                    Err(NoPartitions::NoAnswer) => (timeout * 2).min(LONGEST_LOOK_UP),
+                    _ => FIRST_LOOK_UP,
+                };
+                self.tell(TopicLookedUp { topic, partitions }, asker);
+            }
+        }
+    }
+
+    fn tell(&self, answer: TopicLookedUp, asker: Option<usize>) {
+        let is_news = match answer.partitions {
+            Ok(count) => self.counts.insert(answer.topic.clone(), count) != Some(count),
+            Err(_) => false,
+        };
+        for (number, partitioner) in self.partitioners.iter().enumerate() {
+            if is_news || asker == Some(number) {
+                partitioner.do_send(answer.clone());
+            }
+        }
+    }
+
+    fn look_up(&self, topic: &str, timeout: Duration) -> Result<NonZeroU32, NoPartitions> {
+        let metadata = self
+            .native
+            .client()
+            .fetch_metadata(Some(topic), timeout)
+            .map_err(|error| match error {
+                KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopic)
+                | KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition) => {
+                    NoPartitions::Unknown
+                }
+                error => {
+                    tracing::debug!(topic, %error, "no metadata");
+                    NoPartitions::NoAnswer
+                }
+            })?;
+        let found = metadata
+            .topics()
+            .iter()
+            .find(|found| found.name() == topic)
+            .ok_or(NoPartitions::Unknown)?;
+        match found.error().map(RDKafkaErrorCode::from) {
+            None | Some(RDKafkaErrorCode::LeaderNotAvailable) => {
+                let count = u32::try_from(found.partitions().len()).unwrap_or(0);
+                NonZeroU32::new(count).ok_or(NoPartitions::NoAnswer)
+            }
+            Some(
+                RDKafkaErrorCode::UnknownTopic
+                | RDKafkaErrorCode::UnknownTopicOrPartition
+                | RDKafkaErrorCode::InvalidTopic,
+            ) => Err(NoPartitions::Unknown),
+            Some(error) => {
+                tracing::debug!(topic, %error, "no partitions");
+                Err(NoPartitions::NoAnswer)
+            }
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! Which of librdkafka's properties are the user's, and what the producer sets itself. Pure.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+
+use super::ProducerError;
+
+/// Properties that the producer sets or relies on, with what to do instead.
+const OWNED: &[(&str, &str)] = &[
+    ("bootstrap.servers", "use `bootstrap_servers`"),
+    ("metadata.broker.list", "use `bootstrap_servers`"),
+    ("linger.ms", "use `linger`"),
+    ("queue.buffering.max.ms", "use `linger`"),
+    ("queue.buffering.max.messages", "use `buffer_records`"),
+    ("queue.buffering.max.kbytes", "use `buffer_bytes`"),
+    ("partitioner", "use `partitioner`"),
+    ("sticky.partitioning.linger.ms", "use `partitioner`"),
+    ("delivery.report.only.error", "every record is answered"),
+    ("queuing.strategy", "the order of records is kept"),
+    ("log.queue", "the log flows into tracing"),
+    ("statistics.interval.ms", "see `Producer::state`"),
+    ("transactional.id", "transactions are not supported"),
+];
+
+/// Set unless the user says otherwise, by any of its names.
+const DEFAULTS: &[(&[&str], &str)] = &[
+    (&["enable.idempotence"], "true"),
+    (&["acks", "request.required.acks"], "all"),
+];
+
+/// How often librdkafka looks at its topics again, unless `REFRESH` says otherwise.
+const REFRESH: &str = "topic.metadata.refresh.interval.ms";
+
+/// What the user set, last word first served.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Properties(BTreeMap<String, String>);
+
+impl Properties {
+    pub(super) fn set(&mut self, name: String, value: String) {
+        self.0.insert(name, value);
+    }
+
+    /// The first property that is not the user's.
+    pub(super) fn check(&self) -> Result<(), ProducerError> {
+        for (name, reason) in OWNED {
+            if self.0.contains_key(*name) {
+                return Err(ProducerError::Property {
+                    name: (*name).to_owned(),
+                    reason,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// librdkafka's configuration, but for what the builder adds.
+    pub(super) fn config(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        for (names, value) in DEFAULTS {
+            if !names.iter().any(|name| self.0.contains_key(*name)) {
+                config.set(names[0], *value);
+            }
+        }
+        for (name, value) in &self.0 {
+            config.set(name, value);
+        }
+        config
+    }
+
+    /// The brokers run in this process, for tests: no address is needed.
+    pub(super) fn mocks_brokers(&self) -> bool {
+        self.0.contains_key("test.mock.num.brokers")
+    }
+
+    /// How often topics are looked at again; at least a second apart. librdkafka's default is five minutes.
+    pub(super) fn refresh(&self) -> Duration {
+        let milliseconds = self.0.get(REFRESH).and_then(|value| value.parse().ok());
+        Duration::from_millis(milliseconds.unwrap_or(300_000).max(1_000))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+
+    fn with(name: &str, value: &str) -> Properties {
+        let mut properties = Properties::default();
+        properties.set(name.to_owned(), value.to_owned());
+        properties
+    }
+
+    #[test]
+    fn a_property_of_the_producers_own_is_refused_with_the_reason() {
+        let error = with("linger.ms", "3").check().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "property linger.ms is the producer's own: use `linger`"
+        );
+    }
+
+    #[test]
+    fn it_is_idempotent_with_all_acks_unless_told_otherwise() {
+        let config = Properties::default().config();
+        assert_eq!(config.get("enable.idempotence"), Some("true"));
+        assert_eq!(config.get("acks"), Some("all"));
+        let config = with("request.required.acks", "1").config();
+        assert_eq!(config.get("acks"), None);
+        assert_eq!(config.get("request.required.acks"), Some("1"));
+    }
+}
