@@ -18,8 +18,8 @@ use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientConfig, Offset as ReadFrom, TopicPartitionList};
 use troupe_actors::ids::PartitionId;
 use troupe_actors::produce::{
-    Confirmation, Delivery, ErrorClass, Partitioner, Producer, ProducerBuilder, ProducerError,
-    ProducerRecord, SendError, Sender, TryEnqueueError, Unplaced, partition_of_key,
+    Confirmation, Delivery, ErrorClass, Partitioner, Producer, ProducerBuilder, ProducerError, ProducerRecord,
+    SendError, Sender, TryEnqueueError, Unplaced, partition_of_key,
 };
 
 /// No wait of these tests is to come near it.
@@ -42,9 +42,7 @@ fn producer(cluster: &Cluster) -> ProducerBuilder {
 }
 
 async fn in_time<F: Future>(future: F) -> F::Output {
-    tokio::time::timeout(LONG, future)
-        .await
-        .expect("ends in time")
+    tokio::time::timeout(LONG, future).await.expect("ends in time")
 }
 
 /// Waits for a condition, polling it.
@@ -91,11 +89,7 @@ fn read(cluster: &Cluster, topic: &str, partitions: i32, count: usize) -> Vec<Fo
     let deadline = Instant::now() + LONG;
     let mut found = Vec::new();
     while found.len() < count {
-        assert!(
-            Instant::now() < deadline,
-            "{} of {count} records read",
-            found.len()
-        );
+        assert!(Instant::now() < deadline, "{} of {count} records read", found.len());
         let Some(message) = consumer.poll(Duration::from_millis(100)) else {
             continue;
         };
@@ -144,18 +138,11 @@ async fn every_record_is_confirmed_with_the_offset_at_which_it_is_then_read() {
         let n = confirmed.remove(&(found.partition, found.offset));
         assert_eq!(n, Some(number(&found)));
         let partition = partition_of_key(found.key.as_deref().unwrap(), four());
-        assert_eq!(
-            partition,
-            PartitionId(found.partition),
-            "where Java puts it"
-        );
+        assert_eq!(partition, PartitionId(found.partition), "where Java puts it");
     }
     assert!(confirmed.is_empty());
     let state = producer.state();
-    assert_eq!(
-        (state.accepted, state.confirmed, state.failed),
-        (2_000, 2_000, 0)
-    );
+    assert_eq!((state.accepted, state.confirmed, state.failed), (2_000, 2_000, 0));
     assert_eq!(state.partitions, BTreeMap::from([("t".to_owned(), 4)]));
     assert_eq!(serde_json::to_value(&state).unwrap()["confirmed"], 2_000);
     in_time(producer.shutdown(LONG)).await.unwrap();
@@ -269,9 +256,7 @@ async fn a_batch_leaves_when_it_has_lingered() {
     let producer = producer(&cluster).linger(linger).start().unwrap();
     let sender = producer.sender();
     let begun = Instant::now();
-    in_time(sender.send(ProducerRecord::to("t").value("x")))
-        .await
-        .unwrap();
+    in_time(sender.send(ProducerRecord::to("t").value("x"))).await.unwrap();
     assert!(begun.elapsed() >= linger);
     in_time(producer.shutdown(LONG)).await.unwrap();
 }
@@ -287,20 +272,14 @@ async fn records_of_an_unknown_topic_fail_after_the_metadata_timeout() {
     let cluster = cluster(&[]);
     deny(&cluster, "unknown");
     let timeout = Duration::from_millis(300);
-    let producer = producer(&cluster)
-        .metadata_timeout(timeout)
-        .start()
-        .unwrap();
+    let producer = producer(&cluster).metadata_timeout(timeout).start().unwrap();
     let sender = producer.sender();
     let begun = Instant::now();
     let error = in_time(sender.send(ProducerRecord::to("unknown").key("k")))
         .await
         .unwrap_err();
     assert!(matches!(error, SendError::UnknownTopic { .. }), "{error}");
-    assert_eq!(
-        (&**error.topic(), error.class()),
-        ("unknown", ErrorClass::Retriable)
-    );
+    assert_eq!((&**error.topic(), error.class()), ("unknown", ErrorClass::Retriable));
     assert!(begun.elapsed() >= timeout);
     in_time(producer.shutdown(LONG)).await.unwrap();
 }
@@ -311,10 +290,7 @@ async fn records_that_wait_for_their_topic_hold_up_no_other_topic() {
     deny(&cluster, "unknown");
     let producer = producer(&cluster).metadata_timeout(AGES).start().unwrap();
     let sender = producer.sender();
-    let mut waits = sender
-        .enqueue(ProducerRecord::to("unknown").key("k"))
-        .await
-        .unwrap();
+    let mut waits = sender.enqueue(ProducerRecord::to("unknown").key("k")).await.unwrap();
     for _ in 0..10 {
         in_time(sender.send(ProducerRecord::to("known").key("k")))
             .await
@@ -395,10 +371,7 @@ async fn records_for_a_broker_that_stays_away_time_out_each_once() {
         let answers = answers.clone();
         sender
             .enqueue_with(ProducerRecord::to("t").value("v"), move |answer| {
-                assert!(
-                    matches!(answer, Err(SendError::TimedOut { .. })),
-                    "{answer:?}"
-                );
+                assert!(matches!(answer, Err(SendError::TimedOut { .. })), "{answer:?}");
                 answers.fetch_add(1, Ordering::Relaxed);
             })
             .await
@@ -417,22 +390,15 @@ async fn a_shutdown_whose_deadline_passes_answers_everything_and_returns() {
     let cluster = cluster(&[("t", 1)]);
     let (producer, sender) = cut_off(&cluster, producer(&cluster)).await;
     let confirmations = enqueue_many(&sender, 500).await;
-    let unknown = sender
-        .enqueue(ProducerRecord::to("nobody-knows"))
-        .await
-        .unwrap();
-    let report = in_time(producer.shutdown(Duration::from_millis(100)))
-        .await
-        .unwrap();
+    let unknown = sender.enqueue(ProducerRecord::to("nobody-knows")).await.unwrap();
+    let report = in_time(producer.shutdown(Duration::from_millis(100))).await.unwrap();
     assert_eq!((report.accepted, report.confirmed), (502, 1));
     assert_eq!((report.failed, report.abandoned), (501, 501));
     for confirmation in confirmations.into_iter().chain([unknown]) {
         let error = in_time(confirmation).await.unwrap_err();
         assert!(matches!(error, SendError::Abandoned { .. }), "{error}");
     }
-    let error = in_time(sender.send(ProducerRecord::to("t")))
-        .await
-        .unwrap_err();
+    let error = in_time(sender.send(ProducerRecord::to("t"))).await.unwrap_err();
     assert!(matches!(error, SendError::Closed { .. }), "{error}");
 }
 
@@ -461,9 +427,7 @@ async fn a_flush_whose_deadline_passes_says_how_many_are_left_and_gives_nothing_
     let cluster = cluster(&[("t", 1)]);
     let (producer, sender) = cut_off(&cluster, producer(&cluster)).await;
     let confirmations = enqueue_many(&sender, 3).await;
-    let error = in_time(producer.flush(Duration::from_millis(20)))
-        .await
-        .unwrap_err();
+    let error = in_time(producer.flush(Duration::from_millis(20))).await.unwrap_err();
     assert!(
         matches!(error, ProducerError::DeadlinePassed { unanswered: 3, .. }),
         "{error}"
@@ -503,11 +467,7 @@ async fn a_partition_that_is_named_is_taken_and_one_that_does_not_exist_is_an_er
 #[tokio::test]
 async fn records_without_key_share_a_partition_within_a_batch_and_move_on_with_the_next() {
     let cluster = cluster(&[("t", 4)]);
-    let producer = producer(&cluster)
-        .batch_records(5)
-        .linger(AGES)
-        .start()
-        .unwrap();
+    let producer = producer(&cluster).batch_records(5).linger(AGES).start().unwrap();
     let sender = producer.sender();
     let mut confirmations = Vec::new();
     for _ in 0..20 {
@@ -537,10 +497,7 @@ async fn headers_timestamps_and_null_values_arrive_as_they_were_sent_and_in_orde
             .key("b")
             .value("dated")
             .timestamp(1_357_034_400_000),
-        ProducerRecord::to("t")
-            .key("c")
-            .header("h", b"1")
-            .header("h", b""),
+        ProducerRecord::to("t").key("c").header("h", b"1").header("h", b""),
         ProducerRecord::to("t").key("d"),
         ProducerRecord::to("t").key("").value(""),
     ];
@@ -556,10 +513,7 @@ async fn headers_timestamps_and_null_values_arrive_as_they_were_sent_and_in_orde
     assert_eq!(offsets, [0, 1, 2, 3, 4]);
     let found = read(&cluster, "t", 1, 5);
     let values: Vec<_> = found.iter().map(|f| f.value.as_deref()).collect();
-    assert_eq!(
-        values,
-        [Some(&b"plain"[..]), Some(b"dated"), None, None, Some(b"")]
-    );
+    assert_eq!(values, [Some(&b"plain"[..]), Some(b"dated"), None, None, Some(b"")]);
     assert_eq!(found[1].timestamp, Some(1_357_034_400_000));
     assert_eq!(
         found[2].headers,
@@ -642,11 +596,7 @@ async fn a_full_library_queue_keeps_the_order_of_each_partition() {
         let value = n.to_be_bytes();
         let record = ProducerRecord::to("t").key(&key).value(&value);
         // Every tenth takes the way of records with headers.
-        let record = if n % 10 == 0 {
-            record.header("h", b"")
-        } else {
-            record
-        };
+        let record = if n % 10 == 0 { record.header("h", b"") } else { record };
         drop(sender.enqueue(record).await.unwrap());
     }
     in_time(producer.flush(LONG)).await.unwrap();
@@ -668,25 +618,13 @@ async fn a_record_that_is_too_large_fails_alone() {
         .unwrap();
     let sender = producer.sender();
     let large = vec![0; 3_000];
-    let before = sender
-        .enqueue(ProducerRecord::to("t").value("1"))
-        .await
-        .unwrap();
-    let between = sender
-        .enqueue(ProducerRecord::to("t").value(&large))
-        .await
-        .unwrap();
-    let after = sender
-        .enqueue(ProducerRecord::to("t").value("2"))
-        .await
-        .unwrap();
+    let before = sender.enqueue(ProducerRecord::to("t").value("1")).await.unwrap();
+    let between = sender.enqueue(ProducerRecord::to("t").value(&large)).await.unwrap();
+    let after = sender.enqueue(ProducerRecord::to("t").value("2")).await.unwrap();
     assert_eq!(in_time(before).await.unwrap().offset.0, 0);
     assert_eq!(in_time(after).await.unwrap().offset.0, 1);
     let error = in_time(between).await.unwrap_err();
-    assert!(
-        matches!(error, SendError::TooLarge { bytes: 3_000, .. }),
-        "{error}"
-    );
+    assert!(matches!(error, SendError::TooLarge { bytes: 3_000, .. }), "{error}");
     assert_eq!(error.class(), ErrorClass::Permanent);
     in_time(producer.shutdown(LONG)).await.unwrap();
 }
@@ -718,14 +656,8 @@ async fn a_partitioner_that_panics_or_errs_fails_that_record_only() {
         answers.push(in_time(confirmation).await);
     }
     assert_eq!(answers[0].as_ref().unwrap().partition, PartitionId(3));
-    assert!(matches!(
-        answers[1],
-        Err(SendError::PartitionerPanicked { .. })
-    ));
-    assert!(matches!(
-        answers[2],
-        Err(SendError::UnknownPartition { .. })
-    ));
+    assert!(matches!(answers[1], Err(SendError::PartitionerPanicked { .. })));
+    assert!(matches!(answers[2], Err(SendError::UnknownPartition { .. })));
     assert_eq!(answers[3].as_ref().unwrap().partition, PartitionId(3));
     in_time(producer.shutdown(LONG)).await.unwrap();
 }
@@ -735,13 +667,9 @@ fn it_needs_no_runtime() {
     let cluster = cluster(&[("t", 1)]);
     let producer = producer(&cluster).start().unwrap();
     let sender = producer.sender();
-    let first = sender
-        .send_blocking(ProducerRecord::to("t").value("1"))
-        .unwrap();
+    let first = sender.send_blocking(ProducerRecord::to("t").value("1")).unwrap();
     assert_eq!(first.offset.0, 0);
-    let second = sender
-        .enqueue_blocking(ProducerRecord::to("t").value("2"))
-        .unwrap();
+    let second = sender.enqueue_blocking(ProducerRecord::to("t").value("2")).unwrap();
     producer.flush_blocking(LONG).unwrap();
     assert_eq!(second.wait_blocking().unwrap().offset.0, 1);
     let report = producer.shutdown_blocking(LONG).unwrap();
@@ -760,22 +688,14 @@ fn a_property_of_the_producers_own_is_refused_and_one_that_librdkafka_does_not_k
     let own = with("queue.buffering.max.messages", "1");
     assert!(matches!(own, ProducerError::Property { .. }), "{own}");
     let unknown = with("no.such.property", "1");
-    assert!(
-        matches!(unknown, ProducerError::Library { .. }),
-        "{unknown}"
-    );
+    assert!(matches!(unknown, ProducerError::Library { .. }), "{unknown}");
 }
 
 #[test]
 fn fifty_starts_and_stops_leave_no_thread_behind() {
     // In a process of its own, for the tests beside this one start threads too.
     let child = std::process::Command::new(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            "fifty_starts_and_stops",
-            "--ignored",
-            "--nocapture",
-        ])
+        .args(["--exact", "fifty_starts_and_stops", "--ignored", "--nocapture"])
         .output()
         .unwrap();
     assert!(child.status.success(), "{child:?}");
@@ -789,9 +709,7 @@ fn fifty_starts_and_stops() {
     let start_and_stop = || {
         let producer = producer(&cluster).start().unwrap();
         let sender = producer.sender();
-        sender
-            .send_blocking(ProducerRecord::to("t").value("v"))
-            .unwrap();
+        sender.send_blocking(ProducerRecord::to("t").value("v")).unwrap();
         drop(sender.enqueue_blocking(ProducerRecord::to("t")).unwrap());
         producer.shutdown_blocking(LONG).unwrap();
     };

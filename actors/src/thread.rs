@@ -24,13 +24,11 @@ impl BoundedThread {
     /// The operating system's, where it refuses one.
     pub(crate) fn start(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<Self> {
         let (end, ended) = mpsc::sync_channel::<()>(1);
-        let thread = thread::Builder::new()
-            .name(name.to_owned())
-            .spawn(move || {
-                // Dropped last, on an unwind too, and what the body owns before it.
-                let _end = end;
-                body();
-            })?;
+        let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
+            // Dropped last, on an unwind too, and what the body owns before it.
+            let _end = end;
+            body();
+        })?;
         Ok(Self { thread, ended })
     }
 

@@ -60,6 +60,11 @@ impl Stage {
             .fold(builder, |builder, (name, value)| builder.property(*name, *value))
     }
 
+    /// A consumer whose session outlasts a busy machine's pauses: for scenarios in which a lost partition would be another story.
+    pub fn steady_consumer(&self, group: &str) -> ConsumerBuilder {
+        self.consumer(group).property("session.timeout.ms", "3000")
+    }
+
     fn client(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", self.broker.bootstrap_servers());

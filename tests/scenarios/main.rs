@@ -6,5 +6,6 @@ mod fixture;
 
 mod bounds;
 mod failing;
+mod killing;
 mod rebalancing;
 mod stopping;

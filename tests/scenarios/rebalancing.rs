@@ -11,7 +11,7 @@ const STOP: Duration = Duration::from_secs(20);
 /// A member whose handler notes each record after a millisecond of waiting.
 fn member(stage: &Stage, name: &'static str, journal: &Journal) -> ConsumerHandle {
     let journal = journal.clone();
-    let builder = stage.consumer("g").async_handler(move |record: Record| {
+    let builder = stage.steady_consumer("g").async_handler(move |record: Record| {
         let journal = journal.clone();
         async move {
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -92,7 +92,12 @@ fn a_retained_partition_at_its_end_delivers_what_is_produced_during_the_rebalanc
             }
             journal.note("a", record);
         };
-        stage.consumer("g").handler(handler).worker_threads(2).start().unwrap()
+        stage
+            .steady_consumer("g")
+            .handler(handler)
+            .worker_threads(2)
+            .start()
+            .unwrap()
     };
     eventually("a is at the end", || {
         journal.len() == 200 && a.state().partitions.iter().all(|p| p.lag == Some(0))
@@ -131,7 +136,7 @@ fn a_record_that_is_finished_after_its_partition_was_given_up_is_fenced() {
             gate.wait();
             journal.note("a", record);
         };
-        let builder = stage.consumer("g").handler(handler).worker_threads(2);
+        let builder = stage.steady_consumer("g").handler(handler).worker_threads(2);
         builder.drain_deadline(Duration::from_millis(200)).start().unwrap()
     };
     eventually("a's handlers hold a record each", || {

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::TopicPartitionList;
@@ -30,6 +30,7 @@ pub(crate) enum RebalanceEvent {
 pub(crate) struct PollerContext {
     events: Mutex<Vec<RebalanceEvent>>,
     closing: AtomicBool,
+    answered: AtomicBool,
 }
 
 impl PollerContext {
@@ -38,7 +39,7 @@ impl PollerContext {
         std::mem::take(&mut *self.events.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// From here on every rebalance is answered at once with an unassign: nobody acts on notes any more.
+    /// From here on a rebalance is answered at once with an unassign: nobody acts on notes any more.
     pub(crate) fn close(&self) {
         self.closing.store(true, Ordering::Release);
     }
@@ -47,14 +48,12 @@ impl PollerContext {
 impl ConsumerContext for PollerContext {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, error: RDKafkaRespErr, list: &mut TopicPartitionList) {
         if self.closing.load(Ordering::Acquire) {
-            let answered = match consumer.rebalance_protocol() {
-                RebalanceProtocol::Cooperative if error == RDKafkaRespErr::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS => {
-                    consumer.incremental_unassign(list)
-                }
-                RebalanceProtocol::Cooperative => consumer.incremental_assign(&TopicPartitionList::new()),
-                _ => consumer.unassign(),
-            };
-            debug!(?answered, "unassigned while leaving the group");
+            // 1. An event that waited in the queue; 2. the close's own revoke, queued behind it. The close takes any answer as the unassign
+            // of everything, and ends the group's thread of control: a second answer would wait for that for ever.
+            if !self.answered.swap(true, Ordering::AcqRel) {
+                let answer = consumer.unassign();
+                debug!(?answer, "unassigned while leaving the group");
+            }
             return;
         }
         let partitions = || {

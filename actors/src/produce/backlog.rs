@@ -93,11 +93,7 @@ mod tests {
                     rest.push(Item::Part(partition, records));
                 }
             }
-            if rest.is_empty() {
-                Fit::All
-            } else {
-                Fit::Rest(rest)
-            }
+            if rest.is_empty() { Fit::All } else { Fit::Rest(rest) }
         }
     }
 

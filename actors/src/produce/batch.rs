@@ -52,12 +52,7 @@ impl Records {
                 headers: record
                     .headers
                     .iter()
-                    .map(|(name, value)| {
-                        (
-                            self.copy(name.as_bytes()),
-                            value.map(|value| self.copy(value)),
-                        )
-                    })
+                    .map(|(name, value)| (self.copy(name.as_bytes()), value.map(|value| self.copy(value))))
                     .collect(),
             })
         });

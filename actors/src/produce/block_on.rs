@@ -61,9 +61,6 @@ mod tests {
 
     #[test]
     fn a_future_that_is_ready_wins_over_a_deadline_that_has_passed() {
-        assert_eq!(
-            block_on_until(std::future::ready(1), Instant::now()),
-            Some(1)
-        );
+        assert_eq!(block_on_until(std::future::ready(1), Instant::now()), Some(1));
     }
 }

@@ -139,10 +139,7 @@ impl ProducerBuilder {
                 has_brokers || self.properties.mocks_brokers(),
                 ("bootstrap_servers", "must name a broker"),
             ),
-            (
-                (1..=MAX_ACTORS).contains(&self.actors),
-                ("actors", "must be 1 to 64"),
-            ),
+            ((1..=MAX_ACTORS).contains(&self.actors), ("actors", "must be 1 to 64")),
             (
                 (1..=MAX_BATCH_RECORDS).contains(&self.batch_records),
                 ("batch_records", "must be 1 to 65,536"),

@@ -40,9 +40,7 @@ struct Block {
 impl Block {
     fn slot(&self, index: usize) -> MutexGuard<'_, Slot> {
         // Nothing that panics runs under this lock, and any content is valid.
-        self.slots[index]
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.slots[index].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -117,13 +115,12 @@ impl Receiver {
                 }
                 Ok(())
             }
-            Self::Callback(topic, callback) => catch_unwind(AssertUnwindSafe(|| callback(answer)))
-                .map_err(|panic| {
-                    // Dropping a panic's payload may panic again.
-                    mem::forget(panic);
-                    tracing::error!(%topic, "a delivery callback panicked");
-                    CallbackPanicked
-                }),
+            Self::Callback(topic, callback) => catch_unwind(AssertUnwindSafe(|| callback(answer))).map_err(|panic| {
+                // Dropping a panic's payload may panic again.
+                mem::forget(panic);
+                tracing::error!(%topic, "a delivery callback panicked");
+                CallbackPanicked
+            }),
         }
     }
 }
@@ -229,10 +226,7 @@ mod tests {
     fn a_completion_that_is_dropped_answers_abandoned() {
         let (record, sender) = Slots::new("t".into()).pair();
         drop(record);
-        assert!(matches!(
-            sender.wait_blocking(),
-            Err(SendError::Abandoned { .. })
-        ));
+        assert!(matches!(sender.wait_blocking(), Err(SendError::Abandoned { .. })));
     }
 
     #[test]
@@ -253,10 +247,7 @@ mod tests {
         let (tell, told) = mpsc::channel();
         for drop_it in [false, true] {
             let tell = tell.clone();
-            let completion = Completion::callback(
-                "t".into(),
-                Box::new(move |answer| tell.send(answer).unwrap()),
-            );
+            let completion = Completion::callback("t".into(), Box::new(move |answer| tell.send(answer).unwrap()));
             if drop_it {
                 drop(completion);
             } else {
@@ -264,10 +255,7 @@ mod tests {
             }
         }
         assert_eq!(told.try_recv().unwrap(), Ok(delivery(3)));
-        assert!(matches!(
-            told.try_recv().unwrap(),
-            Err(SendError::Abandoned { .. })
-        ));
+        assert!(matches!(told.try_recv().unwrap(), Err(SendError::Abandoned { .. })));
         assert!(told.try_recv().is_err());
     }
 

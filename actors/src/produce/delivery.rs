@@ -91,11 +91,12 @@ impl DeliveryThread {
                 }
                 self.answer(run);
             },
-            Said::Log(level, facility, message) => self.native.client().context().log(
-                level,
-                &facility.to_string_lossy(),
-                &message.to_string_lossy(),
-            ),
+            Said::Log(level, facility, message) => {
+                self.native
+                    .client()
+                    .context()
+                    .log(level, &facility.to_string_lossy(), &message.to_string_lossy())
+            }
             Said::Error { code, reason } => {
                 let context = self.native.client().context();
                 context.error(KafkaError::Global(code), &reason.to_string_lossy());
@@ -184,8 +185,6 @@ impl Drop for DeliveryThread {
 fn is_stale_metadata(code: RDKafkaErrorCode) -> bool {
     matches!(
         code,
-        RDKafkaErrorCode::UnknownTopic
-            | RDKafkaErrorCode::UnknownTopicOrPartition
-            | RDKafkaErrorCode::UnknownPartition
+        RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownPartition
     )
 }

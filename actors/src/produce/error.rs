@@ -151,18 +151,10 @@ impl SendError {
     /// Whether the record may be stored although it is not confirmed: sending it again may then store it twice.
     pub fn possibly_persisted(&self) -> bool {
         match self {
-            Self::Rejected {
-                possibly_persisted, ..
-            }
-            | Self::TimedOut {
-                possibly_persisted, ..
-            }
-            | Self::Abandoned {
-                possibly_persisted, ..
-            }
-            | Self::Fatal {
-                possibly_persisted, ..
-            } => *possibly_persisted,
+            Self::Rejected { possibly_persisted, .. }
+            | Self::TimedOut { possibly_persisted, .. }
+            | Self::Abandoned { possibly_persisted, .. }
+            | Self::Fatal { possibly_persisted, .. } => *possibly_persisted,
             _ => false,
         }
     }
@@ -175,9 +167,9 @@ impl SendError {
             | Self::UnknownPartition { .. }
             | Self::TimedOut { .. }
             | Self::Abandoned { .. } => ErrorClass::Retriable,
-            Self::TooLarge { .. }
-            | Self::InvalidTopic { .. }
-            | Self::PartitionerPanicked { .. } => ErrorClass::Permanent,
+            Self::TooLarge { .. } | Self::InvalidTopic { .. } | Self::PartitionerPanicked { .. } => {
+                ErrorClass::Permanent
+            }
             Self::Closed { .. } | Self::Fatal { .. } => ErrorClass::Fatal,
         }
     }
@@ -207,9 +199,7 @@ impl SendError {
                 partition,
                 bytes,
             },
-            RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownTopicOrPartition => {
-                Self::UnknownTopic { topic }
-            }
+            RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownTopicOrPartition => Self::UnknownTopic { topic },
             RDKafkaErrorCode::Fatal => Self::Fatal {
                 topic,
                 partition,

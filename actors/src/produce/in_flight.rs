@@ -91,18 +91,11 @@ impl Batches {
         });
         let place = &mut self.slots[slot as usize];
         place.answers = Some(answers);
-        BatchMark {
-            slot,
-            uses: place.uses,
-        }
+        BatchMark { slot, uses: place.uses }
     }
 
     /// Takes the record with this mark out and hands it, with its batch, to `with`. `None` where there is no such record, or no more.
-    pub(super) fn take<T>(
-        &mut self,
-        mark: Mark,
-        with: impl FnOnce(Unanswered, &Answers) -> T,
-    ) -> Option<T> {
+    pub(super) fn take<T>(&mut self, mark: Mark, with: impl FnOnce(Unanswered, &Answers) -> T) -> Option<T> {
         let BatchMark { slot, uses } = mark.batch();
         let place = self.slots.get_mut(slot as usize)?;
         if place.uses != uses {

@@ -222,10 +222,7 @@ impl Intake {
                 let (completion, confirmation) = state.topics[topic.0].slots.pair();
                 (completion, Some(confirmation))
             }
-            Listener::Callback(callback) => (
-                Completion::callback(state.topics[topic.0].name.clone(), callback),
-                None,
-            ),
+            Listener::Callback(callback) => (Completion::callback(state.topics[topic.0].name.clone(), callback), None),
         };
         let wake = state.append(self, topic, record, Unanswered { completion, bytes })
             && !std::mem::replace(&mut state.notified, true);

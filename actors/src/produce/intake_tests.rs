@@ -57,10 +57,7 @@ fn a_batch_is_ready_when_its_count_is_full() {
     }
     let taken = intake.take_ready(Instant::now());
     let batches: Vec<_> = taken.batches.iter().map(values).collect();
-    assert_eq!(
-        batches,
-        [(0..10).collect::<Vec<u8>>(), (10..20).collect::<Vec<u8>>()]
-    );
+    assert_eq!(batches, [(0..10).collect::<Vec<u8>>(), (10..20).collect::<Vec<u8>>()]);
     assert!(taken.due.is_some(), "five linger");
 }
 
@@ -103,11 +100,7 @@ fn topics_linger_each_on_its_own() {
     let first = intake.take_ready(Instant::now());
     assert_eq!(first.batches.len(), 1);
     let rest = intake.take_ready(Instant::now() + Duration::from_secs(7200));
-    let mut topics: Vec<_> = rest
-        .batches
-        .iter()
-        .map(|b| b.answers.topic.clone())
-        .collect();
+    let mut topics: Vec<_> = rest.batches.iter().map(|b| b.answers.topic.clone()).collect();
     topics.sort();
     assert_eq!(topics, ["a".into(), "b".into()]);
 }
@@ -139,8 +132,7 @@ fn a_newcomer_does_not_overtake_a_sender_in_line() {
     let _kept = accept(&intake, &ProducerRecord::to("t").value(&[0; 60]));
     let large = ProducerRecord::to("t").value(&[0; 50]);
     let waits = Some((Waker::noop(), None));
-    let Offered::NoRoom(_, Some(ticket)) = intake.offer(&large, Listener::Confirmation, waits)
-    else {
+    let Offered::NoRoom(_, Some(ticket)) = intake.offer(&large, Listener::Confirmation, waits) else {
         panic!("room for 110 of 100");
     };
     let small = ProducerRecord::to("t").value(&[0; 10]);
@@ -184,16 +176,11 @@ fn a_closed_intake_refuses_and_keeps_what_it_has() {
 #[test]
 fn an_abandoned_intake_answers_everything_and_ends_every_flush() {
     let intake = intake(Limits::for_tests());
-    let kept: Vec<_> = (0..12)
-        .map(|_| accept(&intake, &ProducerRecord::to("t")))
-        .collect();
+    let kept: Vec<_> = (0..12).map(|_| accept(&intake, &ProducerRecord::to("t"))).collect();
     let flush = intake.flush();
     intake.abandon();
     for confirmation in kept {
-        assert!(matches!(
-            confirmation.wait_blocking(),
-            Err(SendError::Abandoned { .. })
-        ));
+        assert!(matches!(confirmation.wait_blocking(), Err(SendError::Abandoned { .. })));
     }
     block_on(intake.answered(flush));
     let counts = intake.counts();
@@ -222,14 +209,8 @@ fn headers_and_timestamp_come_out_as_they_went_in() {
     assert_eq!(view.timestamp(), Some(42));
     assert_eq!(view.partition().unwrap().0, 3);
     let headers: Vec<_> = view.headers().collect();
-    assert_eq!(
-        headers,
-        [(&b"a"[..], Some(&b"1"[..])), (&b"a"[..], Some(&b""[..]))]
-    );
+    assert_eq!(headers, [(&b"a"[..], Some(&b"1"[..])), (&b"a"[..], Some(&b""[..]))]);
     let plain = taken.batches[0].records.get(1);
     assert!(plain.is_plain());
-    assert_eq!(
-        (plain.key(), plain.value()),
-        (Some(&b""[..]), Some(&b""[..]))
-    );
+    assert_eq!((plain.key(), plain.value()), (Some(&b""[..]), Some(&b""[..])));
 }

@@ -48,9 +48,7 @@ impl Line {
 
     /// Who is next, and for how many bytes.
     pub(super) fn head(&self) -> Option<(&Waker, usize)> {
-        self.waiting
-            .front()
-            .map(|(_, bytes, waker)| (waker, *bytes))
+        self.waiting.front().map(|(_, bytes, waker)| (waker, *bytes))
     }
 
     /// Ends the line.
@@ -63,8 +61,7 @@ impl Line {
     }
 
     fn place(&self, ticket: Ticket) -> Result<usize, usize> {
-        self.waiting
-            .binary_search_by_key(&ticket, |(ticket, ..)| *ticket)
+        self.waiting.binary_search_by_key(&ticket, |(ticket, ..)| *ticket)
     }
 }
 
@@ -92,9 +89,7 @@ mod tests {
     #[test]
     fn who_leaves_from_the_middle_holds_nobody_up() {
         let mut line = Line::default();
-        let tickets: Vec<_> = (0..3)
-            .map(|bytes| line.stand(None, bytes, Waker::noop()))
-            .collect();
+        let tickets: Vec<_> = (0..3).map(|bytes| line.stand(None, bytes, Waker::noop())).collect();
         line.leave(Some(tickets[1]));
         line.leave(Some(tickets[0]));
         assert!(line.is_next(Some(tickets[2])));

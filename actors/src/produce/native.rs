@@ -112,9 +112,7 @@ impl NativeProducer {
 
     /// Fails every record that librdkafka holds; their reports follow.
     pub(super) fn purge(&self) {
-        let what = sys::RD_KAFKA_PURGE_F_QUEUE
-            | sys::RD_KAFKA_PURGE_F_INFLIGHT
-            | sys::RD_KAFKA_PURGE_F_NON_BLOCKING;
+        let what = sys::RD_KAFKA_PURGE_F_QUEUE | sys::RD_KAFKA_PURGE_F_INFLIGHT | sys::RD_KAFKA_PURGE_F_NON_BLOCKING;
         // SAFETY: the client lives as long as `self`.
         let error = unsafe { sys::rd_kafka_purge(self.client.native_ptr(), what) };
         let code = RDKafkaErrorCode::from(error);
@@ -127,9 +125,7 @@ impl NativeProducer {
     pub(super) fn fatal_error(&self) -> Option<String> {
         let mut reason = [0 as c_char; 512];
         // SAFETY: the client lives as long as `self`; librdkafka writes at most the length given, with a closing zero.
-        let error = unsafe {
-            sys::rd_kafka_fatal_error(self.client.native_ptr(), reason.as_mut_ptr(), reason.len())
-        };
+        let error = unsafe { sys::rd_kafka_fatal_error(self.client.native_ptr(), reason.as_mut_ptr(), reason.len()) };
         let code = RDKafkaErrorCode::from(error);
         (code != RDKafkaErrorCode::NoError).then(|| {
             // SAFETY: zero-terminated: initialised with zeros, written as said above.
@@ -149,10 +145,7 @@ pub(super) struct Event<'a> {
 pub(super) enum Said<'e> {
     Reports(Reports<'e>),
     Log(RDKafkaLogLevel, &'e CStr, &'e CStr),
-    Error {
-        code: RDKafkaErrorCode,
-        reason: &'e CStr,
-    },
+    Error { code: RDKafkaErrorCode, reason: &'e CStr },
     Nothing,
 }
 
@@ -167,30 +160,17 @@ impl Event<'_> {
                 }),
                 sys::RD_KAFKA_EVENT_LOG => {
                     let (mut facility, mut message, mut level) = (ptr::null(), ptr::null(), 0);
-                    let failed = sys::rd_kafka_event_log(
-                        self.event,
-                        &mut facility,
-                        &mut message,
-                        &mut level,
-                    );
+                    let failed = sys::rd_kafka_event_log(self.event, &mut facility, &mut message, &mut level);
                     if failed != 0 || facility.is_null() || message.is_null() {
                         return Said::Nothing;
                     }
-                    Said::Log(
-                        log_level(level),
-                        CStr::from_ptr(facility),
-                        CStr::from_ptr(message),
-                    )
+                    Said::Log(log_level(level), CStr::from_ptr(facility), CStr::from_ptr(message))
                 }
                 sys::RD_KAFKA_EVENT_ERROR => {
                     let reason = sys::rd_kafka_event_error_string(self.event);
                     Said::Error {
                         code: sys::rd_kafka_event_error(self.event).into(),
-                        reason: if reason.is_null() {
-                            c""
-                        } else {
-                            CStr::from_ptr(reason)
-                        },
+                        reason: if reason.is_null() { c"" } else { CStr::from_ptr(reason) },
                     }
                 }
                 _ => Said::Nothing,
@@ -298,9 +278,7 @@ impl NativeTopic {
     pub(super) fn new(producer: Arc<NativeProducer>, name: &str) -> Result<Self, RDKafkaErrorCode> {
         let name = CString::new(name).map_err(|_zero| RDKafkaErrorCode::InvalidTopic)?;
         // SAFETY: the client is live, the name zero-terminated and copied; no configuration is handed over.
-        let topic = unsafe {
-            sys::rd_kafka_topic_new(producer.client.native_ptr(), name.as_ptr(), ptr::null_mut())
-        };
+        let topic = unsafe { sys::rd_kafka_topic_new(producer.client.native_ptr(), name.as_ptr(), ptr::null_mut()) };
         if topic.is_null() {
             // SAFETY: reads this thread's own error, set by the call above.
             return Err(unsafe { sys::rd_kafka_last_error() }.into());
@@ -423,9 +401,7 @@ fn part(bytes: Option<&[u8]>) -> (*mut c_void, usize) {
 struct Headers(*mut sys::rd_kafka_headers_t);
 
 impl Headers {
-    fn new<'a>(
-        headers: impl ExactSizeIterator<Item = (&'a [u8], Option<&'a [u8]>)>,
-    ) -> Result<Self, RDKafkaErrorCode> {
+    fn new<'a>(headers: impl ExactSizeIterator<Item = (&'a [u8], Option<&'a [u8]>)>) -> Result<Self, RDKafkaErrorCode> {
         // SAFETY: allocates; the result is owned here.
         let list = Self(unsafe { sys::rd_kafka_headers_new(headers.len()) });
         for (name, value) in headers {

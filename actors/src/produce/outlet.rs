@@ -96,11 +96,7 @@ impl Outlet {
     }
 
     /// The topic's route, begun if it is new.
-    pub(super) fn route_or_begin(
-        &mut self,
-        topic: TopicIndex,
-        name: &Arc<str>,
-    ) -> &mut Route<RecordBatch> {
+    pub(super) fn route_or_begin(&mut self, topic: TopicIndex, name: &Arc<str>) -> &mut Route<RecordBatch> {
         if self.routes.len() <= topic.0 {
             self.routes.resize_with(topic.0 + 1, || None);
         }
@@ -146,11 +142,7 @@ impl Outlet {
             };
             rest.extend(left.map(Work::Partition));
         }
-        if rest.is_empty() {
-            Fit::All
-        } else {
-            Fit::Rest(rest)
-        }
+        if rest.is_empty() { Fit::All } else { Fit::Rest(rest) }
     }
 
     /// Picks the partitions of a batch whose topic is known, and answers the records that have none.
@@ -231,9 +223,7 @@ impl Outlet {
                 catch_unwind(AssertUnwindSafe(pick)).map_err(|panic| {
                     // Dropping a panic's payload may panic again.
                     std::mem::forget(panic);
-                    SendError::PartitionerPanicked {
-                        topic: topic.clone(),
-                    }
+                    SendError::PartitionerPanicked { topic: topic.clone() }
                 })?
             }
         };
@@ -283,13 +273,7 @@ impl Outlet {
         None
     }
 
-    fn refuse(
-        &self,
-        mark: BatchMark,
-        partition: PartitionId,
-        place: usize,
-        code: RDKafkaErrorCode,
-    ) {
+    fn refuse(&self, mark: BatchMark, partition: PartitionId, place: usize, code: RDKafkaErrorCode) {
         self.in_flight.settle(mark.record(place), |record, topic| {
             let error = SendError::from_library(topic, partition, record.bytes, code, false);
             let mut settled = Settled::default();
@@ -306,12 +290,7 @@ struct Run {
 }
 
 /// Plain records go by the batch; one with headers or a timestamp goes alone.
-fn produce_run(
-    topic: &NativeTopic,
-    part: &PartitionBatch,
-    places: &[u32],
-    scratch: &mut Scratch,
-) -> Run {
+fn produce_run(topic: &NativeTopic, part: &PartitionBatch, places: &[u32], scratch: &mut Scratch) -> Run {
     let native = |place: &u32| {
         let place = *place as usize;
         let record = part.records.get(place);
@@ -326,12 +305,7 @@ fn produce_run(
     match places.first() {
         Some(first) if offered == 0 => {
             let record = part.records.get(*first as usize);
-            let answer = topic.produce_one(
-                part.partition,
-                native(first),
-                record.timestamp(),
-                record.headers(),
-            );
+            let answer = topic.produce_one(part.partition, native(first), record.timestamp(), record.headers());
             Run {
                 offered: 1,
                 produced: Produced::of_one(answer),
@@ -339,11 +313,7 @@ fn produce_run(
         }
         _ => Run {
             offered,
-            produced: topic.produce(
-                part.partition,
-                places[..offered].iter().map(native),
-                scratch,
-            ),
+            produced: topic.produce(part.partition, places[..offered].iter().map(native), scratch),
         },
     }
 }

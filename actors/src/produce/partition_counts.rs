@@ -122,9 +122,7 @@ impl MetadataThread {
             .fetch_metadata(Some(topic), timeout)
             .map_err(|error| match error {
                 KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopic)
-                | KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition) => {
-                    NoPartitions::Unknown
-                }
+                | KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition) => NoPartitions::Unknown,
                 error => {
                     tracing::debug!(topic, %error, "no metadata");
                     NoPartitions::NoAnswer

@@ -69,8 +69,7 @@ impl PartitionerActor {
     fn produce(&mut self, batch: RecordBatch, ctx: &mut Context<Self>) {
         let waited = !self.backlog.is_empty();
         let out = &mut self.out;
-        self.backlog
-            .offer(Work::Batch(batch), |work| out.produce(work));
+        self.backlog.offer(Work::Batch(batch), |work| out.produce(work));
         if !waited && !self.backlog.is_empty() {
             self.stall(ctx);
         }

@@ -21,9 +21,7 @@ use super::partition_counts::{LookUps, MetadataThread, PartitionCounts};
 use super::partitioner_actor::{PartitionerActor, Stalled};
 use super::producer_actor::ProducerActor;
 use super::state::Failure;
-use super::{
-    ProducerActorState, ProducerBuilder, ProducerError, ProducerReport, ProducerState, Sender,
-};
+use super::{ProducerActorState, ProducerBuilder, ProducerError, ProducerReport, ProducerState, Sender};
 use crate::system::SystemThread;
 use crate::thread::BoundedThread;
 
@@ -169,10 +167,9 @@ impl Drop for Producer {
 
 impl Parts {
     fn start(builder: ProducerBuilder) -> Result<Self, ProducerError> {
-        let native =
-            NativeProducer::new(&builder.config()).map_err(|error| ProducerError::Library {
-                reason: error.to_string(),
-            })?;
+        let native = NativeProducer::new(&builder.config()).map_err(|error| ProducerError::Library {
+            reason: error.to_string(),
+        })?;
         let native = Arc::new(native);
         let in_flight = Arc::new(InFlight::default());
         let counts = PartitionCounts::new(DashMap::new());
@@ -207,9 +204,7 @@ impl Parts {
             let actor = {
                 let (intake, failure) = (intake.clone(), failure.clone());
                 let partitioner = partitioner.clone();
-                ProducerActor::start_in_arbiter(arbiter, move |_| {
-                    ProducerActor::new(intake, partitioner, failure)
-                })
+                ProducerActor::start_in_arbiter(arbiter, move |_| ProducerActor::new(intake, partitioner, failure))
             };
             intake.wake_through(actor.recipient());
             waiters.push(Waiter {
@@ -356,10 +351,7 @@ async fn answered(marks: &[(Arc<Intake>, Generation)]) {
 }
 
 fn unanswered(marks: &[(Arc<Intake>, Generation)]) -> u64 {
-    marks
-        .iter()
-        .map(|(intake, mark)| intake.unanswered(*mark) as u64)
-        .sum()
+    marks.iter().map(|(intake, mark)| intake.unanswered(*mark) as u64).sum()
 }
 
 fn report(intakes: &[Arc<Intake>]) -> ProducerReport {
@@ -376,8 +368,6 @@ fn report(intakes: &[Arc<Intake>]) -> ProducerReport {
 
 impl fmt::Debug for Producer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Producer")
-            .field("state", &self.state())
-            .finish()
+        f.debug_struct("Producer").field("state", &self.state()).finish()
     }
 }

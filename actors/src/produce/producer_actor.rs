@@ -18,11 +18,7 @@ pub(super) struct ProducerActor {
 }
 
 impl ProducerActor {
-    pub(super) fn new(
-        intake: Arc<Intake>,
-        partitioner: Addr<PartitionerActor>,
-        failure: Arc<Failure>,
-    ) -> Self {
+    pub(super) fn new(intake: Arc<Intake>, partitioner: Addr<PartitionerActor>, failure: Arc<Failure>) -> Self {
         Self {
             intake,
             partitioner,

@@ -83,14 +83,8 @@ mod tests {
         route.wait('a', at(0));
         route.wait('b', at(3));
         let ten = Duration::from_secs(10);
-        assert_eq!(
-            route.expire(at(9), ten),
-            (vec![], Some(Duration::from_secs(1)))
-        );
-        assert_eq!(
-            route.expire(at(10), ten),
-            (vec!['a'], Some(Duration::from_secs(3)))
-        );
+        assert_eq!(route.expire(at(9), ten), (vec![], Some(Duration::from_secs(1))));
+        assert_eq!(route.expire(at(10), ten), (vec!['a'], Some(Duration::from_secs(3))));
         assert_eq!(route.expire(at(20), ten), (vec!['b'], None));
     }
 

@@ -68,10 +68,7 @@ impl Sender {
     ///
     /// # Errors
     /// [`TryEnqueueError::Full`] gives the record back.
-    pub fn try_enqueue<'a>(
-        &self,
-        record: ProducerRecord<'a>,
-    ) -> Result<Confirmation, TryEnqueueError<'a>> {
+    pub fn try_enqueue<'a>(&self, record: ProducerRecord<'a>) -> Result<Confirmation, TryEnqueueError<'a>> {
         match self.intake.offer(&record, Listener::Confirmation, None) {
             Offered::Accepted(Some(confirmation)) => Ok(confirmation),
             Offered::Accepted(None) => Err(closed(&record).into()),
@@ -96,11 +93,7 @@ impl Sender {
         block_on(self.enqueue(record))
     }
 
-    async fn accept(
-        &self,
-        record: &ProducerRecord<'_>,
-        listener: Listener,
-    ) -> Result<Option<Confirmation>, SendError> {
+    async fn accept(&self, record: &ProducerRecord<'_>, listener: Listener) -> Result<Option<Confirmation>, SendError> {
         let mut place = Place {
             intake: &self.intake,
             ticket: None,
