@@ -33,8 +33,6 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli, terminal: &Terminal) -> anyhow::Result<Exit> {
     let shutdown = Shutdown::listen()?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     runtime.block_on(cli.command.run(terminal, &shutdown))
 }

@@ -12,13 +12,7 @@ pub(crate) enum Exit {
 }
 
 impl Exit {
-    const ALL: [Self; 5] = [
-        Self::Fine,
-        Self::Failed,
-        Self::Usage,
-        Self::Environment,
-        Self::Invalid,
-    ];
+    const ALL: [Self; 5] = [Self::Fine, Self::Failed, Self::Usage, Self::Environment, Self::Invalid];
 
     fn meaning(self) -> &'static str {
         match self {
@@ -34,11 +28,7 @@ impl Exit {
     pub(crate) fn after(message: &clap::Error) -> Self {
         // A closed stream is no reason to say more.
         let _ = message.print();
-        if message.use_stderr() {
-            Self::Usage
-        } else {
-            Self::Fine
-        }
+        if message.use_stderr() { Self::Usage } else { Self::Fine }
     }
 }
 

@@ -38,11 +38,7 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    pub(crate) async fn run(
-        &self,
-        terminal: &Terminal,
-        shutdown: &Shutdown,
-    ) -> anyhow::Result<Exit> {
+    pub(crate) async fn run(&self, terminal: &Terminal, shutdown: &Shutdown) -> anyhow::Result<Exit> {
         match self {
             Self::Demo(demo) => demo.run(terminal, shutdown).await,
         }

@@ -50,7 +50,6 @@ impl Signals {
     /// The next signal, as the exit code that a shell gives to a process which it killed.
     async fn next(&mut self) -> i32 {
         tokio::select! {
-            biased;
             _ = self.interrupt.recv() => 130,
             _ = self.terminate.recv() => 143,
         }
@@ -60,9 +59,7 @@ impl Signals {
 async fn obey(mut signals: Signals, request: &CancellationToken) {
     signals.next().await;
     request.cancel();
-    tracing::info!(
-        "stopping: finishing and committing what is begun; a second signal ends it at once"
-    );
+    tracing::info!("stopping: finishing and committing what is begun; a second signal ends it at once");
     let code = signals.next().await;
     std::process::exit(code);
 }

@@ -43,10 +43,7 @@ impl Manners {
             && !directives.is_empty()
         {
             return directives.parse().map_err(|error| {
-                clap::Error::raw(
-                    ErrorKind::InvalidValue,
-                    format!("RUST_LOG={directives}: {error}\n"),
-                )
+                clap::Error::raw(ErrorKind::InvalidValue, format!("RUST_LOG={directives}: {error}\n"))
             });
         }
         let everything = Targets::new();
@@ -91,9 +88,7 @@ impl Terminal {
             .log_internal_errors(false);
         let registry = tracing_subscriber::registry().with(filter);
         if text {
-            registry
-                .with(log.with_ansi(on_terminal && !no_color))
-                .init();
+            registry.with(log.with_ansi(on_terminal && !no_color)).init();
         } else {
             registry.with(log.json()).init();
         }
@@ -106,8 +101,8 @@ impl Terminal {
 
     /// A bar up to `length`, seen only where stderr is a terminal.
     pub(crate) fn progress(&self, length: u64) -> ProgressBar {
-        let style = ProgressStyle::with_template("{bar:40} {pos}/{len} {msg}")
-            .unwrap_or_else(|_| ProgressStyle::default_bar());
+        let style =
+            ProgressStyle::with_template("{bar:40} {pos}/{len} {msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
         self.bars.add(ProgressBar::new(length).with_style(style))
     }
 

@@ -55,9 +55,11 @@ fn parse(csv: &[u8]) -> anyhow::Result<Vec<Flight>> {
             carrier: row[carrier].to_owned(),
             arr_delay: match &row[arr_delay] {
                 "" | "NA" => None,
-                minutes => Some(minutes.parse().with_context(|| {
-                    format!("arr_delay {minutes:?} in line {}", flights.len() + 2)
-                })?),
+                minutes => Some(
+                    minutes
+                        .parse()
+                        .with_context(|| format!("arr_delay {minutes:?} in line {}", flights.len() + 2))?,
+                ),
             },
         });
     }
@@ -68,10 +70,7 @@ fn offset(position: &csv::Position) -> anyhow::Result<usize> {
 }
 
 #[cfg(test)]
-#[expect(
-    clippy::unwrap_used,
-    reason = "a test says what went wrong by panicking"
-)]
+#[expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 mod tests {
     use std::collections::HashSet;
 
@@ -84,7 +83,8 @@ mod tests {
         assert_eq!(
             flights[0],
             Flight {
-                line: b"2013,1,1,517,515,2,830,819,11,UA,1545,N14228,EWR,IAH,227,1400,5,15,2013-01-01T10:00:00Z".to_vec(),
+                line: b"2013,1,1,517,515,2,830,819,11,UA,1545,N14228,EWR,IAH,227,1400,5,15,2013-01-01T10:00:00Z"
+                    .to_vec(),
                 tailnum: "N14228".to_owned(),
                 carrier: "UA".to_owned(),
                 arr_delay: Some(11),

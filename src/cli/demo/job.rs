@@ -6,22 +6,20 @@ use std::time::Duration;
 use anyhow::Context;
 use indicatif::ProgressBar;
 use kafka_troupe::broker::EmbeddedBroker;
+use kafka_troupe::consume::{Consumer, ConsumerHandle, Outcome, Record};
+use kafka_troupe::produce::{Confirmation, Producer, ProducerRecord, Sender};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::flights::Flight;
-use super::stand_in::{
-    Confirmation, Consumer, ConsumerHandle, Outcome, Producer, ProducerHandle, ProducerRecord,
-    Record, Sender,
-};
 use super::verdict::{Handled, Judge};
 
 const TOPIC: &str = "flights";
 const PARTITIONS: i32 = 8;
 
 /// How many records the second member has to handle before it may leave.
-const SECOND_MEMBERS_SHARE: u64 = 500;
+const SECOND_MEMBERS_SHARE: u64 = 1_500;
 /// While members come and go, records keep coming, this many each time…
 const WALKING_PACE: usize = 20;
 /// …at this interval: enough for every partition to be busy, and few enough that the file lasts.
@@ -40,7 +38,7 @@ pub(super) enum End {
     Stopped,
 }
 
-/// Sends the flights through the broker to the two members.
+/// Sends the flights through the broker to the members.
 pub(super) async fn run(
     flights: Vec<Flight>,
     bar: &ProgressBar,
@@ -52,10 +50,7 @@ pub(super) async fn run(
     broker.create_topic(TOPIC, PARTITIONS)?;
     let stage = Stage::new(&broker, Judge::new(Arc::clone(&flights)), bar.clone());
     let mut feed = Feed::start(&broker, flights)?;
-    let mut members = Members {
-        first: stage.member(1)?,
-        second: None,
-    };
+    let mut members = Vec::new();
 
     let mut stopped = false;
     let played = tokio::select! {
@@ -65,7 +60,9 @@ pub(super) async fn run(
             Ok(Ok(()))
         }
     };
-    members.leave().await?;
+    for member in &members {
+        leave(member).await?;
+    }
     feed.stop().await?;
     match played {
         Ok(played) => played?,
@@ -78,28 +75,54 @@ pub(super) async fn run(
     })
 }
 
-/// The acts: alone, joined by the second member, left by it, alone again.
-async fn play(stage: &Stage<'_>, feed: &mut Feed, members: &mut Members) -> anyhow::Result<()> {
-    stage.bar.set_message("one member");
+/// The acts. Each begins when the one before has come about, however long that took.
+async fn play(stage: &Stage<'_>, feed: &mut Feed, members: &mut Vec<ConsumerHandle>) -> anyhow::Result<()> {
+    stage.act("one member works");
+    members.push(stage.member(1)?);
     feed.send(feed.left() / 2).await?;
     let half = feed.sent as u64;
     stage.reached(|progress| progress.seen == half).await;
 
-    stage.bar.set_message("a second member joins");
-    tracing::debug!("the second member joins");
-    members.second = Some(stage.member(2)?);
+    stage.act("a second member joins");
+    members.push(stage.member(2)?);
     feed.walk_until(stage.reached(|progress| progress.by_second >= SECOND_MEMBERS_SHARE))
         .await?;
 
-    stage.bar.set_message("the second member leaves");
-    tracing::debug!("the second member leaves");
-    feed.walk_until(members.second_leaves()).await??;
+    stage.act("the second member leaves");
+    feed.walk_until(leave(&members[1])).await??;
 
-    stage.bar.set_message("one member");
+    stage.act("one member works on");
     feed.send(feed.left()).await?;
     feed.all_stored().await?;
     stage.reached(|progress| progress.seen == feed.len()).await;
+
+    // What was handled and not committed would come again, and be judged a duplicate.
+    stage.act("a successor finds nothing left to do");
+    leave(&members[0]).await?;
+    members.push(stage.member(3)?);
+    at_the_end(&members[2]).await;
     Ok(())
+}
+
+/// A member finishes and commits what it has begun, and leaves. One that has left before stays away.
+async fn leave(member: &ConsumerHandle) -> anyhow::Result<()> {
+    member
+        .shutdown(DRAIN_DEADLINE)
+        .await
+        .context("a member cannot leave in good order")?;
+    Ok(())
+}
+
+/// Waits until a member owns the whole topic and has nothing left of it.
+async fn at_the_end(member: &ConsumerHandle) {
+    let mut looks = interval(Duration::from_millis(10));
+    loop {
+        looks.tick().await;
+        let partitions = member.state().partitions;
+        if partitions.len() == PARTITIONS as usize && partitions.iter().all(|partition| partition.lag == Some(0)) {
+            return;
+        }
+    }
 }
 
 /// Where the members play: the broker, and the judge that watches them.
@@ -128,6 +151,11 @@ impl<'a> Stage<'a> {
         }
     }
 
+    fn act(&self, what: &'static str) {
+        tracing::debug!("{what}");
+        self.bar.set_message(what);
+    }
+
     /// Starts a member of the group.
     fn member(&self, member: usize) -> anyhow::Result<ConsumerHandle> {
         let (judge, progress) = (Arc::clone(&self.judge), self.progress.clone());
@@ -135,13 +163,13 @@ impl<'a> Stage<'a> {
         let mut consumer = Consumer::builder()
             .bootstrap_servers(self.broker.bootstrap_servers())
             .group_id(TOPIC)
-            .topics([TOPIC])
-            .property("auto.offset.reset", "earliest");
-        for (key, value) in EmbeddedBroker::CONSUMER_PROPERTIES {
-            consumer = consumer.property(key, value);
+            .topics([TOPIC]);
+        // Of the two protocols the one that the embedded broker plays right also on a busy machine.
+        for (key, value) in EmbeddedBroker::CONSUMER_PROTOCOL_PROPERTIES {
+            consumer = consumer.property(*key, *value);
         }
         consumer
-            .handler(move |record: &Record<'_>| {
+            .handler(move |record: &Record| {
                 let mut judge = judge.lock().unwrap_or_else(PoisonError::into_inner);
                 judge.saw(Handled {
                     member,
@@ -174,38 +202,11 @@ impl<'a> Stage<'a> {
     }
 }
 
-struct Members {
-    first: ConsumerHandle,
-    second: Option<ConsumerHandle>,
-}
-
-impl Members {
-    async fn second_leaves(&mut self) -> anyhow::Result<()> {
-        if let Some(second) = &self.second {
-            second
-                .shutdown(DRAIN_DEADLINE)
-                .await
-                .context("the second member cannot leave")?;
-        }
-        self.second = None;
-        Ok(())
-    }
-
-    /// Both leave: they finish and commit what they have begun.
-    async fn leave(mut self) -> anyhow::Result<()> {
-        self.second_leaves().await?;
-        self.first
-            .shutdown(DRAIN_DEADLINE)
-            .await
-            .context("the first member cannot leave")
-    }
-}
-
 /// The file's way into the topic, keyed by aircraft.
 struct Feed {
     flights: Arc<[Flight]>,
     sent: usize,
-    producer: ProducerHandle,
+    producer: Producer,
     sender: Sender,
     confirmations: Vec<Confirmation>,
 }
@@ -273,6 +274,7 @@ impl Feed {
         self.producer
             .shutdown(DRAIN_DEADLINE)
             .await
-            .context("the producer cannot stop")
+            .context("the producer cannot stop")?;
+        Ok(())
     }
 }

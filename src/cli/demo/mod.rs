@@ -1,7 +1,6 @@
 mod flights;
 mod job;
 mod report;
-mod stand_in;
 mod verdict;
 
 use std::time::{Duration, Instant};
@@ -21,7 +20,8 @@ use verdict::Expected;
 /// Nothing has to be installed: the broker runs in this process, and the data are compiled in.
 /// The 27,004 flights that left New York City in January 2013 are produced to a topic of 8
 /// partitions, with the aircraft as the key. One member of a consumer group starts to work; half
-/// way a second joins and takes its share of the partitions, and it leaves before the end.
+/// way a second joins and takes its share of the partitions, and it leaves before the end. A third
+/// comes when all is done, and must find nothing left to do.
 ///
 /// Then everything the handlers saw is judged against results computed without Kafka. No record
 /// may be lost, handled twice, or handled before an earlier one of its key: a hash chain over each
@@ -43,11 +43,7 @@ pub(crate) struct Demo {
 }
 
 impl Demo {
-    pub(crate) async fn run(
-        &self,
-        terminal: &Terminal,
-        shutdown: &Shutdown,
-    ) -> anyhow::Result<Exit> {
+    pub(crate) async fn run(&self, terminal: &Terminal, shutdown: &Shutdown) -> anyhow::Result<Exit> {
         let flights = flights::january_2013()?;
         let expected = Expected::january_2013()?;
         let bar = terminal.progress(flights.len() as u64);
@@ -68,10 +64,6 @@ impl Demo {
         } else {
             data::print(report.carriers())?;
         }
-        Ok(if report.verdict.clean {
-            Exit::Fine
-        } else {
-            Exit::Failed
-        })
+        Ok(if report.verdict.clean { Exit::Fine } else { Exit::Failed })
     }
 }

@@ -76,22 +76,14 @@ impl fmt::Display for Report {
         row("duplicated", verdict.duplicated.to_string(), "")?;
         row("out of order", verdict.out_of_order.to_string(), "")?;
         row("foreign", verdict.foreign.to_string(), "")?;
-        row(
-            "keys",
-            verdict.keys.to_string(),
-            whole(verdict.keys_as_expected),
-        )?;
+        row("keys", verdict.keys.to_string(), whole(verdict.keys_as_expected))?;
         row(
             "carriers",
             verdict.carriers.len().to_string(),
             whole(verdict.carriers_as_expected),
         )?;
         row("partitions moved", verdict.partitions_moved.to_string(), "")?;
-        row(
-            "rate",
-            format!("{:.0}", self.records_per_second),
-            "records/s",
-        )?;
+        row("rate", format!("{:.0}", self.records_per_second), "records/s")?;
         row("time", format!("{:.1}", self.seconds), "s")?;
         for fault in &verdict.faults {
             writeln!(f, "{fault}")?;

@@ -103,10 +103,7 @@ impl Judge {
                 let next = places.entry(&flight.tailnum).or_default();
                 let place = *next;
                 *next += 1;
-                Record {
-                    place,
-                    handled: false,
-                }
+                Record { place, handled: false }
             })
             .collect();
         let by_value = flights
@@ -152,9 +149,7 @@ impl Judge {
         key.count += 1;
 
         let found = self.by_value.get(handled.value).copied();
-        let Some(record) =
-            found.filter(|&record| self.flights[record].tailnum.as_bytes() == handled.key)
-        else {
+        let Some(record) = found.filter(|&record| self.flights[record].tailnum.as_bytes() == handled.key) else {
             self.foreign += 1;
             return self.fault(Kind::Foreign, handled.key, found, Some(handled));
         };
@@ -190,9 +185,9 @@ impl Judge {
             }
         }
         let as_expected = |name: &String, chain: &ExpectedChain| {
-            self.keys.get(name.as_bytes()).is_some_and(|key| {
-                key.count == chain.count && format!("{:016x}", key.chain) == chain.chain
-            })
+            self.keys
+                .get(name.as_bytes())
+                .is_some_and(|key| key.count == chain.count && format!("{:016x}", key.chain) == chain.chain)
         };
         let wrong_keys = expected
             .chains
@@ -229,13 +224,7 @@ impl Judge {
         }
     }
 
-    fn fault(
-        &mut self,
-        kind: Kind,
-        key: &[u8],
-        record: Option<usize>,
-        handled: Option<Handled<'_>>,
-    ) {
+    fn fault(&mut self, kind: Kind, key: &[u8], record: Option<usize>, handled: Option<Handled<'_>>) {
         if self.faults.len() < NAMED_FAULTS {
             self.faults.push(Fault {
                 kind,
@@ -314,16 +303,13 @@ const FNV_PRIME: u64 = 0x0100_0000_01b3;
 
 /// FNV-1a over `bytes`, going on from `hash`.
 fn fnv1a(hash: u64, bytes: &[u8]) -> u64 {
-    bytes.iter().fold(hash, |hash, &byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(FNV_PRIME)
-    })
+    bytes
+        .iter()
+        .fold(hash, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(FNV_PRIME))
 }
 
 #[cfg(test)]
-#[expect(
-    clippy::unwrap_used,
-    reason = "a test says what went wrong by panicking"
-)]
+#[expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 mod tests {
     use super::super::flights::january_2013;
     use super::*;
@@ -373,10 +359,7 @@ mod tests {
         assert_eq!(counts(&verdict), (1, 0, 0, 0));
         assert!(!verdict.keys_as_expected && !verdict.carriers_as_expected);
         let fault = verdict.faults[0].to_string();
-        assert_eq!(
-            fault,
-            format!("lost: key {}, line 5002 of the file", dropped.tailnum)
-        );
+        assert_eq!(fault, format!("lost: key {}, line 5002 of the file", dropped.tailnum));
     }
 
     #[test]
@@ -421,10 +404,7 @@ mod tests {
     fn a_partition_moves_when_another_member_goes_on_with_it() {
         let flights: Arc<[Flight]> = january_2013().unwrap().into();
         let mut judge = Judge::new(Arc::clone(&flights));
-        for (i, (partition, member)) in [(0, 1), (1, 1), (0, 2), (0, 2), (1, 1), (0, 1)]
-            .into_iter()
-            .enumerate()
-        {
+        for (i, (partition, member)) in [(0, 1), (1, 1), (0, 2), (0, 2), (1, 1), (0, 1)].into_iter().enumerate() {
             judge.saw(Handled {
                 member,
                 partition,
@@ -453,12 +433,7 @@ mod tests {
     }
 
     fn counts(verdict: &Verdict) -> (u64, u64, u64, u64) {
-        (
-            verdict.lost,
-            verdict.duplicated,
-            verdict.out_of_order,
-            verdict.foreign,
-        )
+        (verdict.lost, verdict.duplicated, verdict.out_of_order, verdict.foreign)
     }
 
     /// The first record of the file, and the next of its key.
