@@ -1,3 +1,38 @@
 //! The command line tool `troupe`.
 
-fn main() {}
+mod cli;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::Cli;
+use cli::exit::Exit;
+use cli::shutdown::Shutdown;
+use cli::terminal::Terminal;
+
+// librdkafka allocates a record on one thread and frees it on another, which glibc's arena locks make twice as dear.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(help_or_complaint) => return Exit::after(&help_or_complaint).into(),
+    };
+    let terminal = match Terminal::set_up(&cli.manners) {
+        Ok(terminal) => terminal,
+        Err(complaint) => return Exit::after(&complaint).into(),
+    };
+    let exit = run(&cli, &terminal).unwrap_or_else(|error| {
+        terminal.report(&error);
+        Exit::Environment
+    });
+    exit.into()
+}
+
+fn run(cli: &Cli, terminal: &Terminal) -> anyhow::Result<Exit> {
+    let shutdown = Shutdown::listen()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    runtime.block_on(cli.command.run(terminal, &shutdown))
+}

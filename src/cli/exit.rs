@@ -1,0 +1,50 @@
+use std::fmt::Write;
+use std::process::ExitCode;
+
+/// What a command's exit code means, the same for every command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    Fine = 0,
+    Failed = 1,
+    Usage = 2,
+    Environment = 3,
+    Invalid = 4,
+}
+
+impl Exit {
+    const ALL: [Self; 5] = [Self::Fine, Self::Failed, Self::Usage, Self::Environment, Self::Invalid];
+
+    fn meaning(self) -> &'static str {
+        match self {
+            Self::Fine => "all is well, or a signal ended it in good order",
+            Self::Failed => "a verdict or a gate failed",
+            Self::Usage => "the command line was not understood",
+            Self::Environment => "the environment or the broker failed",
+            Self::Invalid => "the measurement is not valid",
+        }
+    }
+
+    /// Shows what clap has to say, help or complaint, on the stream that it belongs on.
+    pub(crate) fn after(message: &clap::Error) -> Self {
+        // A closed stream is no reason to say more.
+        let _ = message.print();
+        if message.use_stderr() { Self::Usage } else { Self::Fine }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// What stands below a command's help: its examples, then the exit codes.
+pub(crate) fn help(examples: &str) -> String {
+    let mut help = format!("Examples:\n{examples}\n\nExit codes:\n");
+    for exit in Exit::ALL {
+        let _ = writeln!(help, "  {:3}  {}", exit as u8, exit.meaning());
+    }
+    help.push_str("  130  a second SIGINT ended it at once\n");
+    help.push_str("  143  a second SIGTERM ended it at once");
+    help
+}

@@ -1,0 +1,65 @@
+use std::thread;
+
+use anyhow::Context;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// Listens for SIGINT and SIGTERM.
+///
+/// The first asks the command to end in good order: finish what is begun, commit it, leave. The second ends the process at once, for
+/// a person who does not want to wait. The listener has a thread of its own, so that it is heard whatever the command is busy with.
+#[derive(Debug)]
+pub(crate) struct Shutdown {
+    requested: CancellationToken,
+}
+
+impl Shutdown {
+    pub(crate) fn listen() -> anyhow::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .build()
+            .context("cannot listen for signals")?;
+        let signals = {
+            let _entered = runtime.enter();
+            Signals {
+                interrupt: signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?,
+                terminate: signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?,
+            }
+        };
+        let requested = CancellationToken::new();
+        let request = requested.clone();
+        thread::Builder::new()
+            .name("signals".to_owned())
+            .spawn(move || runtime.block_on(obey(signals, &request)))
+            .context("cannot listen for signals")?;
+        Ok(Self { requested })
+    }
+
+    /// Cancelled by the first signal.
+    pub(crate) fn requested(&self) -> &CancellationToken {
+        &self.requested
+    }
+}
+
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    /// The next signal, as the exit code that a shell gives to a process which it killed.
+    async fn next(&mut self) -> i32 {
+        tokio::select! {
+            _ = self.interrupt.recv() => 130,
+            _ = self.terminate.recv() => 143,
+        }
+    }
+}
+
+async fn obey(mut signals: Signals, request: &CancellationToken) {
+    signals.next().await;
+    request.cancel();
+    tracing::info!("stopping: finishing and committing what is begun; a second signal ends it at once");
+    let code = signals.next().await;
+    std::process::exit(code);
+}
