@@ -28,7 +28,7 @@ fn start_and_stop(broker: &EmbeddedBroker, number: usize) {
         .start()
         .unwrap();
     // Every other one is stopped before it has joined.
-    if number % 2 == 0 {
+    if number.is_multiple_of(2) {
         let until = Instant::now() + Duration::from_secs(30);
         while consumer.state().partitions.is_empty() {
             assert!(Instant::now() < until, "{number} was assigned nothing");

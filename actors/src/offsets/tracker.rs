@@ -411,18 +411,26 @@ impl OffsetTracker {
     }
 
     fn on_refused(&mut self, entry: &CommitEntry, code: RDKafkaErrorCode) {
-        let detail = format!("commit of {} at {}: {code}", entry.partition, entry.next);
-        warn!(
-            topic = %entry.partition.topic, partition = entry.partition.partition.0, epoch = entry.epoch.0, offset = entry.next.0,
-            error = %code, "a commit failed and is not counted as done"
-        );
-        if let Some(tracked) = self.current(entry.slot, entry.epoch) {
-            tracked.cell.set_last_error(detail.clone());
-        }
+        let (partition, epoch) = (&entry.partition, entry.epoch.0);
+        let (topic, number, offset) = (&*partition.topic, partition.partition.0, entry.next.0);
+        let detail = format!("commit of {partition} at {offset}: {code}");
         match commit_failure(code) {
-            CommitFailure::Retry => {}
-            CommitFailure::Hold => self.held_until = Some(Instant::now() + HOLD),
-            CommitFailure::Fatal => self.fail(ConsumerError::Kafka { code, detail }),
+            // A rebalance is under way: usual, and over soon.
+            CommitFailure::Hold => {
+                debug!(topic, partition = number, epoch, offset, error = %code, "a commit is held until the rebalance is over");
+                self.held_until = Some(Instant::now() + HOLD);
+                return;
+            }
+            CommitFailure::Retry => {
+                warn!(topic, partition = number, epoch, offset, error = %code, "a commit failed and is sent again");
+            }
+            CommitFailure::Fatal => self.fail(ConsumerError::Kafka {
+                code,
+                detail: detail.clone(),
+            }),
+        }
+        if let Some(tracked) = self.current(entry.slot, entry.epoch) {
+            tracked.cell.set_last_error(detail);
         }
     }
 }

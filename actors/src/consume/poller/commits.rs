@@ -1,19 +1,21 @@
 //! Commits on their way: one in flight, each answered to the tracker that built it.
 
+use std::collections::HashMap;
 use std::time::Instant;
 
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::topic_partition_list::{Offset as ListOffset, TopicPartitionList};
 
 use super::Poller;
-use crate::consume::command::Commit;
+use crate::consume::command::{Commit, CommitEntry};
+use crate::consume::error::{CommitFailure, commit_failure};
 use crate::ids::TopicPartition;
 use crate::invariants::At;
 use crate::offsets::tracker::CommitAnswered;
 
 impl Poller {
     /// Sends the next commit if none is in flight, without the partitions that are no longer in the epoch it was built for.
-    pub(super) fn submit_next(&mut self) {
+    pub(super) fn submit_next(&mut self, now: Instant) {
         while self.commit_in_flight.is_none() {
             let Some(mut commit) = self.commits_waiting.pop_front() else {
                 return;
@@ -37,41 +39,49 @@ impl Poller {
                 ));
             }
             let sent = match listed {
-                _ if commit.entries.is_empty() => Ok(()),
+                _ if commit.entries.is_empty() => Ok(None),
                 Err(_) => Err(RDKafkaErrorCode::InvalidArgument),
-                Ok(()) => self.commit_queue.submit(&list),
+                Ok(()) => self.commit_queue.submit(&list).map(Some),
             };
             match sent {
-                Ok(()) if commit.entries.is_empty() => self.answer_commit(commit, |_| None),
-                Ok(()) => self.commit_in_flight = Some(commit),
-                Err(code) => self.answer_commit(commit, |_| Some(code)),
+                Ok(Some(())) => self.commit_in_flight = Some(commit),
+                Ok(None) => self.answer_commit(commit, |_| None, now),
+                Err(code) => self.answer_commit(commit, |_| Some(code), now),
             }
         }
     }
 
     pub(super) fn serve_commits(&mut self, now: Instant) {
         while let Some(answer) = self.commit_queue.poll() {
-            let Some(commit) = self.commit_in_flight.take() else {
-                continue;
-            };
-            let id = commit.id;
-            self.answer_commit(commit, |partition| {
-                let own = answer.partitions.iter().find(|(each, _)| each == partition);
-                own.map_or(answer.error, |(_, code)| code.or(answer.error))
-            });
-            self.on_commit_answered(id, now);
-            self.submit_next();
+            if let Some(commit) = self.commit_in_flight.take() {
+                let own: HashMap<_, _> = answer.partitions.into_iter().collect();
+                let result = |partition: &TopicPartition| own.get(partition).copied().flatten().or(answer.error);
+                self.answer_commit(commit, result, now);
+            }
+            self.submit_next(now);
         }
     }
 
-    fn answer_commit(&self, commit: Commit, result: impl Fn(&TopicPartition) -> Option<RDKafkaErrorCode>) {
-        let results = commit.entries.into_iter().map(|entry| {
-            let result = result(&entry.partition);
-            (entry, result)
-        });
+    /// Tells the tracker what became of each partition, and the revocation, if this was its last commit, what to send again.
+    fn answer_commit(
+        &mut self,
+        commit: Commit,
+        result: impl Fn(&TopicPartition) -> Option<RDKafkaErrorCode>,
+        now: Instant,
+    ) {
+        let results: Vec<_> = commit
+            .entries
+            .into_iter()
+            .map(|entry| (result(&entry.partition), entry))
+            .collect();
+        let again = |(code, _): &&(Option<_>, CommitEntry)| {
+            code.is_some_and(|code| commit_failure(code) != CommitFailure::Fatal)
+        };
+        let refused = results.iter().filter(again).map(|(_, entry)| entry.clone()).collect();
         self.tell_tracker(CommitAnswered {
             id: commit.id,
-            results: results.collect(),
+            results: results.into_iter().map(|(code, entry)| (entry, code)).collect(),
         });
+        self.on_commit_answered(commit.id, refused, now);
     }
 }

@@ -230,7 +230,7 @@ impl Poller {
                 PollerCommand::Resolved(resolution) => self.on_resolved(resolution, now),
                 PollerCommand::Commit(commit) => {
                     self.commits_waiting.push_back(commit);
-                    self.submit_next();
+                    self.submit_next(now);
                 }
                 PollerCommand::DrainEnded { id, commit } => self.on_drain_ended(id, commit, now),
                 PollerCommand::Stop(plan) => self.on_stop(plan, now),

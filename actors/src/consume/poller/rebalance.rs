@@ -76,7 +76,7 @@ impl Rebalance {
     }
 
     pub(crate) fn next_deadline(&self, now: Instant) -> Option<Duration> {
-        Some(self.revocation.as_ref()?.until().saturating_duration_since(now))
+        Some(self.revocation.as_ref()?.next_look().saturating_duration_since(now))
     }
 
     /// Closing a consumer that still waits for an answer hangs for ever: answer it.

@@ -7,11 +7,16 @@ use tracing::warn;
 
 use super::Poller;
 use super::rebalance::{Asked, Stop};
-use crate::consume::command::{Commit, StopPlan};
+use crate::consume::command::{Commit, CommitEntry, StopPlan};
 use crate::consume::error::UnfinishedRecord;
 use crate::consume::state::Counters;
 use crate::ids::Epoch;
 use crate::offsets::tracker::{BeginDrain, DrainDeadline, EpochsEnded};
+
+/// The pause before a last commit that was refused is sent again.
+const COMMIT_AGAIN: Duration = Duration::from_millis(50);
+/// Above every id that the tracker gives: what is sent again is not the tracker's to wait for.
+const LAST_COMMIT_AGAIN: u64 = 1 << 63;
 
 /// Partitions on their way out.
 #[derive(Debug)]
@@ -22,12 +27,18 @@ pub(super) struct Revocation {
     commit_deadline: Duration,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 enum Stage {
     /// Handlers finish what they hold.
     Draining { until: Instant },
     /// The last commit is built (`id` 0) or in flight.
     Committing { commit: u64, until: Instant },
+    /// The last commit was refused, for these partitions, in a way that may pass: it is sent again.
+    Refused {
+        entries: Vec<CommitEntry>,
+        again: Instant,
+        until: Instant,
+    },
 }
 
 impl Revocation {
@@ -36,10 +47,11 @@ impl Revocation {
         self.stays.iter().any(|(each, _)| *each == slot)
     }
 
-    /// The stage's deadline.
-    pub(super) fn until(&self) -> Instant {
-        match self.stage {
-            Stage::Draining { until } | Stage::Committing { until, .. } => until,
+    /// When the stage has to be looked at.
+    pub(super) fn next_look(&self) -> Instant {
+        match &self.stage {
+            Stage::Draining { until } | Stage::Committing { until, .. } => *until,
+            Stage::Refused { again, until, .. } => *again.min(until),
         }
     }
 }
@@ -89,19 +101,41 @@ impl Poller {
             commit: commit.id,
             until,
         };
-        // What was built before says less.
-        self.commits_waiting.clear();
         self.commits_waiting.push_back(commit);
-        self.submit_next();
-        if self.commit_in_flight.is_none() {
-            self.end_revocation(now);
+        self.submit_next(now);
+    }
+
+    /// A commit was answered. Was it the last one of what is being given up, that is over, but for the partitions `refused` in a way that
+    /// may pass.
+    pub(super) fn on_commit_answered(&mut self, id: u64, refused: Vec<CommitEntry>, now: Instant) {
+        let Some(revocation) = &mut self.rebalance.revocation else {
+            return;
+        };
+        match revocation.stage {
+            Stage::Committing { commit, .. } if commit == id && refused.is_empty() => self.end_revocation(now),
+            Stage::Committing { commit, until } if commit == id => {
+                let again = now + COMMIT_AGAIN;
+                revocation.stage = Stage::Refused {
+                    entries: refused,
+                    again,
+                    until,
+                };
+            }
+            _ => {}
         }
     }
 
-    pub(super) fn on_commit_answered(&mut self, id: u64, now: Instant) {
-        let last = self.rebalance.revocation.as_ref().map(|revocation| revocation.stage);
-        if matches!(last, Some(Stage::Committing { commit, .. }) if commit == id) {
-            self.end_revocation(now);
+    /// Sends the last commit again, as it was: nothing was finished since that would count.
+    fn commit_again(&mut self, now: Instant) {
+        let id = LAST_COMMIT_AGAIN + self.rebalance.next_id();
+        let Some(revocation) = &mut self.rebalance.revocation else {
+            return;
+        };
+        if let Stage::Refused { entries, until, .. } = &mut revocation.stage {
+            let (entries, until) = (std::mem::take(entries), *until);
+            revocation.stage = Stage::Committing { commit: id, until };
+            self.commits_waiting.push_back(Commit { id, entries });
+            self.submit_next(now);
         }
     }
 
@@ -131,8 +165,8 @@ impl Poller {
             self.answer_revoke(now);
             return;
         }
-        match revocation.stage {
-            Stage::Draining { until } if now >= until => {
+        match &revocation.stage {
+            Stage::Draining { until } if now >= *until => {
                 self.cut_drain_short(now);
                 self.tell_tracker(DrainDeadline { id });
                 if let Some(revocation) = &mut self.rebalance.revocation {
@@ -142,10 +176,11 @@ impl Poller {
                     };
                 }
             }
-            Stage::Committing { until, .. } if now >= until => {
+            Stage::Committing { until, .. } | Stage::Refused { until, .. } if now >= *until => {
                 warn!("the last commit was not answered by its deadline: what it held is repeated by the next owner");
                 self.end_revocation(now);
             }
+            Stage::Refused { again, .. } if now >= *again => self.commit_again(now),
             _ => {}
         }
     }
