@@ -310,3 +310,45 @@ fn a_stop_ends_by_its_deadline_when_a_handler_is_stuck() {
     gate.open();
     assert_eq!(stage.committed("g"), [(0, 3), (1, 1)].into());
 }
+
+#[test]
+fn a_last_commit_that_is_refused_in_passing_is_sent_again() {
+    use rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS as REFUSED;
+    let stage = Stage::new(2);
+    stage.produce(0, 50, 20);
+    let journal = Journal::default();
+    let consumer = {
+        let journal = journal.clone();
+        let builder = stage
+            .consumer("g")
+            .handler(move |record: &Record| journal.note("a", record));
+        builder.commit_interval(Duration::from_secs(60)).start().unwrap()
+    };
+    eventually("all is handled", || journal.len() == 100);
+    assert!(stage.committed("g").is_empty(), "nothing is committed before the stop");
+    stage
+        .broker
+        .fail_requests(kafka_troupe::broker::RDKafkaApiKey::OffsetCommit, &[REFUSED; 3]);
+    consumer.shutdown_blocking(STOP).unwrap();
+    assert_eq!(stage.committed("g"), [(0, 50), (1, 50)].into());
+    assert_eq!(consumer.state().counters.failed_commits, 3);
+}
+
+#[test]
+fn a_commit_that_fails_while_running_is_not_counted_as_done() {
+    use rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_COMMIT_OFFSET_SIZE as FAILED;
+    let stage = Stage::new(1);
+    stage
+        .broker
+        .fail_requests(kafka_troupe::broker::RDKafkaApiKey::OffsetCommit, &[FAILED; 2]);
+    stage.produce(0, 50, 20);
+    let consumer = stage.consumer("g").handler(|_: &Record| ()).start().unwrap();
+    eventually("it failed, and was told so", || {
+        consumer.state().counters.failed_commits > 0
+    });
+    eventually("it is committed all the same", || {
+        consumer.state().partitions[0].committed == Some(50)
+    });
+    assert_eq!(stage.committed("g"), [(0, 50)].into());
+    consumer.shutdown_blocking(STOP).unwrap();
+}
