@@ -104,7 +104,9 @@ impl Stage {
     pub fn committed(&self, group: &str) -> BTreeMap<i32, i64> {
         let consumer: BaseConsumer = self.client().set("group.id", group).create().unwrap();
         let mut list = TopicPartitionList::new();
-        (0..self.partitions).for_each(|partition| drop(list.add_partition(&self.topic, partition)));
+        for partition in 0..self.partitions {
+            list.add_partition(&self.topic, partition);
+        }
         let committed = consumer.committed_offsets(list, PATIENCE).unwrap();
         let offset = |offset| match offset {
             Offset::Offset(offset) => Some(offset),
