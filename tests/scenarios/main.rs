@@ -5,6 +5,7 @@
 mod fixture;
 
 mod bounds;
+mod embedding;
 mod failing;
 mod killing;
 mod rebalancing;

@@ -4,19 +4,21 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix::Addr;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use crate::consume::control::Credits;
 use crate::consume::engine;
 use crate::consume::error::ConsumerError;
-use crate::consume::handle::ConsumerHandle;
+use crate::consume::handle::{ConsumerHandle, on_the_clock};
 use crate::consume::handler::{AsyncClosure, Handler, IntoOutcome, PartitionContext, SyncClosure};
 use crate::consume::poller::{OnLogRewind, PollerOptions};
 use crate::consume::properties::{Properties, configuration};
 use crate::consume::record::Record;
 use crate::consume::resolver::AutoOffsetReset;
 use crate::consume::retry::RetrySchedule;
+use crate::consume::supervisor::{ConsumerSupervisor, EngineFailed};
 use crate::order::partition::pump;
 use crate::order::pump::{Pump, PumpIo, Workload};
 
@@ -181,7 +183,7 @@ impl ConsumerBuilder {
     }
 
     /// Runs the asynchronous handler on this runtime, with the same order and bounds. The runtime needs its timer (`enable_time`), and must
-    /// outlive the consumer. Default: the engine's own threads.
+    /// outlive the consumer, which otherwise ends with [`ConsumerError::Engine`]. Default: the engine's own threads.
     pub fn runtime(mut self, runtime: Handle) -> Self {
         self.runtime = Some(runtime);
         self
@@ -236,7 +238,7 @@ impl ConsumerBuilder {
         self
     }
 
-    /// The pauses before a failed record is tried again: the first, doubling up to the second. Default: 100 ms up to 10 s.
+    /// The pauses before a failed record is tried again: the first, doubling up to the second. Default: 100 ms up to 30 s.
     pub fn retry_pause(mut self, first: Duration, most: Duration) -> Self {
         self.retry_pause = RetrySchedule::new(first, most);
         self
@@ -270,6 +272,9 @@ impl ConsumerBuilder {
         if self.topics.is_empty() {
             return Err(missing("a topic"));
         }
+        if self.topics.iter().any(String::is_empty) {
+            return Err(configuration("a topic's name is empty".to_owned()));
+        }
         if self.credits.records == 0 || self.credits.bytes == 0 {
             return Err(configuration(
                 "max_buffered_records and max_buffered_bytes must be above 0".to_owned(),
@@ -277,6 +282,9 @@ impl ConsumerBuilder {
         }
         if self.threads == Some(0) {
             return Err(configuration("worker_threads must be above 0".to_owned()));
+        }
+        if self.commit_interval.is_zero() {
+            return Err(configuration("commit_interval must be above 0".to_owned()));
         }
         let from_property = self.properties.take_offset_reset()?;
         let make = self.make.take().ok_or_else(|| missing("a handler"))?;
@@ -288,8 +296,8 @@ impl ConsumerBuilder {
             threads: self
                 .threads
                 .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),
-            commit_interval: self.commit_interval,
-            stop_deadline: self.stop_deadline,
+            commit_interval: on_the_clock(self.commit_interval),
+            stop_deadline: on_the_clock(self.stop_deadline),
             retry_pause: self.retry_pause,
             token: self.token,
             poller: PollerOptions {
@@ -297,8 +305,8 @@ impl ConsumerBuilder {
                 credits: self.credits,
                 chunk_records: CHUNK_RECORDS,
                 chunk_bytes: CHUNK_BYTES,
-                drain_deadline: self.drain_deadline,
-                commit_deadline: self.commit_deadline,
+                drain_deadline: on_the_clock(self.drain_deadline),
+                commit_deadline: on_the_clock(self.commit_deadline),
                 on_log_rewind: self.on_log_rewind,
                 queue_bytes: self.properties.queue_bytes(),
                 memory_budget: self.memory_budget,
@@ -342,10 +350,41 @@ where
 {
     fn pump(&self, io: PumpIo) -> Pump {
         let handler = Arc::clone(&self.handler);
-        let pump = Box::pin(pump(move |_: &PartitionContext| AsyncClosure(Arc::clone(&handler)), io));
+        let supervisor = io.supervisor.clone();
+        let pump = pump(move |_: &PartitionContext| AsyncClosure(Arc::clone(&handler)), io);
         match &self.runtime {
-            Some(runtime) => Pump::On(runtime.clone(), pump),
-            None => Pump::Local(pump),
+            Some(runtime) => {
+                let watch = RuntimeWatch {
+                    supervisor,
+                    outlived: false,
+                };
+                Pump::On(runtime.clone(), Box::pin(outlived(pump, watch)))
+            }
+            None => Pump::Local(Box::pin(pump)),
+        }
+    }
+}
+
+/// The watch is the future's own: it tells when the future is dropped half way.
+async fn outlived(pump: impl Future<Output = ()>, mut watch: RuntimeWatch) {
+    pump.await;
+    watch.outlived = true;
+}
+
+/// Stops the engine when the app's runtime ends first: each new worker's pump would be dropped as soon as it is spawned, and its successor's,
+/// without end.
+struct RuntimeWatch {
+    supervisor: Addr<ConsumerSupervisor>,
+    outlived: bool,
+}
+
+impl Drop for RuntimeWatch {
+    fn drop(&mut self) {
+        // A pump that panics is dropped too; that is its worker's death, and no more.
+        if !self.outlived && !std::thread::panicking() {
+            self.supervisor.do_send(EngineFailed(ConsumerError::Engine {
+                detail: "the runtime that its handlers run on ended before it".to_owned(),
+            }));
         }
     }
 }

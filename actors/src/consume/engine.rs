@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use actix::{Actor, Addr, Arbiter, System};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::BaseConsumer;
+use rdkafka::error::KafkaError;
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -50,7 +51,11 @@ pub(crate) type Ending = Option<Result<Stopped, ConsumerError>>;
 pub(crate) fn start(settings: Settings) -> Result<ConsumerHandle, ConsumerError> {
     let wake = Arc::new(Wake::new());
     let created = settings.config.create_with_context(PollerContext::default());
-    let mut consumer: BaseConsumer<PollerContext> = created.map_err(|error| configuration(error.to_string()))?;
+    let mut consumer: BaseConsumer<PollerContext> = created.map_err(|error| match error {
+        // Not rdkafka's words: they repeat the value, which may be a secret.
+        KafkaError::ClientConfig(_, why, name, _) => configuration(format!("property {name}: {why}")),
+        error => configuration(error.to_string()),
+    })?;
     consumer.set_nonempty_callback({
         let wake = Arc::clone(&wake);
         move || wake.source(Source::Main)
@@ -78,18 +83,21 @@ pub(crate) fn start(settings: Settings) -> Result<ConsumerHandle, ConsumerError>
             });
             let _ = ending.send(Some(result));
         });
-    system.map_err(|error| ConsumerError::Start {
+    let system = system.map_err(|error| ConsumerError::Start {
         reason: error.to_string(),
     })?;
     match starting.recv() {
         Ok(supervisor) => Ok(ConsumerHandle::new(supervisor, board, ended, token)),
-        // The sender was dropped: the system ended without ever running.
-        Err(_) => Err(match ended.borrow().clone() {
-            Some(Err(error)) => error,
-            _ => ConsumerError::Start {
-                reason: "the actor system did not start".to_owned(),
-            },
-        }),
+        // The sender was dropped: the system ends without ever having run, and says why last.
+        Err(_) => {
+            let _ = system.join();
+            Err(match ended.borrow().clone() {
+                Some(Err(error)) => error,
+                _ => ConsumerError::Start {
+                    reason: "the actor system did not start".to_owned(),
+                },
+            })
+        }
     }
 }
 
@@ -113,7 +121,7 @@ impl Parts {
     fn run(self, started: impl FnOnce(Addr<ConsumerSupervisor>)) -> Result<Stopped, ConsumerError> {
         let token = self.settings.token.clone();
         let system = System::new();
-        let (finished, running) = system.block_on(async {
+        let ran = system.block_on(async {
             let (supervisor, mut running) = self.begin().map_err(|error| ConsumerError::Start {
                 reason: error.to_string(),
             })?;
@@ -125,7 +133,16 @@ impl Parts {
             });
             let finished = (&mut running.finished).await;
             Ok::<_, ConsumerError>((finished, running))
-        })?;
+        });
+        let (finished, running) = match ran {
+            Ok(ran) => ran,
+            Err(error) => {
+                // Ends the arbiters that had been started.
+                System::current().stop();
+                let _ = system.run();
+                return Err(error);
+            }
+        };
         token.cancel();
         let finished = finished.map_err(|_| ConsumerError::Engine {
             detail: "the supervisor died".to_owned(),
@@ -162,13 +179,16 @@ impl Parts {
             stop_deadline: settings.stop_deadline,
             token: settings.token,
         };
+        // Not `new`, which panics where a thread cannot be had.
+        let tracker_arbiter = Arbiter::try_new()?;
+        let workers = (0..settings.threads)
+            .map(|_| Arbiter::try_new())
+            .collect::<std::io::Result<Vec<_>>>()?;
         let supervisor = ConsumerSupervisor::new(parts, port.clone(), Arc::clone(&board), finish).start();
-        let tracker_arbiter = Arbiter::new();
         let tracker = OffsetTracker::start_in_arbiter(&tracker_arbiter.handle(), {
             let (port, supervisor, board) = (port.clone(), supervisor.clone(), Arc::clone(&board));
             move |_| OffsetTracker::new(port, supervisor, board, settings.commit_interval)
         });
-        let workers: Vec<_> = (0..settings.threads).map(|_| Arbiter::new()).collect();
         let arbiters = workers.iter().map(Arbiter::handle).collect();
         supervisor.do_send(Wire {
             tracker: tracker.clone(),

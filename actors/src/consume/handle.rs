@@ -64,7 +64,7 @@ impl ConsumerHandle {
     /// # Errors
     /// As [`wait`](Self::wait).
     pub async fn shutdown(&self, deadline: Duration) -> Result<Stopped, ConsumerError> {
-        self.shared.supervisor.do_send(Shutdown(Some(deadline)));
+        self.shared.supervisor.do_send(Shutdown(Some(on_the_clock(deadline))));
         self.wait().await
     }
 
@@ -120,6 +120,11 @@ impl std::fmt::Debug for ConsumerHandle {
             .field("ended", &*self.shared.ended.borrow())
             .finish_non_exhaustive()
     }
+}
+
+/// As long as asked, and at most a year: what lies further ahead, like `Duration::MAX`, is on no clock.
+pub(crate) fn on_the_clock(wait: Duration) -> Duration {
+    wait.min(Duration::from_secs(365 * 24 * 60 * 60))
 }
 
 fn vanished() -> ConsumerError {

@@ -1,0 +1,524 @@
+use std::future::Future;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
+
+use kafka_troupe::consume::{
+    Cause, Consumer, ConsumerBuilder, ConsumerError, ConsumerHandle, Handler, Outcome, PartitionContext, Record,
+};
+use tokio::runtime::{Builder, Runtime};
+use tokio_util::sync::CancellationToken;
+
+use crate::fixture::{Gate, Journal, PATIENCE, Stage, eventually};
+
+const STOP: Duration = Duration::from_secs(20);
+
+/// The smallest executor there is: it knows nothing of tokio, and fails rather than hangs.
+#[track_caller]
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let (mut future, until) = (pin!(future), Instant::now() + PATIENCE);
+    loop {
+        if let Poll::Ready(value) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return value;
+        }
+        let left = until.saturating_duration_since(Instant::now());
+        assert!(!left.is_zero(), "waited {PATIENCE:?} in vain for a future");
+        std::thread::park_timeout(left);
+    }
+}
+
+/// A consumer's whole life with nothing but awaits: started, all handled, waited for by one task, shut down by another.
+async fn whole_life(stage: &Stage) {
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let consumer = stage
+        .consumer("g")
+        .handler(move |record: &Record| tell.send(record.offset()).map_err(|_| "nobody listens"))
+        .start()
+        .unwrap();
+    for _ in 0..200 {
+        told.recv().await.unwrap();
+    }
+    let other = consumer.clone();
+    let (stopped, waited) = tokio::join!(consumer.shutdown(STOP), other.wait());
+    assert!(stopped.as_ref().unwrap().drained);
+    assert_eq!(stopped, waited);
+    assert_eq!(waited, consumer.wait().await, "who comes late gets the same answer");
+}
+
+fn stage_with_two_hundred_records() -> Stage {
+    let stage = Stage::new(2);
+    stage.produce(0, 100, 20);
+    stage
+}
+
+fn assert_all_committed(stage: &Stage) {
+    assert_eq!(stage.committed("g"), [(0, 100), (1, 100)].into());
+}
+
+#[test]
+fn a_consumer_lives_without_a_runtime_and_on_an_executor_that_is_not_tokios() {
+    let stage = stage_with_two_hundred_records();
+    block_on(whole_life(&stage));
+    assert_all_committed(&stage);
+}
+
+#[test]
+fn a_consumer_lives_in_a_multi_thread_runtime() {
+    let stage = stage_with_two_hundred_records();
+    let runtime = Runtime::new().unwrap();
+    runtime
+        .block_on(async { tokio::time::timeout(PATIENCE, whole_life(&stage)).await })
+        .unwrap();
+    assert_all_committed(&stage);
+}
+
+#[test]
+fn a_consumer_lives_in_a_current_thread_runtime() {
+    let stage = stage_with_two_hundred_records();
+    let runtime = Builder::new_current_thread().enable_time().build().unwrap();
+    runtime
+        .block_on(async { tokio::time::timeout(PATIENCE, whole_life(&stage)).await })
+        .unwrap();
+    assert_all_committed(&stage);
+}
+
+#[test]
+fn a_consumer_lives_inside_an_actix_system_and_leaves_it_running() {
+    let stage = stage_with_two_hundred_records();
+    actix_rt::System::new().block_on(async {
+        let system = actix_rt::System::current().id();
+        actix_rt::time::timeout(PATIENCE, whole_life(&stage)).await.unwrap();
+        assert_eq!(actix_rt::System::current().id(), system);
+        // The app's own system still runs what is spawned on it.
+        assert_eq!(actix_rt::spawn(async { 7 }).await.unwrap(), 7);
+    });
+    assert_all_committed(&stage);
+}
+
+/// A handler that waits a little, and notes on which thread it went on and whether its partition was ever in two of them.
+#[derive(Clone, Default)]
+struct Observed {
+    journal: Journal,
+    threads: Arc<Mutex<Vec<String>>>,
+    busy: Arc<[AtomicBool; 4]>,
+    overlaps: Arc<AtomicUsize>,
+}
+
+impl Observed {
+    async fn handle(self, record: Record) {
+        let busy = &self.busy[record.partition().0 as usize];
+        self.overlaps
+            .fetch_add(usize::from(busy.swap(true, Ordering::SeqCst)), Ordering::SeqCst);
+        if record.offset().0 % 10 == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let name = std::thread::current().name().unwrap_or_default().to_owned();
+        self.threads.lock().unwrap().push(name);
+        self.journal.note("a", &record);
+        busy.store(false, Ordering::SeqCst);
+    }
+
+    fn on(&self, builder: ConsumerBuilder, runtime: tokio::runtime::Handle) -> ConsumerHandle {
+        let observed = self.clone();
+        let builder = builder.async_handler(move |record: Record| observed.clone().handle(record));
+        builder.runtime(runtime).max_buffered_records(50).start().unwrap()
+    }
+
+    #[track_caller]
+    fn assert_ran_only_on(&self, thread: &str) {
+        let threads = self.threads.lock().unwrap();
+        let other = threads.iter().find(|name| *name != thread);
+        assert_eq!((other, threads.is_empty()), (None, false), "wanted only {thread}");
+        assert_eq!(
+            self.overlaps.load(Ordering::SeqCst),
+            0,
+            "one record per partition at a time"
+        );
+        self.journal.assert_exactly_once_in_order(4, 500);
+    }
+}
+
+#[test]
+fn handlers_run_on_the_apps_runtime_in_the_same_order_and_bounds() {
+    let stage = Stage::new(4);
+    stage.produce(0, 500, 20);
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(3)
+        .thread_name("the-apps-own")
+        .enable_time()
+        .build()
+        .unwrap();
+    let observed = Observed::default();
+    let consumer = observed.on(stage.consumer("g"), runtime.handle().clone());
+    let mut most = 0;
+    eventually("all is handled", || {
+        let buffered = consumer.state().partitions.into_iter().map(|p| p.buffered_records);
+        most = most.max(buffered.max().unwrap_or(0));
+        observed.journal.len() == 2000
+    });
+    consumer.shutdown_blocking(STOP).unwrap();
+    assert!((1..=50).contains(&most), "{most} buffered");
+    observed.assert_ran_only_on("the-apps-own");
+    assert!(stage.committed("g").values().all(|offset| *offset == 500));
+}
+
+#[test]
+fn handlers_run_on_a_current_thread_runtime_while_it_is_driven() {
+    let stage = Stage::new(4);
+    stage.produce(0, 500, 20);
+    let runtime = Builder::new_current_thread().enable_time().build().unwrap();
+    let observed = Observed::default();
+    runtime.block_on(async {
+        let consumer = observed.on(stage.consumer("g"), tokio::runtime::Handle::current());
+        let handled = async {
+            while observed.journal.len() < 2000 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, handled).await.unwrap();
+        assert!(consumer.shutdown(STOP).await.unwrap().drained);
+    });
+    observed.assert_ran_only_on(std::thread::current().name().unwrap());
+}
+
+#[test]
+fn a_runtime_that_ends_before_its_consumer_ends_the_consumer_with_an_error() {
+    let stage = Stage::new(4);
+    stage.produce(0, 100, 20);
+    let runtime = Runtime::new().unwrap();
+    let observed = Observed::default();
+    let consumer = observed.on(stage.consumer("g"), runtime.handle().clone());
+    eventually("it works", || observed.journal.len() > 20);
+    runtime.shutdown_background();
+    let error = block_on(consumer.wait()).unwrap_err();
+    assert!(error.to_string().contains("runtime"), "{error}");
+    assert!(
+        consumer.state().counters.workers_replaced <= 8,
+        "{:?}",
+        consumer.state()
+    );
+}
+
+#[test]
+fn a_handler_that_cannot_move_to_the_apps_runtime_is_refused() {
+    struct Nothing;
+    impl Handler for Nothing {
+        type Answer = ();
+        async fn handle(&mut self, _: &Record) {}
+    }
+    let runtime = Builder::new_current_thread().build().unwrap();
+    let base = || {
+        Consumer::builder()
+            .bootstrap_servers("127.0.0.1:1")
+            .group_id("g")
+            .topics(["t"])
+    };
+    let refused = |builder: ConsumerBuilder| match builder.runtime(runtime.handle().clone()).start() {
+        Err(ConsumerError::Configuration { reason }) => reason,
+        other => panic!("{other:?}"),
+    };
+    for reason in [
+        refused(base().handler(|_: &Record| ())),
+        refused(base().partition_handler(|_: &PartitionContext| Nothing)),
+    ] {
+        assert!(reason.contains("runtime()") && reason.contains("async"), "{reason}");
+    }
+}
+
+#[test]
+fn cancelling_the_shared_token_drains_commits_and_stops() {
+    let stage = Stage::new(2);
+    stage.produce(0, 2000, 20);
+    let (journal, token) = (Journal::default(), CancellationToken::new());
+    let consumer = {
+        let journal = journal.clone();
+        let handler = move |record: Record| {
+            let journal = journal.clone();
+            async move {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                journal.note("a", &record);
+            }
+        };
+        let builder = stage.consumer("g").async_handler(handler);
+        builder.cancellation_token(token.clone()).start().unwrap()
+    };
+    eventually("it works", || journal.of(0).len() > 50 && journal.of(1).len() > 50);
+    token.cancel();
+    let stopped = block_on(consumer.wait()).unwrap();
+    assert!(stopped.drained && consumer.state().stopping, "{stopped:?}");
+    let handled = [(0, journal.of(0).len() as i64), (1, journal.of(1).len() as i64)];
+    assert_eq!(
+        stage.committed("g"),
+        handled.into(),
+        "exactly what was handled is committed"
+    );
+    assert!(journal.len() < 4000, "it did not run to the end");
+}
+
+#[test]
+fn a_token_that_is_cancelled_already_stops_the_consumer_at_once() {
+    let (stage, token) = (stage_with_two_hundred_records(), CancellationToken::new());
+    token.cancel();
+    let builder = stage.consumer("g").handler(|_: &Record| ());
+    let consumer = builder.cancellation_token(token).start().unwrap();
+    assert!(block_on(consumer.wait()).unwrap().drained);
+}
+
+#[test]
+fn a_consumer_that_a_handler_stops_cancels_the_shared_token_and_no_parent_of_it() {
+    let stage = stage_with_two_hundred_records();
+    let everyone = CancellationToken::new();
+    let shared = everyone.child_token();
+    let handler = |record: &Record| match record.offset().0 {
+        30 => Outcome::Stop {
+            cause: Cause::new("enough"),
+        },
+        _ => Outcome::Done,
+    };
+    let builder = stage.consumer("g").handler(handler);
+    let consumer = builder.cancellation_token(shared.clone()).start().unwrap();
+    block_on(shared.cancelled());
+    let error = block_on(consumer.wait()).unwrap_err();
+    assert!(matches!(error, ConsumerError::StoppedByHandler { .. }), "{error}");
+    assert!(!everyone.is_cancelled());
+}
+
+#[test]
+fn engines_of_different_groups_in_one_process_each_get_everything() {
+    let stage = stage_with_two_hundred_records();
+    let started: Vec<_> = ["g", "h", "i"]
+        .into_iter()
+        .map(|group| {
+            let journal = Journal::default();
+            let notes = journal.clone();
+            let builder = stage.consumer(group).worker_threads(1);
+            let consumer = builder
+                .handler(move |record: &Record| notes.note(group, record))
+                .start();
+            (consumer.unwrap(), journal)
+        })
+        .collect();
+    for (consumer, journal) in started {
+        eventually("all is handled", || journal.len() == 200);
+        consumer.shutdown_blocking(STOP).unwrap();
+        journal.assert_exactly_once_in_order(2, 100);
+    }
+    assert_all_committed(&stage);
+}
+
+/// A member of the group that notes what it handles.
+fn noting(stage: &Stage, name: &'static str, journal: &Journal) -> ConsumerHandle {
+    let journal = journal.clone();
+    let builder = stage.steady_consumer("g").worker_threads(1);
+    builder
+        .handler(move |record: &Record| journal.note(name, record))
+        .start()
+        .unwrap()
+}
+
+fn assigned(consumer: &ConsumerHandle) -> usize {
+    consumer.state().partitions.len()
+}
+
+#[test]
+fn two_engines_of_one_group_in_one_process_share_the_partitions() {
+    let (stage, journal) = (Stage::new(4), Journal::default());
+    let (a, b) = (noting(&stage, "a", &journal), noting(&stage, "b", &journal));
+    eventually("both share the partitions", || assigned(&a) == 2 && assigned(&b) == 2);
+    stage.produce(0, 100, 20);
+    eventually("all is handled", || journal.len() >= 400);
+    a.shutdown_blocking(STOP).unwrap();
+    b.shutdown_blocking(STOP).unwrap();
+    journal.assert_exactly_once_in_order(4, 100);
+    let by_a = journal.entries().iter().filter(|entry| entry.member == "a").count();
+    assert_eq!(by_a, 200);
+}
+
+#[test]
+fn dropping_the_last_handle_hands_the_partitions_to_another_member() {
+    let (stage, journal) = (Stage::new(4), Journal::default());
+    let (a, b) = (noting(&stage, "a", &journal), noting(&stage, "b", &journal));
+    eventually("both share the partitions", || assigned(&a) == 2 && assigned(&b) == 2);
+    let token = a.cancellation_token();
+    drop(a.clone());
+    stage.produce(0, 10, 20);
+    eventually("all is handled", || journal.len() >= 40);
+    assert!(!token.is_cancelled() && assigned(&a) == 2, "one handle is left");
+    drop(a);
+    block_on(token.cancelled());
+    eventually("b has them all", || assigned(&b) == 4);
+    stage.produce(10, 10, 20);
+    eventually("b handles them all", || journal.len() >= 80);
+    b.shutdown_blocking(STOP).unwrap();
+    journal.assert_exactly_once_in_order(4, 20);
+}
+
+#[test]
+fn a_configuration_that_cannot_work_is_an_error_that_says_what_to_do() {
+    let complete = || {
+        Consumer::builder()
+            .bootstrap_servers("127.0.0.1:1")
+            .group_id("g")
+            .topics(["t"])
+            .handler(|_: &Record| ())
+    };
+    let without = || Consumer::builder().handler(|_: &Record| ());
+    let none: [&str; 0] = [];
+    let cases = [
+        (without().group_id("g").topics(["t"]), "bootstrap.servers is missing"),
+        (complete().bootstrap_servers(""), "bootstrap.servers is missing"),
+        (without().bootstrap_servers("b:1").topics(["t"]), "group.id is missing"),
+        (complete().topics(none), "a topic is missing"),
+        (complete().topics([""]), "a topic's name is empty"),
+        (
+            Consumer::builder().bootstrap_servers("b:1").group_id("g").topics(["t"]),
+            "a handler is missing",
+        ),
+        (complete().property("enable.auto.commit", "true"), "leave it out"),
+        (complete().property("enable.partition.eof", "false"), "leave it out"),
+        (
+            complete().property("auto.offset.reset", "sometimes"),
+            "use earliest, latest or none",
+        ),
+        (complete().property("no.such.property", "hunter2"), "no.such.property"),
+        (complete().property("session.timeout.ms", "soon"), "session.timeout.ms"),
+        (complete().property("session.timeout.ms", "0"), "session.timeout.ms"),
+        (complete().max_buffered_records(0), "max_buffered_records"),
+        (complete().max_buffered_bytes(0), "max_buffered_bytes"),
+        (complete().worker_threads(0), "worker_threads must be above 0"),
+        (
+            complete().commit_interval(Duration::ZERO),
+            "commit_interval must be above 0",
+        ),
+    ];
+    for (builder, says) in cases {
+        match builder.start() {
+            Err(ConsumerError::Configuration { reason }) => {
+                assert!(reason.contains(says), "{reason:?} does not say {says:?}");
+                assert!(!reason.contains("hunter2"), "a value may be a secret: {reason:?}");
+            }
+            other => panic!("{says}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_broker_that_cannot_be_reached_neither_fails_the_start_nor_holds_up_the_stop() {
+    // Port 1 of loopback refuses; 192.0.2.1 is reserved for documentation and answers nothing, if it can be routed to at all.
+    for servers in ["127.0.0.1:1", "192.0.2.1:9092", "no-such-host.invalid:9092"] {
+        let begun = Instant::now();
+        let builder = Consumer::builder()
+            .bootstrap_servers(servers)
+            .group_id("g")
+            .topics(["t"]);
+        let consumer = builder.handler(|_: &Record| ()).start().unwrap();
+        assert!(
+            begun.elapsed() < Duration::from_secs(1),
+            "{servers}: {:?} to start",
+            begun.elapsed()
+        );
+        eventually("the poller runs", || consumer.state().counters.wakes > 0);
+        let begun = Instant::now();
+        let stopped = consumer.shutdown_blocking(Duration::from_secs(2));
+        let took = begun.elapsed();
+        assert!(
+            took < Duration::from_millis(2500),
+            "{servers}: {took:?} to stop: {stopped:?}"
+        );
+        assert!(stopped.is_ok_and(|stopped| stopped.drained), "{servers}");
+    }
+}
+
+#[test]
+fn any_deadline_is_a_deadline() {
+    for deadline in [Duration::ZERO, Duration::MAX] {
+        let (stage, gate) = (Stage::new(1), Gate::default());
+        stage.produce(0, 3, 20);
+        let held = gate.clone();
+        let consumer = stage
+            .consumer("g")
+            .handler(move |_: &Record| held.wait())
+            .drain_deadline(Duration::MAX)
+            .commit_deadline(Duration::MAX)
+            .stop_deadline(Duration::MAX)
+            .retry_pause(Duration::MAX, Duration::MAX)
+            .start()
+            .unwrap();
+        eventually("a handler holds a record", || {
+            consumer.state().partitions.iter().any(|p| p.in_flight == 1)
+        });
+        let stopped = block_on(async {
+            let shutdown = consumer.shutdown(deadline);
+            if deadline == Duration::MAX {
+                gate.open();
+            }
+            shutdown.await
+        });
+        gate.open();
+        match stopped {
+            Ok(stopped) => assert_eq!(stopped.drained, deadline == Duration::MAX, "{stopped:?}"),
+            Err(error) => assert!(
+                deadline.is_zero() && matches!(error, ConsumerError::StopDeadline { .. }),
+                "{deadline:?}: {error}"
+            ),
+        }
+    }
+}
+
+#[test]
+fn state_is_read_at_a_high_rate_during_load() {
+    let stage = Stage::new(4);
+    stage.produce(0, 5000, 100);
+    let journal = Journal::default();
+    let consumer = {
+        let journal = journal.clone();
+        let builder = stage.consumer("g").commit_interval(Duration::from_millis(5));
+        builder
+            .handler(move |record: &Record| journal.note("a", record))
+            .start()
+            .unwrap()
+    };
+    struct Raise<'a>(&'a AtomicBool);
+    impl Drop for Raise<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+    let (over, reads) = (AtomicBool::new(false), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let mut watermarks = [0; 4];
+                while !over.load(Ordering::SeqCst) {
+                    let state = consumer.state();
+                    for partition in &state.partitions {
+                        let before = &mut watermarks[partition.partition as usize];
+                        assert!(partition.watermark >= *before, "a watermark went back: {partition:?}");
+                        assert!(partition.committed.unwrap_or(0) <= partition.watermark, "{partition:?}");
+                        *before = partition.watermark;
+                    }
+                    let text = serde_json::to_string(&state).unwrap();
+                    assert!(text.contains(r#""counters""#), "{text}");
+                    reads.fetch_add(1, Ordering::SeqCst);
+                }
+            });
+        }
+        // Also when a wait fails: the scope waits for its threads.
+        let _over = Raise(&over);
+        eventually("all is handled", || journal.len() == 20_000);
+        eventually("it was read often", || reads.load(Ordering::SeqCst) > 1000);
+    });
+    consumer.shutdown_blocking(STOP).unwrap();
+    journal.assert_exactly_once_in_order(4, 5000);
+    assert_eq!(consumer.state().invariants, Default::default());
+}
