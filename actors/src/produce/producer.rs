@@ -381,3 +381,7 @@ impl fmt::Debug for Producer {
             .finish()
     }
 }
+
+#[cfg(test)]
+#[path = "producer_tests.rs"]
+mod tests;
