@@ -44,7 +44,29 @@ pub(super) struct Records {
     entries: Vec<Entry>,
 }
 
+/// How much a batch holds.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct BatchSize {
+    pub(super) records: usize,
+    bytes: usize,
+}
+
 impl Records {
+    /// None yet, with room for as much as `size`.
+    pub(super) fn sized_as(size: BatchSize) -> Self {
+        Self {
+            arena: Vec::with_capacity(size.bytes),
+            entries: Vec::with_capacity(size.records),
+        }
+    }
+
+    pub(super) fn size(&self) -> BatchSize {
+        BatchSize {
+            records: self.entries.len(),
+            bytes: self.arena.len(),
+        }
+    }
+
     pub(super) fn push(&mut self, record: &ProducerRecord<'_>) {
         let extras = (record.timestamp.is_some() || !record.headers.is_empty()).then(|| {
             Box::new(Extras {
@@ -147,12 +169,13 @@ pub(super) struct Answers {
 }
 
 impl Answers {
-    pub(super) fn new(intake: Arc<Intake>, topic: Arc<str>, generation: Generation) -> Self {
+    /// None yet, with room for `records`.
+    pub(super) fn new(intake: Arc<Intake>, topic: Arc<str>, generation: Generation, records: usize) -> Self {
         Self {
             intake,
             topic,
             generation,
-            records: Vec::new(),
+            records: Vec::with_capacity(records),
             left: 0,
         }
     }
@@ -191,7 +214,7 @@ impl Answers {
                 partition: None,
                 possibly_persisted,
             };
-            settled.answer(record, Err(error));
+            settled.answer(record, Err(Box::new(error)));
         }
         self.intake.settle(self.generation, settled);
     }

@@ -13,14 +13,39 @@ use std::task::{Context, Poll, Waker};
 
 use super::{Delivery, SendError};
 use crate::block_on::block_on;
+use crate::ids::{Offset, PartitionId};
 
-/// What becomes of a record.
-pub(super) type Answer = Result<Delivery, SendError>;
+/// What its sender is told of a record.
+type Answer = Result<Delivery, SendError>;
+
+/// The same as it is handed about, many at a time: small, for a full buffer of them is beyond any cache. Whoever reads it knows the topic.
+pub(super) type Verdict = Result<Stored, Box<SendError>>;
+
+/// Where a record is stored.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stored {
+    pub(super) partition: PartitionId,
+    pub(super) offset: Offset,
+    /// Milliseconds since the Unix epoch; negative where there is none.
+    pub(super) timestamp: i64,
+}
+
+fn answer_of(verdict: Verdict, topic: &Arc<str>) -> Answer {
+    match verdict {
+        Ok(stored) => Ok(Delivery {
+            topic: topic.clone(),
+            partition: stored.partition,
+            offset: stored.offset,
+            timestamp: (stored.timestamp >= 0).then_some(stored.timestamp),
+        }),
+        Err(error) => Err(*error),
+    }
+}
 
 /// A sender's callback for one record.
 pub(super) type Callback = Box<dyn FnOnce(Answer) + Send>;
 
-/// Slots per allocation. A confirmation that somebody keeps holds a block of about 3 KiB.
+/// Slots per allocation. A confirmation that somebody keeps holds a block of about 1.5 KiB.
 const BLOCK: usize = 32;
 
 #[derive(Default)]
@@ -28,7 +53,7 @@ enum Slot {
     #[default]
     Open,
     Awaited(Waker),
-    Answered(Answer),
+    Answered(Verdict),
     Taken,
 }
 
@@ -96,9 +121,9 @@ impl Completion {
     }
 
     /// Answers the sender.
-    pub(super) fn answer(mut self, answer: Answer) -> Result<(), CallbackPanicked> {
+    pub(super) fn answer(mut self, verdict: Verdict) -> Result<(), CallbackPanicked> {
         match mem::take(&mut self.0) {
-            Some(receiver) => receiver.answer(answer),
+            Some(receiver) => receiver.answer(verdict),
             // Only `answer` and `drop` take the receiver, and each consumes the completion.
             None => Ok(()),
         }
@@ -106,21 +131,23 @@ impl Completion {
 }
 
 impl Receiver {
-    fn answer(self, answer: Answer) -> Result<(), CallbackPanicked> {
+    fn answer(self, verdict: Verdict) -> Result<(), CallbackPanicked> {
         match self {
             Self::Slot(block, index) => {
-                let before = mem::replace(&mut *block.slot(index), Slot::Answered(answer));
+                let before = mem::replace(&mut *block.slot(index), Slot::Answered(verdict));
                 if let Slot::Awaited(waker) = before {
                     waker.wake();
                 }
                 Ok(())
             }
-            Self::Callback(topic, callback) => catch_unwind(AssertUnwindSafe(|| callback(answer))).map_err(|panic| {
-                // Dropping a panic's payload may panic again.
-                mem::forget(panic);
-                tracing::error!(%topic, "a delivery callback panicked");
-                CallbackPanicked
-            }),
+            Self::Callback(topic, callback) => {
+                catch_unwind(AssertUnwindSafe(|| callback(answer_of(verdict, &topic)))).map_err(|panic| {
+                    // Dropping a panic's payload may panic again.
+                    mem::forget(panic);
+                    tracing::error!(%topic, "a delivery callback panicked");
+                    CallbackPanicked
+                })
+            }
         }
     }
 }
@@ -133,11 +160,11 @@ impl Drop for Completion {
                 Receiver::Callback(topic, _) => topic.clone(),
             };
             // A panic of the callback is in the log; there is nobody else to tell.
-            let _ = receiver.answer(Err(SendError::Abandoned {
+            let _ = receiver.answer(Err(Box::new(SendError::Abandoned {
                 topic,
                 partition: None,
                 possibly_persisted: false,
-            }));
+            })));
         }
     }
 }
@@ -167,7 +194,7 @@ impl Future for Confirmation {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut slot = self.block.slot(self.index);
         match mem::replace(&mut *slot, Slot::Taken) {
-            Slot::Answered(answer) => Poll::Ready(answer),
+            Slot::Answered(verdict) => Poll::Ready(answer_of(verdict, &self.block.topic)),
             Slot::Open => {
                 *slot = Slot::Awaited(cx.waker().clone());
                 Poll::Pending
@@ -199,7 +226,6 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
-    use crate::ids::{Offset, PartitionId};
 
     fn delivery(offset: i64) -> Delivery {
         Delivery {
@@ -210,12 +236,20 @@ mod tests {
         }
     }
 
+    fn stored(offset: i64) -> Verdict {
+        Ok(Stored {
+            partition: PartitionId(1),
+            offset: Offset(offset),
+            timestamp: -1,
+        })
+    }
+
     #[test]
     fn each_confirmation_gets_the_answer_of_its_own_record() {
         let mut slots = Slots::new("t".into());
         let (records, senders): (Vec<_>, Vec<_>) = (0..100).map(|_| slots.pair()).unzip();
         for (offset, record) in records.into_iter().enumerate().rev() {
-            record.answer(Ok(delivery(offset as i64))).unwrap();
+            record.answer(stored(offset as i64)).unwrap();
         }
         for (offset, sender) in senders.into_iter().enumerate() {
             assert_eq!(sender.wait_blocking(), Ok(delivery(offset as i64)));
@@ -238,7 +272,7 @@ mod tests {
             sender.wait_blocking()
         });
         waiting.recv().unwrap();
-        record.answer(Ok(delivery(7))).unwrap();
+        record.answer(stored(7)).unwrap();
         assert_eq!(waiter.join().unwrap(), Ok(delivery(7)));
     }
 
@@ -251,7 +285,7 @@ mod tests {
             if drop_it {
                 drop(completion);
             } else {
-                completion.answer(Ok(delivery(3))).unwrap();
+                completion.answer(stored(3)).unwrap();
             }
         }
         assert_eq!(told.try_recv().unwrap(), Ok(delivery(3)));
@@ -262,6 +296,6 @@ mod tests {
     #[test]
     fn a_callback_that_panics_is_reported_to_the_caller() {
         let completion = Completion::callback("t".into(), Box::new(|_| panic!("on purpose")));
-        assert_eq!(completion.answer(Ok(delivery(0))), Err(CallbackPanicked));
+        assert_eq!(completion.answer(stored(0)), Err(CallbackPanicked));
     }
 }

@@ -13,8 +13,9 @@ use rdkafka::client::ClientContext;
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 
+use super::SendError;
 use super::batch::Unanswered;
-use super::completion::Answer;
+use super::completion::Verdict;
 use super::credits::Generation;
 use super::in_flight::InFlight;
 use super::intake::{Intake, Settled};
@@ -22,7 +23,6 @@ use super::native::{NativeProducer, Report, Said};
 use super::partition_counts::{LookUp, LookUps};
 use super::partitioner_actor::{QueueHasRoom, Stalled};
 use super::state::Failure;
-use super::{Delivery, SendError};
 
 /// Reports handled under one lock.
 const RUN: usize = 512;
@@ -51,7 +51,7 @@ pub(super) struct DeliveryThread {
 #[derive(Default)]
 struct Run {
     reports: Vec<Report>,
-    answers: Vec<(Unanswered, usize, Answer)>,
+    answers: Vec<(Unanswered, usize, Verdict)>,
     /// The batches met in this event, in order; a batch's records mostly come together.
     settled: Vec<(Arc<Intake>, Generation, Settled)>,
 }
@@ -100,8 +100,9 @@ impl DeliveryThread {
             Said::Error { code, reason } => {
                 let context = self.native.client().context();
                 context.error(KafkaError::Global(code), &reason.to_string_lossy());
-                if code == RDKafkaErrorCode::Fatal {
-                    self.fail_for_good();
+                // The event of a fatal error may carry the error behind it as its code: the client itself is asked.
+                if let Some(reason) = self.native.fatal_error() {
+                    self.fail_for_good(reason);
                 }
             }
             Said::Nothing => {}
@@ -121,28 +122,20 @@ impl DeliveryThread {
                     let fresh = (batch.intake.clone(), batch.generation, Settled::default());
                     run.settled.push(fresh);
                 }
-                let topic = batch.topic.clone();
-                let answer = match report.result {
-                    Ok((offset, timestamp)) => Ok(Delivery {
-                        topic,
-                        partition: report.partition,
-                        offset,
-                        timestamp,
-                    }),
-                    Err(refusal) => {
-                        if is_stale_metadata(refusal.code) {
-                            stale_topic = Some(topic.clone());
-                        }
-                        Err(SendError::from_library(
-                            topic,
-                            report.partition,
-                            record.bytes,
-                            refusal.code,
-                            refusal.possibly_persisted,
-                        ))
+                let verdict = report.result.map_err(|refusal| {
+                    let topic = batch.topic.clone();
+                    if is_stale_metadata(refusal.code) {
+                        stale_topic = Some(topic.clone());
                     }
-                };
-                run.answers.push((record, run.settled.len() - 1, answer));
+                    Box::new(SendError::from_library(
+                        topic,
+                        report.partition,
+                        record.bytes,
+                        refusal.code,
+                        refusal.possibly_persisted,
+                    ))
+                });
+                run.answers.push((record, run.settled.len() - 1, verdict));
             });
         }
         drop(batches);
@@ -150,17 +143,13 @@ impl DeliveryThread {
             // A helper that is gone has nobody left to tell.
             let _ = self.look_ups.send(LookUp { topic, asker: None });
         }
-        for (record, settled, answer) in run.answers.drain(..) {
-            run.settled[settled].2.answer(record, answer);
+        for (record, settled, verdict) in run.answers.drain(..) {
+            run.settled[settled].2.answer(record, verdict);
         }
     }
 
     /// librdkafka fails what it holds and refuses the rest; nobody new needs to hear it record by record.
-    fn fail_for_good(&self) {
-        let reason = self
-            .native
-            .fatal_error()
-            .unwrap_or_else(|| "librdkafka raised a fatal error".to_owned());
+    fn fail_for_good(&self, reason: String) {
         tracing::error!(%reason, "the producer failed for good");
         self.failure.note(reason);
         for intake in &self.intakes {

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use actix::Recipient;
 
-use super::batch::{Answers, MAX_BATCH_RECORDS, RecordBatch, Records, TopicIndex, Unanswered};
-use super::completion::{Answer, Callback, Completion, Confirmation, Slots};
+use super::batch::{Answers, BatchSize, MAX_BATCH_RECORDS, RecordBatch, Records, TopicIndex, Unanswered};
+use super::completion::{Callback, Completion, Confirmation, Slots, Verdict};
 use super::credits::{Credits, Generation};
 use super::line::{Line, Ticket};
 use super::{ProducerRecord, SendError};
@@ -56,14 +56,14 @@ pub(super) struct Settled {
 
 impl Settled {
     /// Answers a record and counts it.
-    pub(super) fn answer(&mut self, record: Unanswered, answer: Answer) {
-        match &answer {
+    pub(super) fn answer(&mut self, record: Unanswered, verdict: Verdict) {
+        match &verdict {
             Ok(_) => self.confirmed += 1,
-            Err(SendError::Abandoned { .. }) => self.abandoned += 1,
+            Err(error) if matches!(**error, SendError::Abandoned { .. }) => self.abandoned += 1,
             Err(_) => self.failed += 1,
         }
         self.bytes += record.bytes;
-        if record.completion.answer(answer).is_err() {
+        if record.completion.answer(verdict).is_err() {
             self.callback_panics += 1;
         }
     }
@@ -116,6 +116,8 @@ struct Topic {
     lingering: Option<RecordBatch>,
     /// Batches begun; says whether an entry of `State::lingering` means the batch that lingers now.
     begun: u64,
+    /// The next batch is made to hold as much, so that it seldom grows.
+    last_batch: BatchSize,
 }
 
 struct State {
@@ -384,6 +386,7 @@ impl State {
             slots: Slots::new(name.clone()),
             lingering: None,
             begun: 0,
+            last_batch: BatchSize::default(),
         });
         self.by_name.insert(name, index);
         Some(index)
@@ -411,8 +414,8 @@ impl State {
         let begins = slot.lingering.is_none();
         let batch = slot.lingering.get_or_insert_with(|| RecordBatch {
             topic,
-            records: Records::default(),
-            answers: Answers::new(intake.clone(), slot.name.clone(), generation),
+            records: Records::sized_as(slot.last_batch),
+            answers: Answers::new(intake.clone(), slot.name.clone(), generation, slot.last_batch.records),
             bytes: 0,
         });
         batch.records.push(record);
@@ -431,7 +434,9 @@ impl State {
     }
 
     fn seal(&mut self, topic: TopicIndex) {
-        if let Some(batch) = self.topics[topic.0].lingering.take() {
+        let slot = &mut self.topics[topic.0];
+        if let Some(batch) = slot.lingering.take() {
+            slot.last_batch = batch.records.size();
             self.sealed.push(batch);
         }
     }

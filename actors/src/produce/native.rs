@@ -25,6 +25,7 @@ use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaType};
 use rdkafka_sys as sys;
 
+use super::completion::Stored;
 use super::in_flight::Mark;
 use crate::ids::{Offset, PartitionId};
 
@@ -123,6 +124,15 @@ impl NativeProducer {
             format!("{code}: {}", reason.to_string_lossy())
         })
     }
+
+    #[cfg(test)]
+    pub(super) fn raise_fatal_error(&self) {
+        let code = sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER;
+        // SAFETY: the client lives as long as `self`, the string for ever.
+        unsafe {
+            sys::rd_kafka_test_fatal_error(self.client.native_ptr(), code, c"raised for a test".as_ptr());
+        }
+    }
 }
 
 /// An event of the main queue.
@@ -198,7 +208,7 @@ pub(super) struct Reports<'e> {
 pub(super) struct Report {
     pub(super) mark: Mark,
     pub(super) partition: PartitionId,
-    pub(super) result: Result<(Offset, Option<i64>), Refusal>,
+    pub(super) result: Result<Stored, Refusal>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -219,7 +229,11 @@ impl Iterator for Reports<'_> {
                 RDKafkaErrorCode::NoError => {
                     let mut kind = sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
                     let timestamp = sys::rd_kafka_message_timestamp(message, &mut kind);
-                    Ok((Offset(record.offset), (timestamp >= 0).then_some(timestamp)))
+                    Ok(Stored {
+                        partition: PartitionId(record.partition),
+                        offset: Offset(record.offset),
+                        timestamp,
+                    })
                 }
                 code => Err(Refusal {
                     code,

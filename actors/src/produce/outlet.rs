@@ -48,7 +48,7 @@ impl Drop for PartitionBatch {
                         partition,
                         possibly_persisted: false,
                     };
-                    settled.answer(record, Err(error));
+                    settled.answer(record, Err(Box::new(error)));
                     settled
                 });
         }
@@ -181,7 +181,7 @@ impl Outlet {
                 }
                 Err(error) => {
                     if let Some(record) = answers.take(place) {
-                        settled.answer(record, Err(error));
+                        settled.answer(record, Err(Box::new(error)));
                     }
                 }
             }
@@ -277,7 +277,7 @@ impl Outlet {
         self.in_flight.settle(mark.record(place), |record, topic| {
             let error = SendError::from_library(topic, partition, record.bytes, code, false);
             let mut settled = Settled::default();
-            settled.answer(record, Err(error));
+            settled.answer(record, Err(Box::new(error)));
             settled
         });
     }

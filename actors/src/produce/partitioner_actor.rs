@@ -135,7 +135,7 @@ fn fail(mut batch: RecordBatch, unknown: bool) {
     let mut settled = Settled::default();
     for place in 0..batch.records.len() {
         if let Some(record) = answers.take(place) {
-            settled.answer(record, Err(error.clone()));
+            settled.answer(record, Err(Box::new(error.clone())));
         }
     }
     answers.intake.settle(answers.generation, settled);

@@ -371,3 +371,7 @@ impl fmt::Debug for Producer {
         f.debug_struct("Producer").field("state", &self.state()).finish()
     }
 }
+
+#[cfg(test)]
+#[path = "producer_tests.rs"]
+mod tests;
