@@ -161,7 +161,24 @@ impl<'a> RecordView<'a> {
 /// A record that waits for its answer.
 pub(super) struct Unanswered {
     pub(super) completion: Completion,
-    pub(super) bytes: usize,
+    bytes: u32,
+}
+
+// A full buffer of these is beyond any cache, and each is touched when its report comes.
+const _: () = assert!(size_of::<Unanswered>() <= 24);
+
+impl Unanswered {
+    /// `bytes` is what the record counts against the buffer; the intake takes none above 1 GiB.
+    pub(super) fn new(completion: Completion, bytes: usize) -> Self {
+        Self {
+            completion,
+            bytes: bytes as u32,
+        }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes as usize
+    }
 }
 
 /// The completions of a batch, by place. Dropping it answers those left with `Abandoned` and gives their credit back.

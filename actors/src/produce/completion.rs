@@ -46,7 +46,7 @@ fn answer_of(verdict: Verdict, topic: &Arc<str>) -> Answer {
 pub(super) type Callback = Box<dyn FnOnce(Answer) + Send>;
 
 /// Slots per allocation. A confirmation that somebody keeps holds a block of about 1.5 KiB.
-const BLOCK: usize = 32;
+const BLOCK: u8 = 32;
 
 #[derive(Default)]
 enum Slot {
@@ -59,13 +59,13 @@ enum Slot {
 
 struct Block {
     topic: Arc<str>,
-    slots: [Mutex<Slot>; BLOCK],
+    slots: [Mutex<Slot>; BLOCK as usize],
 }
 
 impl Block {
-    fn slot(&self, index: usize) -> MutexGuard<'_, Slot> {
+    fn slot(&self, index: u8) -> MutexGuard<'_, Slot> {
         // Nothing that panics runs under this lock, and any content is valid.
-        self.slots[index]
+        self.slots[usize::from(index)]
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
@@ -74,7 +74,7 @@ impl Block {
 /// Hands out slots for the records of one topic.
 pub(super) struct Slots {
     block: Arc<Block>,
-    used: usize,
+    used: u8,
 }
 
 impl Slots {
@@ -105,9 +105,10 @@ impl Slots {
     }
 }
 
+/// Kept small, like a [`Verdict`]: hence the box, and the index of a byte.
 enum Receiver {
-    Slot(Arc<Block>, usize),
-    Callback(Arc<str>, Callback),
+    Slot(Arc<Block>, u8),
+    Callback(Box<(Arc<str>, Callback)>),
 }
 
 /// The record's half: answers its sender once.
@@ -119,7 +120,7 @@ pub(super) struct CallbackPanicked;
 
 impl Completion {
     pub(super) fn callback(topic: Arc<str>, callback: Callback) -> Self {
-        Self(Some(Receiver::Callback(topic, callback)))
+        Self(Some(Receiver::Callback(Box::new((topic, callback)))))
     }
 
     /// Answers the sender.
@@ -142,7 +143,8 @@ impl Receiver {
                 }
                 Ok(())
             }
-            Self::Callback(topic, callback) => {
+            Self::Callback(parts) => {
+                let (topic, callback) = *parts;
                 catch_unwind(AssertUnwindSafe(|| callback(answer_of(verdict, &topic)))).map_err(
                     |panic| {
                         // Dropping a panic's payload may panic again.
@@ -161,7 +163,7 @@ impl Drop for Completion {
         if let Some(receiver) = self.0.take() {
             let topic = match &receiver {
                 Receiver::Slot(block, _) => block.topic.clone(),
-                Receiver::Callback(topic, _) => topic.clone(),
+                Receiver::Callback(parts) => parts.0.clone(),
             };
             // A panic of the callback is in the log; there is nobody else to tell.
             let _ = receiver.answer(Err(Box::new(SendError::Abandoned {
@@ -179,7 +181,7 @@ impl Drop for Completion {
 #[must_use = "without it nobody learns whether the record was stored"]
 pub struct Confirmation {
     block: Arc<Block>,
-    index: usize,
+    index: u8,
 }
 
 impl Confirmation {

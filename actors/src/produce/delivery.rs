@@ -129,7 +129,7 @@ impl DeliveryThread {
                     Box::new(SendError::from_library(
                         topic,
                         report.partition,
-                        record.bytes,
+                        record.bytes(),
                         refusal.code,
                         refusal.possibly_persisted,
                     ))

@@ -64,7 +64,7 @@ impl Settled {
             Err(error) if matches!(**error, SendError::Abandoned { .. }) => self.abandoned += 1,
             Err(_) => self.failed += 1,
         }
-        self.bytes += record.bytes;
+        self.bytes += record.bytes();
         if record.completion.answer(verdict).is_err() {
             self.callback_panics += 1;
         }
@@ -231,7 +231,7 @@ impl Intake {
                 None,
             ),
         };
-        let wake = state.append(self, topic, record, Unanswered { completion, bytes })
+        let wake = state.append(self, topic, record, Unanswered::new(completion, bytes))
             && !std::mem::replace(&mut state.notified, true);
         let next = state.next_in_line();
         drop(state);
@@ -407,7 +407,7 @@ impl State {
     ) -> bool {
         let limits = &intake.limits;
         let mut ready = false;
-        let bytes = unanswered.bytes;
+        let bytes = unanswered.bytes();
         if let Some(batch) = &self.topics[topic.0].lingering
             && batch.bytes + bytes > limits.batch_bytes
         {

@@ -138,7 +138,7 @@ impl Outlet {
         };
         let mut rest = Vec::new();
         for part in parts {
-            // Once it was full it may have room again a moment later, but a smaller part must not overtake its own partition's rest.
+            // The queue that was full is the client's, so the other partitions' parts would be refused too.
             let left = if rest.is_empty() {
                 self.hand_over(part)
             } else {
@@ -291,7 +291,7 @@ impl Outlet {
         code: RDKafkaErrorCode,
     ) {
         self.in_flight.settle(mark.record(place), |record, topic| {
-            let error = SendError::from_library(topic, partition, record.bytes, code, false);
+            let error = SendError::from_library(topic, partition, record.bytes(), code, false);
             let mut settled = Settled::default();
             settled.answer(record, Err(Box::new(error)));
             settled
