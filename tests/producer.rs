@@ -660,6 +660,21 @@ async fn a_full_library_queue_keeps_the_order_of_each_partition() {
 }
 
 #[tokio::test]
+async fn what_a_full_library_queue_kept_out_is_given_up_as_never_sent() {
+    let cluster = cluster(&[("t", 1)]);
+    let builder = producer(&cluster).library_queue_records(50);
+    let (producer, sender) = cut_off(&cluster, builder).await;
+    let confirmations = enqueue_many(&sender, 500).await;
+    until(|| producer.state().queue_full_events > 0).await;
+    in_time(producer.shutdown(Duration::ZERO)).await.unwrap();
+    for confirmation in confirmations {
+        let error = in_time(confirmation).await.unwrap_err();
+        assert!(matches!(error, SendError::Abandoned { .. }), "{error}");
+        assert!(!error.possibly_persisted());
+    }
+}
+
+#[tokio::test]
 async fn a_record_that_is_too_large_fails_alone() {
     let cluster = cluster(&[("t", 1)]);
     let producer = producer(&cluster)
