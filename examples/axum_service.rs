@@ -93,10 +93,7 @@ async fn run() -> Result<String, Box<dyn Error>> {
         .start()?;
 
     println!("listening on http://{}", listener.local_addr()?);
-    let service = Service {
-        consumer: consumer.clone(),
-        handled: Arc::clone(&handled),
-    };
+    let service = Service { consumer: consumer.clone(), handled: Arc::clone(&handled) };
     let server = axum::serve(listener, routes(service)).with_graceful_shutdown(token.clone().cancelled_owned());
     let (served, stopped) = tokio::join!(until_grace_ends(server.into_future(), &token), consumer.wait());
     let stopped = stopped?;
@@ -109,11 +106,7 @@ async fn run() -> Result<String, Box<dyn Error>> {
 }
 
 fn routes(service: Service) -> Router {
-    Router::new()
-        .route("/", get(counts))
-        .route("/state", get(state))
-        .route("/healthz", get(health))
-        .with_state(service)
+    Router::new().route("/", get(counts)).route("/state", get(state)).route("/healthz", get(health)).with_state(service)
 }
 
 async fn counts(State(service): State<Service>) -> String {
@@ -191,11 +184,8 @@ struct Options {
 
 impl Options {
     fn parse() -> Result<Self, String> {
-        let mut options = Self {
-            bootstrap_server: None,
-            topic: "orders".to_owned(),
-            listen: "127.0.0.1:8080".to_owned(),
-        };
+        let mut options =
+            Self { bootstrap_server: None, topic: "orders".to_owned(), listen: "127.0.0.1:8080".to_owned() };
         let mut args = std::env::args().skip(1);
         while let Some(name) = args.next() {
             let value = args.next().ok_or_else(|| format!("{name} needs a value"))?;

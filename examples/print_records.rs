@@ -14,10 +14,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);
     let mut required = |what: &str| args.next().ok_or_else(|| format!("missing: {what}"));
     let (servers, group, topic) = (required("bootstrap servers")?, required("group")?, required("topic")?);
-    let builder = Consumer::builder()
-        .bootstrap_servers(servers)
-        .group_id(group)
-        .topics([topic]);
+    let builder = Consumer::builder().bootstrap_servers(servers).group_id(group).topics([topic]);
     let builder = args.try_fold(builder, |builder, property| {
         let (name, value) = property.split_once('=').ok_or("a property is name=value")?;
         Ok::<_, &str>(builder.property(name, value))

@@ -12,11 +12,7 @@ use serde_json::Value;
 /// The binary, in an environment that says nothing about logs.
 fn troupe(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_troupe"));
-    command
-        .args(arguments)
-        .env_remove("RUST_LOG")
-        .env_remove("NO_COLOR")
-        .stdin(Stdio::null());
+    command.args(arguments).env_remove("RUST_LOG").env_remove("NO_COLOR").stdin(Stdio::null());
     command
 }
 
@@ -29,10 +25,7 @@ fn text(bytes: &[u8]) -> &str {
 }
 
 fn json_lines(bytes: &[u8]) -> Vec<Value> {
-    text(bytes)
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("not JSON: {line}")))
-        .collect()
+    text(bytes).lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("not JSON: {line}"))).collect()
 }
 
 #[test]
@@ -91,10 +84,7 @@ fn a_rust_log_that_is_not_understood_ends_with_2_and_is_shown() {
 fn stdout_carries_the_carriers_and_stderr_the_verdict() {
     let output = run(&["demo"]);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
-    let rows: Vec<Vec<&str>> = text(&output.stdout)
-        .lines()
-        .map(|line| line.split_whitespace().collect())
-        .collect();
+    let rows: Vec<Vec<&str>> = text(&output.stdout).lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(rows.len(), 17);
     assert_eq!(rows[0], ["carrier", "flights", "arrived", "arr_delay_minutes"]);
     assert_eq!(rows[5], ["DL", "3690", "3655", "-16099"]);
@@ -205,11 +195,7 @@ fn on_terminal(mut command: Command) -> String {
 #[test]
 fn a_reader_that_went_away_is_no_error() {
     for arguments in [&["demo"][..], &["demo", "--json"], &["--help"]] {
-        let mut child = troupe(arguments)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child = troupe(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         drop(child.stdout.take());
         let output = child.wait_with_output().unwrap();
         assert_eq!(output.status.code(), Some(0), "{output:?}");
@@ -220,11 +206,7 @@ fn a_reader_that_went_away_is_no_error() {
 
 #[test]
 fn a_closed_stderr_does_not_stop_the_work() {
-    let mut child = troupe(&["demo", "-vv"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = troupe(&["demo", "-vv"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     drop(child.stderr.take());
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(0));
@@ -265,11 +247,7 @@ struct Demo {
 
 impl Demo {
     fn at_work() -> Self {
-        let mut child = troupe(&["demo", "-v"])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child = troupe(&["demo", "-v"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap());
         let mut line = String::new();
         while !line.contains("a second member joins") {

@@ -17,10 +17,7 @@ const DEADLINE: Duration = Duration::from_secs(30);
 
 #[test]
 fn a_second_member_takes_its_share_without_waiting_out_kafkas_usual_timeouts() {
-    for properties in [
-        EmbeddedBroker::CONSUMER_PROPERTIES,
-        EmbeddedBroker::CONSUMER_PROTOCOL_PROPERTIES,
-    ] {
+    for properties in [EmbeddedBroker::CONSUMER_PROPERTIES, EmbeddedBroker::CONSUMER_PROTOCOL_PROPERTIES] {
         let broker = EmbeddedBroker::start().unwrap();
         broker.create_topic("t", 4).unwrap();
         let started = Instant::now();
@@ -196,9 +193,7 @@ fn config(bootstrap_servers: &str, properties: &[(&str, &str)]) -> ClientConfig 
 }
 
 fn consumer(broker: &EmbeddedBroker) -> BaseConsumer {
-    config(broker.bootstrap_servers(), EmbeddedBroker::CONSUMER_PROPERTIES)
-        .create()
-        .unwrap()
+    config(broker.bootstrap_servers(), EmbeddedBroker::CONSUMER_PROPERTIES).create().unwrap()
 }
 
 fn member(broker: &EmbeddedBroker, properties: &[(&str, &str)]) -> BaseConsumer {
@@ -211,10 +206,7 @@ fn member(broker: &EmbeddedBroker, properties: &[(&str, &str)]) -> BaseConsumer 
 fn poll_until(members: &[&BaseConsumer], wanted: impl Fn(&[usize]) -> bool) {
     let started = Instant::now();
     loop {
-        let counts: Vec<usize> = members
-            .iter()
-            .map(|member| member.assignment().unwrap().count())
-            .collect();
+        let counts: Vec<usize> = members.iter().map(|member| member.assignment().unwrap().count()).collect();
         if wanted(&counts) {
             return;
         }
@@ -226,9 +218,7 @@ fn poll_until(members: &[&BaseConsumer], wanted: impl Fn(&[usize]) -> bool) {
 }
 
 fn read_one(bootstrap_servers: &str) -> Vec<u8> {
-    let consumer: BaseConsumer = config(bootstrap_servers, EmbeddedBroker::CONSUMER_PROPERTIES)
-        .create()
-        .unwrap();
+    let consumer: BaseConsumer = config(bootstrap_servers, EmbeddedBroker::CONSUMER_PROPERTIES).create().unwrap();
     let mut start = TopicPartitionList::new();
     start.add_partition_offset("t", 0, Offset::Beginning).unwrap();
     consumer.assign(&start).unwrap();
@@ -263,9 +253,7 @@ fn send(broker: &EmbeddedBroker, value: &str) -> Result<(), KafkaError> {
         .set("message.timeout.ms", "20000")
         .create_with_context(Reports(reports))
         .unwrap();
-    producer
-        .send(BaseRecord::<(), str>::to("t").partition(0).payload(value))
-        .unwrap();
+    producer.send(BaseRecord::<(), str>::to("t").partition(0).payload(value)).unwrap();
     producer.flush(DEADLINE).unwrap();
     report.recv().unwrap()
 }

@@ -23,10 +23,7 @@ fn start_and_stop(broker: &EmbeddedBroker, number: usize) {
         .worker_threads(2)
         .handler(|_: &Record| ());
     let properties = EmbeddedBroker::CONSUMER_PROPERTIES.iter();
-    let consumer = properties
-        .fold(builder, |builder, (name, value)| builder.property(*name, *value))
-        .start()
-        .unwrap();
+    let consumer = properties.fold(builder, |builder, (name, value)| builder.property(*name, *value)).start().unwrap();
     // Every other one is stopped before it has joined.
     if number.is_multiple_of(2) {
         let until = Instant::now() + Duration::from_secs(30);
@@ -66,11 +63,7 @@ fn two_hundred_starts_and_stops_leak_no_thread_and_no_memory() {
     // The last threads of an engine end just after it has said that it ended.
     let until = Instant::now() + Duration::from_secs(20);
     while status("Threads") > threads + 2 {
-        assert!(
-            Instant::now() < until,
-            "{} threads, {threads} before",
-            status("Threads")
-        );
+        assert!(Instant::now() < until, "{} threads, {threads} before", status("Threads"));
         std::thread::park_timeout(Duration::from_millis(5));
     }
     let grown = status("VmRSS").saturating_sub(memory);

@@ -81,9 +81,7 @@ fn read(cluster: &Cluster, topic: &str, partitions: i32, count: usize) -> Vec<Fo
         .unwrap();
     let mut assignment = TopicPartitionList::new();
     for partition in 0..partitions {
-        assignment
-            .add_partition_offset(topic, partition, ReadFrom::Beginning)
-            .unwrap();
+        assignment.add_partition_offset(topic, partition, ReadFrom::Beginning).unwrap();
     }
     consumer.assign(&assignment).unwrap();
     let deadline = Instant::now() + LONG;
@@ -101,10 +99,7 @@ fn read(cluster: &Cluster, topic: &str, partitions: i32, count: usize) -> Vec<Fo
             value: message.payload().map(<[u8]>::to_vec),
             timestamp: message.timestamp().to_millis(),
             headers: message.headers().map_or(Vec::new(), |headers| {
-                headers
-                    .iter()
-                    .map(|h| (h.key.to_owned(), h.value.map(<[u8]>::to_vec)))
-                    .collect()
+                headers.iter().map(|h| (h.key.to_owned(), h.value.map(<[u8]>::to_vec))).collect()
             }),
         });
     }
@@ -166,12 +161,7 @@ fn by_key(found: &[Found]) -> BTreeMap<Vec<u8>, Vec<u32>> {
 async fn the_order_of_each_sender_is_kept_for_each_key() {
     let cluster = cluster(&[("t", 3)]);
     // Little batches and a small buffer, so that senders wait for room and batches follow each other.
-    let producer = producer(&cluster)
-        .actors(3)
-        .batch_records(7)
-        .buffer_records(90)
-        .start()
-        .unwrap();
+    let producer = producer(&cluster).actors(3).batch_records(7).buffer_records(90).start().unwrap();
     let tasks: Vec<_> = (0..6_u8)
         .map(|task| {
             let sender = producer.sender();
@@ -275,9 +265,7 @@ async fn records_of_an_unknown_topic_fail_after_the_metadata_timeout() {
     let producer = producer(&cluster).metadata_timeout(timeout).start().unwrap();
     let sender = producer.sender();
     let begun = Instant::now();
-    let error = in_time(sender.send(ProducerRecord::to("unknown").key("k")))
-        .await
-        .unwrap_err();
+    let error = in_time(sender.send(ProducerRecord::to("unknown").key("k"))).await.unwrap_err();
     assert!(matches!(error, SendError::UnknownTopic { .. }), "{error}");
     assert_eq!((&**error.topic(), error.class()), ("unknown", ErrorClass::Retriable));
     assert!(begun.elapsed() >= timeout);
@@ -292,9 +280,7 @@ async fn records_that_wait_for_their_topic_hold_up_no_other_topic() {
     let sender = producer.sender();
     let mut waits = sender.enqueue(ProducerRecord::to("unknown").key("k")).await.unwrap();
     for _ in 0..10 {
-        in_time(sender.send(ProducerRecord::to("known").key("k")))
-            .await
-            .unwrap();
+        in_time(sender.send(ProducerRecord::to("known").key("k"))).await.unwrap();
     }
     assert!(is_pending(&mut waits));
     in_time(producer.shutdown(Duration::ZERO)).await.unwrap();
@@ -315,9 +301,7 @@ async fn records_wait_for_a_topic_that_is_created_after_them() {
         waiting.push(sender.enqueue(record).await.unwrap());
     }
     assert!(waiting.iter_mut().all(is_pending));
-    cluster
-        .topic_error("late", RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR)
-        .unwrap();
+    cluster.topic_error("late", RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR).unwrap();
     for (offset, confirmation) in waiting.into_iter().enumerate() {
         let delivery = in_time(confirmation).await.unwrap();
         assert_eq!(delivery.offset.0, offset as i64);
@@ -329,9 +313,7 @@ async fn records_wait_for_a_topic_that_is_created_after_them() {
 async fn cut_off(cluster: &Cluster, builder: ProducerBuilder) -> (Producer, Sender) {
     let producer = builder.start().unwrap();
     let sender = producer.sender();
-    in_time(sender.send(ProducerRecord::to("t").value("before")))
-        .await
-        .unwrap();
+    in_time(sender.send(ProducerRecord::to("t").value("before"))).await.unwrap();
     // The credit comes back a moment after the confirmation.
     in_time(producer.flush(LONG)).await.unwrap();
     cluster.broker_down(-1).unwrap();
@@ -428,10 +410,7 @@ async fn a_flush_whose_deadline_passes_says_how_many_are_left_and_gives_nothing_
     let (producer, sender) = cut_off(&cluster, producer(&cluster)).await;
     let confirmations = enqueue_many(&sender, 3).await;
     let error = in_time(producer.flush(Duration::from_millis(20))).await.unwrap_err();
-    assert!(
-        matches!(error, ProducerError::DeadlinePassed { unanswered: 3, .. }),
-        "{error}"
-    );
+    assert!(matches!(error, ProducerError::DeadlinePassed { unanswered: 3, .. }), "{error}");
     cluster.broker_up(-1).unwrap();
     for confirmation in confirmations {
         in_time(confirmation).await.unwrap();
@@ -454,11 +433,7 @@ async fn a_partition_that_is_named_is_taken_and_one_that_does_not_exist_is_an_er
         let error = in_time(sender.send(record)).await.unwrap_err();
         assert_eq!(
             error,
-            SendError::UnknownPartition {
-                topic: "t".into(),
-                partition: PartitionId(partition),
-                partitions: 4
-            }
+            SendError::UnknownPartition { topic: "t".into(), partition: PartitionId(partition), partitions: 4 }
         );
     }
     in_time(producer.shutdown(LONG)).await.unwrap();
@@ -493,10 +468,7 @@ async fn headers_timestamps_and_null_values_arrive_as_they_were_sent_and_in_orde
     let sender = producer.sender();
     let records = [
         ProducerRecord::to("t").key("a").value("plain"),
-        ProducerRecord::to("t")
-            .key("b")
-            .value("dated")
-            .timestamp(1_357_034_400_000),
+        ProducerRecord::to("t").key("b").value("dated").timestamp(1_357_034_400_000),
         ProducerRecord::to("t").key("c").header("h", b"1").header("h", b""),
         ProducerRecord::to("t").key("d"),
         ProducerRecord::to("t").key("").value(""),
@@ -515,13 +487,7 @@ async fn headers_timestamps_and_null_values_arrive_as_they_were_sent_and_in_orde
     let values: Vec<_> = found.iter().map(|f| f.value.as_deref()).collect();
     assert_eq!(values, [Some(&b"plain"[..]), Some(b"dated"), None, None, Some(b"")]);
     assert_eq!(found[1].timestamp, Some(1_357_034_400_000));
-    assert_eq!(
-        found[2].headers,
-        [
-            ("h".to_owned(), Some(b"1".to_vec())),
-            ("h".to_owned(), Some(Vec::new()))
-        ]
-    );
+    assert_eq!(found[2].headers, [("h".to_owned(), Some(b"1".to_vec())), ("h".to_owned(), Some(Vec::new()))]);
     assert_eq!(found[4].key.as_deref(), Some(&b""[..]));
     in_time(producer.shutdown(LONG)).await.unwrap();
 }
@@ -585,11 +551,7 @@ async fn a_full_buffer_holds_senders_back_until_records_are_confirmed() {
 #[tokio::test]
 async fn a_full_library_queue_keeps_the_order_of_each_partition() {
     let cluster = cluster(&[("t", 3)]);
-    let producer = producer(&cluster)
-        .library_queue_records(50)
-        .batch_records(64)
-        .start()
-        .unwrap();
+    let producer = producer(&cluster).library_queue_records(50).batch_records(64).start().unwrap();
     let sender = producer.sender();
     for n in 0..5_000_u32 {
         let key = [(n % 11) as u8];
@@ -610,12 +572,24 @@ async fn a_full_library_queue_keeps_the_order_of_each_partition() {
 }
 
 #[tokio::test]
+async fn what_a_full_library_queue_kept_out_is_given_up_as_never_sent() {
+    let cluster = cluster(&[("t", 1)]);
+    let builder = producer(&cluster).library_queue_records(50);
+    let (producer, sender) = cut_off(&cluster, builder).await;
+    let confirmations = enqueue_many(&sender, 500).await;
+    until(|| producer.state().queue_full_events > 0).await;
+    in_time(producer.shutdown(Duration::ZERO)).await.unwrap();
+    for confirmation in confirmations {
+        let error = in_time(confirmation).await.unwrap_err();
+        assert!(matches!(error, SendError::Abandoned { .. }), "{error}");
+        assert!(!error.possibly_persisted());
+    }
+}
+
+#[tokio::test]
 async fn a_record_that_is_too_large_fails_alone() {
     let cluster = cluster(&[("t", 1)]);
-    let producer = producer(&cluster)
-        .property("message.max.bytes", "2000")
-        .start()
-        .unwrap();
+    let producer = producer(&cluster).property("message.max.bytes", "2000").start().unwrap();
     let sender = producer.sender();
     let large = vec![0; 3_000];
     let before = sender.enqueue(ProducerRecord::to("t").value("1")).await.unwrap();
@@ -678,13 +652,8 @@ fn it_needs_no_runtime() {
 
 #[test]
 fn a_property_of_the_producers_own_is_refused_and_one_that_librdkafka_does_not_know_too() {
-    let with = |name, value| {
-        Producer::builder()
-            .bootstrap_servers("localhost:1")
-            .property(name, value)
-            .start()
-            .unwrap_err()
-    };
+    let with =
+        |name, value| Producer::builder().bootstrap_servers("localhost:1").property(name, value).start().unwrap_err();
     let own = with("queue.buffering.max.messages", "1");
     assert!(matches!(own, ProducerError::Property { .. }), "{own}");
     let unknown = with("no.such.property", "1");

@@ -42,12 +42,7 @@ impl Service {
     }
 
     fn on(stage: &Stage) -> Self {
-        Self::start(&[
-            "--bootstrap-server",
-            stage.broker.bootstrap_servers(),
-            "--topic",
-            &stage.topic,
-        ])
+        Self::start(&["--bootstrap-server", stage.broker.bootstrap_servers(), "--topic", &stage.topic])
     }
 
     fn connect(&self) -> TcpStream {
@@ -61,11 +56,7 @@ impl Service {
     /// Status code and body of a path.
     fn get(&self, path: &str) -> (u16, String) {
         let (mut stream, mut answer) = (self.connect(), String::new());
-        write!(
-            stream,
-            "GET {path} HTTP/1.1\r\nHost: service\r\nConnection: close\r\n\r\n"
-        )
-        .unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: service\r\nConnection: close\r\n\r\n").unwrap();
         stream.read_to_string(&mut answer).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
         (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
@@ -105,8 +96,7 @@ fn lines(from: impl Read + Send + 'static) -> Arc<Mutex<Vec<String>>> {
     let read = Arc::clone(&lines);
     std::thread::spawn(move || {
         let from = BufReader::new(from).lines();
-        from.map_while(Result::ok)
-            .for_each(|line| read.lock().unwrap().push(line));
+        from.map_while(Result::ok).for_each(|line| read.lock().unwrap().push(line));
     });
     lines
 }
@@ -131,9 +121,7 @@ fn a_service_that_is_terminated_under_load_drains_and_commits_exactly_what_it_ha
     let mut handled = None;
     eventually("it says that it drained", || {
         let said = service.out.lock().unwrap().last().cloned().unwrap_or_default();
-        let number = said
-            .strip_prefix("drained and committed: ")
-            .and_then(|rest| rest.split(' ').next());
+        let number = said.strip_prefix("drained and committed: ").and_then(|rest| rest.split(' ').next());
         handled = number.map(|number| number.parse::<i64>().unwrap());
         handled.is_some()
     });
@@ -149,8 +137,7 @@ fn a_service_without_arguments_handles_traffic_of_its_own_until_it_is_interrupte
     assert_eq!(service.end().code(), Some(0), "{:?}", service.err);
     eventually("it says that it drained", || {
         let out = service.out.lock().unwrap();
-        out.last()
-            .is_some_and(|said| said.starts_with("drained and committed: "))
+        out.last().is_some_and(|said| said.starts_with("drained and committed: "))
     });
 }
 
@@ -163,8 +150,7 @@ fn a_consumer_that_dies_takes_its_web_server_along_and_the_process_says_why() {
     assert_eq!(service.end().code(), Some(1));
     eventually("it says why", || {
         let err = service.err.lock().unwrap();
-        err.iter()
-            .any(|line| line.starts_with("error: ") && line.contains("GroupAuthorizationFailed"))
+        err.iter().any(|line| line.starts_with("error: ") && line.contains("GroupAuthorizationFailed"))
     });
 }
 
@@ -180,14 +166,8 @@ fn disposition(signal: libc::c_int) -> libc::sighandler_t {
 
 #[test]
 fn a_consumer_installs_no_signal_handler_no_panic_hook_and_no_subscriber() {
-    const SIGNALS: [libc::c_int; 6] = [
-        libc::SIGINT,
-        libc::SIGTERM,
-        libc::SIGHUP,
-        libc::SIGPIPE,
-        libc::SIGCHLD,
-        libc::SIGUSR1,
-    ];
+    const SIGNALS: [libc::c_int; 6] =
+        [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGPIPE, libc::SIGCHLD, libc::SIGUSR1];
     let before = SIGNALS.map(disposition);
     let seen = Arc::new(AtomicUsize::new(0));
     let hook = std::panic::take_hook();
@@ -220,8 +200,5 @@ fn a_consumer_installs_no_signal_handler_no_panic_hook_and_no_subscriber() {
     assert_eq!(seen.load(Ordering::SeqCst), 2, "the host's hook saw each panic");
     assert_eq!(SIGNALS.map(disposition), before);
     // The fixture shows the log where it is asked to.
-    assert_eq!(
-        tracing::dispatcher::has_been_set(),
-        std::env::var_os("RUST_LOG").is_some()
-    );
+    assert_eq!(tracing::dispatcher::has_been_set(), std::env::var_os("RUST_LOG").is_some());
 }

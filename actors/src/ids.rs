@@ -53,10 +53,7 @@ impl NextOffset {
 impl TopicPartition {
     /// Names partition `partition` of `topic`.
     pub fn new(topic: impl Into<Arc<str>>, partition: i32) -> Self {
-        Self {
-            topic: topic.into(),
-            partition: PartitionId(partition),
-        }
+        Self { topic: topic.into(), partition: PartitionId(partition) }
     }
 }
 

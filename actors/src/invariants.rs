@@ -95,18 +95,12 @@ impl Invariant {
 impl InvariantCounts {
     /// Counts that panic at a breach where the build is for tests, and only count elsewhere.
     pub fn new() -> Self {
-        Self {
-            breaches: Default::default(),
-            panics: cfg!(any(test, feature = "testing")),
-        }
+        Self { breaches: Default::default(), panics: cfg!(any(test, feature = "testing")) }
     }
 
     /// Counts that never panic, for a test that breaks an invariant on purpose.
     pub fn counting() -> Self {
-        Self {
-            panics: false,
-            ..Self::new()
-        }
+        Self { panics: false, ..Self::new() }
     }
 
     /// The counts so far.
@@ -240,13 +234,7 @@ mod tests {
     fn checked(check: impl Fn(&InvariantCounts, At<'_>) -> bool) -> (bool, InvariantSnapshot) {
         let counts = InvariantCounts::counting();
         let partition = TopicPartition::new("orders", 3);
-        let holds = check(
-            &counts,
-            At {
-                partition: &partition,
-                epoch: Epoch(7),
-            },
-        );
+        let holds = check(&counts, At { partition: &partition, epoch: Epoch(7) });
         (holds, counts.snapshot())
     }
 
@@ -265,99 +253,60 @@ mod tests {
         let (low, end) = (NextOffset(4), NextOffset(9));
         holds(|counts, at| counts.watermark(at, low, Some(Offset(4)), end));
         holds(|counts, at| counts.watermark(at, end, None, end));
-        breaks(
-            |counts, at| counts.watermark(at, end, Some(Offset(4)), end),
-            |counts| counts.watermark,
-        );
-        breaks(
-            |counts, at| counts.watermark(at, low, None, end),
-            |counts| counts.watermark,
-        );
+        breaks(|counts, at| counts.watermark(at, end, Some(Offset(4)), end), |counts| counts.watermark);
+        breaks(|counts, at| counts.watermark(at, low, None, end), |counts| counts.watermark);
     }
 
     #[test]
     fn a_commit_stays_within_the_watermark_and_does_not_fall() {
         let (low, high) = (NextOffset(4), NextOffset(5));
         holds(|counts, at| counts.commit_within_watermark(at, low, low));
-        breaks(
-            |counts, at| counts.commit_within_watermark(at, high, low),
-            |counts| counts.commit_within_watermark,
-        );
+        breaks(|counts, at| counts.commit_within_watermark(at, high, low), |counts| counts.commit_within_watermark);
         holds(|counts, at| counts.commits_rise(at, low, low));
-        breaks(
-            |counts, at| counts.commits_rise(at, high, low),
-            |counts| counts.commits_rise,
-        );
+        breaks(|counts, at| counts.commits_rise(at, high, low), |counts| counts.commits_rise);
     }
 
     #[test]
     fn a_commit_needs_the_epoch_that_owns_the_partition() {
         let offset = NextOffset(4);
         holds(|counts, at| counts.commits_owned(at, offset, Some(Epoch(7))));
-        breaks(
-            |counts, at| counts.commits_owned(at, offset, Some(Epoch(8))),
-            |counts| counts.commits_owned,
-        );
-        breaks(
-            |counts, at| counts.commits_owned(at, offset, None),
-            |counts| counts.commits_owned,
-        );
+        breaks(|counts, at| counts.commits_owned(at, offset, Some(Epoch(8))), |counts| counts.commits_owned);
+        breaks(|counts, at| counts.commits_owned(at, offset, None), |counts| counts.commits_owned);
     }
 
     #[test]
     fn a_report_of_an_old_epoch_may_come_but_not_count() {
         holds(|counts, at| counts.old_epochs_inert(at, Epoch(7), true));
         holds(|counts, at| counts.old_epochs_inert(at, Epoch(6), false));
-        breaks(
-            |counts, at| counts.old_epochs_inert(at, Epoch(6), true),
-            |counts| counts.old_epochs_inert,
-        );
+        breaks(|counts, at| counts.old_epochs_inert(at, Epoch(6), true), |counts| counts.old_epochs_inert);
     }
 
     #[test]
     fn two_calls_may_not_hold_one_key() {
         holds(|counts, at| counts.one_call_per_key(at, Offset(1), 1));
-        breaks(
-            |counts, at| counts.one_call_per_key(at, Offset(1), 2),
-            |counts| counts.one_call_per_key,
-        );
+        breaks(|counts, at| counts.one_call_per_key(at, Offset(1), 2), |counts| counts.one_call_per_key);
     }
 
     #[test]
     fn credits_match_what_is_out_and_keep_their_bound() {
         holds(|counts, at| counts.credits_exact(at, 5, 5, 5));
-        breaks(
-            |counts, at| counts.credits_exact(at, 4, 5, 9),
-            |counts| counts.credits_exact,
-        );
-        breaks(
-            |counts, at| counts.credits_exact(at, 6, 6, 5),
-            |counts| counts.credits_exact,
-        );
+        breaks(|counts, at| counts.credits_exact(at, 4, 5, 9), |counts| counts.credits_exact);
+        breaks(|counts, at| counts.credits_exact(at, 6, 6, 5), |counts| counts.credits_exact);
     }
 
     #[test]
     fn a_record_has_one_outcome_and_a_drained_epoch_misses_none() {
         holds(|counts, at| counts.one_outcome(at, 5, 3, false));
         holds(|counts, at| counts.one_outcome(at, 5, 5, true));
-        breaks(
-            |counts, at| counts.one_outcome(at, 5, 6, false),
-            |counts| counts.one_outcome,
-        );
-        breaks(
-            |counts, at| counts.one_outcome(at, 5, 4, true),
-            |counts| counts.one_outcome,
-        );
+        breaks(|counts, at| counts.one_outcome(at, 5, 6, false), |counts| counts.one_outcome);
+        breaks(|counts, at| counts.one_outcome(at, 5, 4, true), |counts| counts.one_outcome);
     }
 
     #[test]
     #[should_panic(expected = "I2 broken at orders-3, epoch 7: CommitWithinWatermark: 4 expected, 5 found")]
     fn a_breach_fails_the_test_it_happens_in() {
         let partition = TopicPartition::new("orders", 3);
-        let at = At {
-            partition: &partition,
-            epoch: Epoch(7),
-        };
+        let at = At { partition: &partition, epoch: Epoch(7) };
         InvariantCounts::new().commit_within_watermark(at, NextOffset(5), NextOffset(4));
     }
 

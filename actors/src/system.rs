@@ -27,11 +27,7 @@ impl SystemThread {
         let (started, start) = mpsc::sync_channel(1);
         let thread = BoundedThread::start(name, move || run(arbiters, &started))?;
         match start.recv() {
-            Ok(Ok((system, arbiters))) => Ok(Self {
-                system,
-                arbiters,
-                thread: Some(thread),
-            }),
+            Ok(Ok((system, arbiters))) => Ok(Self { system, arbiters, thread: Some(thread) }),
             Ok(Err(refused)) => Err(refused),
             Err(mpsc::RecvError) => Err(io::Error::other("the actor system did not start")),
         }
@@ -116,9 +112,7 @@ mod tests {
             let tell = tell.clone();
             arbiter.spawn_fn(move || tell.send(thread::current().id()).unwrap());
         }
-        let mut threads: Vec<_> = (0..4)
-            .map(|_| told.recv_timeout(Duration::from_secs(10)).unwrap())
-            .collect();
+        let mut threads: Vec<_> = (0..4).map(|_| told.recv_timeout(Duration::from_secs(10)).unwrap()).collect();
         threads.sort_by_key(|id| format!("{id:?}"));
         threads.dedup();
         assert_eq!(threads.len(), 4);
@@ -157,10 +151,7 @@ mod tests {
             let _ = wait.recv();
         });
         runs.recv_timeout(Duration::from_secs(10)).unwrap();
-        assert_eq!(
-            system.stop_and_join(Instant::now() + Duration::from_millis(20)),
-            Err(StillRunning)
-        );
+        assert_eq!(system.stop_and_join(Instant::now() + Duration::from_millis(20)), Err(StillRunning));
         drop(release);
     }
 }

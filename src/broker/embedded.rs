@@ -102,11 +102,7 @@ impl EmbeddedBroker {
         } else {
             self.cluster.create_topic(topic, partitions, self.brokers)
         };
-        created.map_err(|source| BrokerError::CreateTopic {
-            topic: topic.to_owned(),
-            partitions,
-            source,
-        })
+        created.map_err(|source| BrokerError::CreateTopic { topic: topic.to_owned(), partitions, source })
     }
 }
 
@@ -165,9 +161,7 @@ impl EmbeddedBroker {
     pub fn move_coordinator(&self, group: &str, broker: i32) -> Result<(), BrokerError> {
         self.known(broker)
             .and_then(|()| self.cluster.set_group_coordinator(group, broker))
-            .map_err(refused(|| {
-                format!("move the coordinator of group {group} to broker {broker}")
-            }))
+            .map_err(refused(|| format!("move the coordinator of group {group} to broker {broker}")))
     }
 
     /// Makes a broker the leader of a partition. The partition's records stay.
@@ -177,27 +171,18 @@ impl EmbeddedBroker {
     pub fn move_leader(&self, topic: &str, partition: i32, broker: i32) -> Result<(), BrokerError> {
         self.known(broker)
             .and_then(|()| self.cluster.set_leader(topic, partition, broker))
-            .map_err(refused(|| {
-                format!("move the leader of {topic}-{partition} to broker {broker}")
-            }))
+            .map_err(refused(|| format!("move the leader of {topic}-{partition} to broker {broker}")))
     }
 
     /// The mock cluster takes -1 for all brokers, and any number for a coordinator.
     fn known(&self, broker: i32) -> Result<(), RDKafkaErrorCode> {
-        if (1..=self.brokers).contains(&broker) {
-            Ok(())
-        } else {
-            Err(RDKafkaErrorCode::UnknownBroker)
-        }
+        if (1..=self.brokers).contains(&broker) { Ok(()) } else { Err(RDKafkaErrorCode::UnknownBroker) }
     }
 }
 
 #[cfg(feature = "testing")]
 fn refused(operation: impl FnOnce() -> String) -> impl FnOnce(RDKafkaErrorCode) -> BrokerError {
-    |source| BrokerError::Refused {
-        operation: operation(),
-        source,
-    }
+    |source| BrokerError::Refused { operation: operation(), source }
 }
 
 impl fmt::Debug for EmbeddedBroker {
@@ -228,10 +213,7 @@ impl EmbeddedBrokerBuilder {
     /// # Errors
     /// When fewer than one broker was asked for, librdkafka cannot make a client, or it cannot listen on loopback.
     pub fn start(self) -> Result<EmbeddedBroker, BrokerError> {
-        let start_error = |source| BrokerError::Start {
-            brokers: self.brokers,
-            source,
-        };
+        let start_error = |source| BrokerError::Start { brokers: self.brokers, source };
         if self.brokers < 1 {
             return Err(start_error("a cluster has at least one broker".into()));
         }
@@ -239,10 +221,6 @@ impl EmbeddedBrokerBuilder {
         // A group's first member would wait 3 s for company, and a KIP-848 member would hear of a change only every 3 s.
         cluster.set_group_initial_rebalance_delay(0);
         cluster.set_consumer_group_heartbeat(100);
-        Ok(EmbeddedBroker {
-            bootstrap_servers: cluster.bootstrap_servers(),
-            cluster,
-            brokers: self.brokers,
-        })
+        Ok(EmbeddedBroker { bootstrap_servers: cluster.bootstrap_servers(), cluster, brokers: self.brokers })
     }
 }

@@ -40,20 +40,12 @@ impl RawMockCluster {
         let mut config = ClientConfig::new();
         // Nobody polls this client, so what it logs would only pile up.
         config.set_log_level(RDKafkaLogLevel::Emerg);
-        let client = Client::new(
-            &config,
-            config.create_native_config()?,
-            RDKafkaType::RD_KAFKA_PRODUCER,
-            DefaultClientContext,
-        )?;
+        let client =
+            Client::new(&config, config.create_native_config()?, RDKafkaType::RD_KAFKA_PRODUCER, DefaultClientContext)?;
         // SAFETY: the client is alive, and lives until after the cluster is destroyed.
         let cluster = unsafe { sys::rd_kafka_mock_cluster_new(client.native_ptr(), brokers) };
         match NonNull::new(cluster) {
-            Some(cluster) => Ok(Self {
-                cluster,
-                asking: Mutex::new(()),
-                _client: client,
-            }),
+            Some(cluster) => Ok(Self { cluster, asking: Mutex::new(()), _client: client }),
             None => Err(KafkaError::MockCluster(RDKafkaErrorCode::Fail)),
         }
     }

@@ -15,10 +15,8 @@ pub(crate) struct Shutdown {
 
 impl Shutdown {
     pub(crate) fn listen() -> anyhow::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_io()
-            .build()
-            .context("cannot listen for signals")?;
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_io().build().context("cannot listen for signals")?;
         let signals = {
             let _entered = runtime.enter();
             Signals {

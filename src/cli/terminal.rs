@@ -50,12 +50,8 @@ impl Manners {
         Ok(match (self.quiet, self.verbose) {
             (true, _) => everything.with_default(LevelFilter::ERROR),
             // What the command itself has to say is for everybody. (A target is a prefix: the colons keep `troupe_actors` out.)
-            (false, 0) => everything
-                .with_default(LevelFilter::WARN)
-                .with_target("troupe::", LevelFilter::INFO),
-            (false, 1) => everything
-                .with_default(LevelFilter::INFO)
-                .with_target("troupe::", LevelFilter::DEBUG),
+            (false, 0) => everything.with_default(LevelFilter::WARN).with_target("troupe::", LevelFilter::INFO),
+            (false, 1) => everything.with_default(LevelFilter::INFO).with_target("troupe::", LevelFilter::DEBUG),
             (false, 2) => everything.with_default(LevelFilter::DEBUG),
             (false, _) => everything.with_default(LevelFilter::TRACE),
         })
@@ -92,11 +88,7 @@ impl Terminal {
         } else {
             registry.with(log.json()).init();
         }
-        Ok(Self {
-            bars,
-            quiet: manners.quiet,
-            log_format: manners.log_format,
-        })
+        Ok(Self { bars, quiet: manners.quiet, log_format: manners.log_format })
     }
 
     /// A bar up to `length`, seen only where stderr is a terminal.

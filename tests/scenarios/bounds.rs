@@ -27,16 +27,8 @@ fn a_slow_handler_is_bounded_and_leaves_other_partitions_alone() {
             .unwrap()
     };
     eventually("the other partition is done", || journal.of(1).len() == 4000);
-    let slow = consumer
-        .state()
-        .partitions
-        .into_iter()
-        .find(|p| p.partition == 0)
-        .unwrap();
-    assert!(
-        slow.buffered_bytes <= 100_000 + 1100,
-        "bound passed by at most one record: {slow:?}"
-    );
+    let slow = consumer.state().partitions.into_iter().find(|p| p.partition == 0).unwrap();
+    assert!(slow.buffered_bytes <= 100_000 + 1100, "bound passed by at most one record: {slow:?}");
     assert!(slow.buffered_records <= 1000 && slow.buffered_records > 0, "{slow:?}");
     assert_eq!(slow.watermark, 0);
     gate.open();
@@ -90,13 +82,8 @@ fn state_tells_the_oldest_record_in_flight_and_its_age() {
     let state = serde_json::to_value(consumer.state()).unwrap();
     let partition = &state["partitions"][0];
     assert_eq!(partition["phase"], "running");
-    assert_eq!(
-        (partition["watermark"].as_i64(), partition["end_offset"].as_i64()),
-        (Some(4), Some(10))
-    );
+    assert_eq!((partition["watermark"].as_i64(), partition["end_offset"].as_i64()), (Some(4), Some(10)));
     gate.open();
-    eventually("it is done and the lag is 0", || {
-        consumer.state().partitions[0].lag == Some(0)
-    });
+    eventually("it is done and the lag is 0", || consumer.state().partitions[0].lag == Some(0));
     consumer.shutdown_blocking(Duration::from_secs(20)).unwrap();
 }

@@ -76,9 +76,7 @@ fn a_consumer_lives_without_a_runtime_and_on_an_executor_that_is_not_tokios() {
 fn a_consumer_lives_in_a_multi_thread_runtime() {
     let stage = stage_with_two_hundred_records();
     let runtime = Runtime::new().unwrap();
-    runtime
-        .block_on(async { tokio::time::timeout(PATIENCE, whole_life(&stage)).await })
-        .unwrap();
+    runtime.block_on(async { tokio::time::timeout(PATIENCE, whole_life(&stage)).await }).unwrap();
     assert_all_committed(&stage);
 }
 
@@ -86,9 +84,7 @@ fn a_consumer_lives_in_a_multi_thread_runtime() {
 fn a_consumer_lives_in_a_current_thread_runtime() {
     let stage = stage_with_two_hundred_records();
     let runtime = Builder::new_current_thread().enable_time().build().unwrap();
-    runtime
-        .block_on(async { tokio::time::timeout(PATIENCE, whole_life(&stage)).await })
-        .unwrap();
+    runtime.block_on(async { tokio::time::timeout(PATIENCE, whole_life(&stage)).await }).unwrap();
     assert_all_committed(&stage);
 }
 
@@ -117,8 +113,7 @@ struct Observed {
 impl Observed {
     async fn handle(self, record: Record) {
         let busy = &self.busy[record.partition().0 as usize];
-        self.overlaps
-            .fetch_add(usize::from(busy.swap(true, Ordering::SeqCst)), Ordering::SeqCst);
+        self.overlaps.fetch_add(usize::from(busy.swap(true, Ordering::SeqCst)), Ordering::SeqCst);
         if record.offset().0 % 10 == 0 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -139,11 +134,7 @@ impl Observed {
         let threads = self.threads.lock().unwrap();
         let other = threads.iter().find(|name| *name != thread);
         assert_eq!((other, threads.is_empty()), (None, false), "wanted only {thread}");
-        assert_eq!(
-            self.overlaps.load(Ordering::SeqCst),
-            0,
-            "one record per partition at a time"
-        );
+        assert_eq!(self.overlaps.load(Ordering::SeqCst), 0, "one record per partition at a time");
         self.journal.assert_exactly_once_in_order(4, 500);
     }
 }
@@ -152,12 +143,8 @@ impl Observed {
 fn handlers_run_on_the_apps_runtime_in_the_same_order_and_bounds() {
     let stage = Stage::new(4);
     stage.produce(0, 500, 20);
-    let runtime = Builder::new_multi_thread()
-        .worker_threads(3)
-        .thread_name("the-apps-own")
-        .enable_time()
-        .build()
-        .unwrap();
+    let runtime =
+        Builder::new_multi_thread().worker_threads(3).thread_name("the-apps-own").enable_time().build().unwrap();
     let observed = Observed::default();
     let consumer = observed.on(stage.consumer("g"), runtime.handle().clone());
     let mut most = 0;
@@ -202,11 +189,7 @@ fn a_runtime_that_ends_before_its_consumer_ends_the_consumer_with_an_error() {
     runtime.shutdown_background();
     let error = block_on(consumer.wait()).unwrap_err();
     assert!(error.to_string().contains("runtime"), "{error}");
-    assert!(
-        consumer.state().counters.workers_replaced <= 8,
-        "{:?}",
-        consumer.state()
-    );
+    assert!(consumer.state().counters.workers_replaced <= 8, "{:?}", consumer.state());
 }
 
 #[test]
@@ -217,20 +200,14 @@ fn a_handler_that_cannot_move_to_the_apps_runtime_is_refused() {
         async fn handle(&mut self, _: &Record) {}
     }
     let runtime = Builder::new_current_thread().build().unwrap();
-    let base = || {
-        Consumer::builder()
-            .bootstrap_servers("127.0.0.1:1")
-            .group_id("g")
-            .topics(["t"])
-    };
+    let base = || Consumer::builder().bootstrap_servers("127.0.0.1:1").group_id("g").topics(["t"]);
     let refused = |builder: ConsumerBuilder| match builder.runtime(runtime.handle().clone()).start() {
         Err(ConsumerError::Configuration { reason }) => reason,
         other => panic!("{other:?}"),
     };
-    for reason in [
-        refused(base().handler(|_: &Record| ())),
-        refused(base().partition_handler(|_: &PartitionContext| Nothing)),
-    ] {
+    for reason in
+        [refused(base().handler(|_: &Record| ())), refused(base().partition_handler(|_: &PartitionContext| Nothing))]
+    {
         assert!(reason.contains("runtime()") && reason.contains("async"), "{reason}");
     }
 }
@@ -257,11 +234,7 @@ fn cancelling_the_shared_token_drains_commits_and_stops() {
     let stopped = block_on(consumer.wait()).unwrap();
     assert!(stopped.drained && consumer.state().stopping, "{stopped:?}");
     let handled = [(0, journal.of(0).len() as i64), (1, journal.of(1).len() as i64)];
-    assert_eq!(
-        stage.committed("g"),
-        handled.into(),
-        "exactly what was handled is committed"
-    );
+    assert_eq!(stage.committed("g"), handled.into(), "exactly what was handled is committed");
     assert!(journal.len() < 4000, "it did not run to the end");
 }
 
@@ -280,9 +253,7 @@ fn a_consumer_that_a_handler_stops_cancels_the_shared_token_and_no_parent_of_it(
     let everyone = CancellationToken::new();
     let shared = everyone.child_token();
     let handler = |record: &Record| match record.offset().0 {
-        30 => Outcome::Stop {
-            cause: Cause::new("enough"),
-        },
+        30 => Outcome::Stop { cause: Cause::new("enough") },
         _ => Outcome::Done,
     };
     let builder = stage.consumer("g").handler(handler);
@@ -302,9 +273,7 @@ fn engines_of_different_groups_in_one_process_each_get_everything() {
             let journal = Journal::default();
             let notes = journal.clone();
             let builder = stage.consumer(group).worker_threads(1);
-            let consumer = builder
-                .handler(move |record: &Record| notes.note(group, record))
-                .start();
+            let consumer = builder.handler(move |record: &Record| notes.note(group, record)).start();
             (consumer.unwrap(), journal)
         })
         .collect();
@@ -320,10 +289,7 @@ fn engines_of_different_groups_in_one_process_each_get_everything() {
 fn noting(stage: &Stage, name: &'static str, journal: &Journal) -> ConsumerHandle {
     let journal = journal.clone();
     let builder = stage.steady_consumer("g").worker_threads(1);
-    builder
-        .handler(move |record: &Record| journal.note(name, record))
-        .start()
-        .unwrap()
+    builder.handler(move |record: &Record| journal.note(name, record)).start().unwrap()
 }
 
 fn assigned(consumer: &ConsumerHandle) -> usize {
@@ -365,13 +331,8 @@ fn dropping_the_last_handle_hands_the_partitions_to_another_member() {
 
 #[test]
 fn a_configuration_that_cannot_work_is_an_error_that_says_what_to_do() {
-    let complete = || {
-        Consumer::builder()
-            .bootstrap_servers("127.0.0.1:1")
-            .group_id("g")
-            .topics(["t"])
-            .handler(|_: &Record| ())
-    };
+    let complete =
+        || Consumer::builder().bootstrap_servers("127.0.0.1:1").group_id("g").topics(["t"]).handler(|_: &Record| ());
     let without = || Consumer::builder().handler(|_: &Record| ());
     let none: [&str; 0] = [];
     let cases = [
@@ -380,26 +341,17 @@ fn a_configuration_that_cannot_work_is_an_error_that_says_what_to_do() {
         (without().bootstrap_servers("b:1").topics(["t"]), "group.id is missing"),
         (complete().topics(none), "a topic is missing"),
         (complete().topics([""]), "a topic's name is empty"),
-        (
-            Consumer::builder().bootstrap_servers("b:1").group_id("g").topics(["t"]),
-            "a handler is missing",
-        ),
+        (Consumer::builder().bootstrap_servers("b:1").group_id("g").topics(["t"]), "a handler is missing"),
         (complete().property("enable.auto.commit", "true"), "leave it out"),
         (complete().property("enable.partition.eof", "false"), "leave it out"),
-        (
-            complete().property("auto.offset.reset", "sometimes"),
-            "use earliest, latest or none",
-        ),
+        (complete().property("auto.offset.reset", "sometimes"), "use earliest, latest or none"),
         (complete().property("no.such.property", "hunter2"), "no.such.property"),
         (complete().property("session.timeout.ms", "soon"), "session.timeout.ms"),
         (complete().property("session.timeout.ms", "0"), "session.timeout.ms"),
         (complete().max_buffered_records(0), "max_buffered_records"),
         (complete().max_buffered_bytes(0), "max_buffered_bytes"),
         (complete().worker_threads(0), "worker_threads must be above 0"),
-        (
-            complete().commit_interval(Duration::ZERO),
-            "commit_interval must be above 0",
-        ),
+        (complete().commit_interval(Duration::ZERO), "commit_interval must be above 0"),
     ];
     for (builder, says) in cases {
         match builder.start() {
@@ -417,24 +369,14 @@ fn a_broker_that_cannot_be_reached_neither_fails_the_start_nor_holds_up_the_stop
     // Port 1 of loopback refuses; 192.0.2.1 is reserved for documentation and answers nothing, if it can be routed to at all.
     for servers in ["127.0.0.1:1", "192.0.2.1:9092", "no-such-host.invalid:9092"] {
         let begun = Instant::now();
-        let builder = Consumer::builder()
-            .bootstrap_servers(servers)
-            .group_id("g")
-            .topics(["t"]);
+        let builder = Consumer::builder().bootstrap_servers(servers).group_id("g").topics(["t"]);
         let consumer = builder.handler(|_: &Record| ()).start().unwrap();
-        assert!(
-            begun.elapsed() < Duration::from_secs(1),
-            "{servers}: {:?} to start",
-            begun.elapsed()
-        );
+        assert!(begun.elapsed() < Duration::from_secs(1), "{servers}: {:?} to start", begun.elapsed());
         eventually("the poller runs", || consumer.state().counters.wakes > 0);
         let begun = Instant::now();
         let stopped = consumer.shutdown_blocking(Duration::from_secs(2));
         let took = begun.elapsed();
-        assert!(
-            took < Duration::from_millis(2500),
-            "{servers}: {took:?} to stop: {stopped:?}"
-        );
+        assert!(took < Duration::from_millis(2500), "{servers}: {took:?} to stop: {stopped:?}");
         assert!(stopped.is_ok_and(|stopped| stopped.drained), "{servers}");
     }
 }
@@ -454,9 +396,7 @@ fn any_deadline_is_a_deadline() {
             .retry_pause(Duration::MAX, Duration::MAX)
             .start()
             .unwrap();
-        eventually("a handler holds a record", || {
-            consumer.state().partitions.iter().any(|p| p.in_flight == 1)
-        });
+        eventually("a handler holds a record", || consumer.state().partitions.iter().any(|p| p.in_flight == 1));
         let stopped = block_on(async {
             let shutdown = consumer.shutdown(deadline);
             if deadline == Duration::MAX {
@@ -483,10 +423,7 @@ fn state_is_read_at_a_high_rate_during_load() {
     let consumer = {
         let journal = journal.clone();
         let builder = stage.consumer("g").commit_interval(Duration::from_millis(5));
-        builder
-            .handler(move |record: &Record| journal.note("a", record))
-            .start()
-            .unwrap()
+        builder.handler(move |record: &Record| journal.note("a", record)).start().unwrap()
     };
     struct Raise<'a>(&'a AtomicBool);
     impl Drop for Raise<'_> {

@@ -24,23 +24,13 @@ fn a_handler_that_panics_fails_its_record_and_the_record_is_tried_again() {
             journal.note("a", record);
         };
         let pause = Duration::from_millis(10);
-        stage
-            .consumer("g")
-            .handler(handler)
-            .retry_pause(pause, pause)
-            .start()
-            .unwrap()
+        stage.consumer("g").handler(handler).retry_pause(pause, pause).start().unwrap()
     };
     eventually("all is handled", || journal.len() == 200);
-    eventually("all is committed", || {
-        consumer.state().partitions.iter().all(|p| p.committed == Some(100))
-    });
+    eventually("all is committed", || consumer.state().partitions.iter().all(|p| p.committed == Some(100)));
     let state = consumer.state();
     let failed = state.partitions.iter().find(|p| p.partition == 0).unwrap();
-    assert!(
-        failed.last_error.as_ref().unwrap().contains("not this one"),
-        "{failed:?}"
-    );
+    assert!(failed.last_error.as_ref().unwrap().contains("not this one"), "{failed:?}");
     consumer.shutdown_blocking(STOP).unwrap();
     journal.assert_exactly_once_in_order(2, 100);
     assert_eq!(panics.load(Ordering::SeqCst), 2);
@@ -93,17 +83,12 @@ fn a_worker_that_dies_is_replaced_and_nothing_is_lost() {
     let before = consumer.state();
     consumer.kill_worker(&TopicPartition::new(stage.topic.as_str(), 0));
     eventually("all is handled", || journal.distinct() == 2000);
-    eventually("all is committed", || {
-        consumer.state().partitions.iter().all(|p| p.committed == Some(1000))
-    });
+    eventually("all is committed", || consumer.state().partitions.iter().all(|p| p.committed == Some(1000)));
     let after = consumer.state();
     consumer.shutdown_blocking(STOP).unwrap();
     assert_eq!(after.counters.workers_replaced, 1);
     assert!(after.partitions[0].epoch > before.partitions[0].epoch, "a new epoch");
-    assert_eq!(
-        after.partitions[1].epoch, before.partitions[1].epoch,
-        "the other partition is left alone"
-    );
+    assert_eq!(after.partitions[1].epoch, before.partitions[1].epoch, "the other partition is left alone");
     // What had finished and not been reported, at most a quarter of the commit interval and the record in the handler, runs again.
     assert!(journal.of(0).len() <= 1000 + 60, "{} handled", journal.of(0).len());
     let offsets = journal.of(0);
@@ -116,11 +101,8 @@ fn a_dead_worker_on_the_apps_runtime_never_shares_its_partition_with_its_success
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let stage = Stage::new(1);
     stage.produce(0, 300, 20);
-    let (journal, busy, overlaps) = (
-        Journal::default(),
-        Arc::new(AtomicBool::new(false)),
-        Arc::new(AtomicUsize::new(0)),
-    );
+    let (journal, busy, overlaps) =
+        (Journal::default(), Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let consumer = {
         let (journal, busy, overlaps) = (journal.clone(), Arc::clone(&busy), Arc::clone(&overlaps));
         let handler = move |record: Record| {
@@ -138,21 +120,14 @@ fn a_dead_worker_on_the_apps_runtime_never_shares_its_partition_with_its_success
                 journal.note("a", &record);
             }
         };
-        stage
-            .consumer("g")
-            .async_handler(handler)
-            .runtime(runtime.handle().clone())
-            .start()
-            .unwrap()
+        stage.consumer("g").async_handler(handler).runtime(runtime.handle().clone()).start().unwrap()
     };
     let partition = TopicPartition::new(stage.topic.as_str(), 0);
     for killed in 1..=3 {
         let seen = journal.len();
         eventually("it runs", || journal.len() > seen + 20);
         consumer.kill_worker(&partition);
-        eventually("it is replaced", || {
-            consumer.state().counters.workers_replaced == killed
-        });
+        eventually("it is replaced", || consumer.state().counters.workers_replaced == killed);
     }
     eventually("all is handled", || journal.distinct() == 300);
     consumer.shutdown_blocking(STOP).unwrap();
@@ -164,25 +139,16 @@ fn a_handler_that_says_stop_ends_the_engine_with_an_error_that_names_the_record(
     let stage = Stage::new(2);
     stage.produce(0, 100, 20);
     let handler = |record: &Record| match (record.partition().0, record.offset().0) {
-        (1, 30) => Outcome::Stop {
-            cause: Cause::new("enough"),
-        },
+        (1, 30) => Outcome::Stop { cause: Cause::new("enough") },
         _ => Outcome::Done,
     };
     let consumer = stage.consumer("g").handler(handler).start().unwrap();
     let error = consumer.wait_blocking().unwrap_err();
     let partition = TopicPartition::new(stage.topic.as_str(), 1);
-    let expected = ConsumerError::StoppedByHandler {
-        partition,
-        offset: kafka_troupe::ids::Offset(30),
-        cause: "enough".into(),
-    };
+    let expected =
+        ConsumerError::StoppedByHandler { partition, offset: kafka_troupe::ids::Offset(30), cause: "enough".into() };
     assert_eq!(error, expected);
-    assert_eq!(
-        stage.committed("g")[&1],
-        30,
-        "what came before is committed, the record is not"
-    );
+    assert_eq!(stage.committed("g")[&1], 30, "what came before is committed, the record is not");
     assert!(consumer.cancellation_token().is_cancelled());
 }
 
@@ -201,11 +167,7 @@ fn a_partitions_handler_keeps_its_state_and_is_built_anew_after_a_panic() {
                 panic!("torn");
             }
             self.seen += 1;
-            assert_eq!(
-                i64::from(self.seen),
-                record.offset().0 - self.from + 1,
-                "every record since it was built"
-            );
+            assert_eq!(i64::from(self.seen), record.offset().0 - self.from + 1, "every record since it was built");
             self.journal.note("a", record);
             self.built.load(Ordering::SeqCst);
         }
@@ -217,20 +179,10 @@ fn a_partitions_handler_keeps_its_state_and_is_built_anew_after_a_panic() {
         let (journal, built) = (journal.clone(), Arc::clone(&built));
         let factory = move |context: &PartitionContext| {
             built.fetch_add(1, Ordering::SeqCst);
-            Counting {
-                seen: 0,
-                from: context.position().0,
-                journal: journal.clone(),
-                built: Arc::clone(&built),
-            }
+            Counting { seen: 0, from: context.position().0, journal: journal.clone(), built: Arc::clone(&built) }
         };
         let pause = Duration::from_millis(1);
-        stage
-            .consumer("g")
-            .partition_handler(factory)
-            .retry_pause(pause, pause)
-            .start()
-            .unwrap()
+        stage.consumer("g").partition_handler(factory).retry_pause(pause, pause).start().unwrap()
     };
     eventually("all is handled", || journal.len() == 200);
     consumer.shutdown_blocking(STOP).unwrap();
@@ -252,12 +204,7 @@ fn a_broker_that_goes_away_and_comes_back_loses_and_repeats_nothing() {
                 journal.note("a", &record);
             }
         };
-        stage
-            .consumer("g")
-            .async_handler(handler)
-            .property("session.timeout.ms", "6000")
-            .start()
-            .unwrap()
+        stage.consumer("g").async_handler(handler).property("session.timeout.ms", "6000").start().unwrap()
     };
     eventually("some is handled", || journal.len() > 100);
     stage.broker.take_down(1).unwrap();
@@ -267,9 +214,7 @@ fn a_broker_that_goes_away_and_comes_back_loses_and_repeats_nothing() {
     stage.broker.bring_up(1).unwrap();
     stage.produce(500, 500, 20);
     eventually("all is handled", || journal.distinct() == 2000);
-    eventually("all is committed", || {
-        consumer.state().partitions.iter().all(|p| p.committed == Some(1000))
-    });
+    eventually("all is committed", || consumer.state().partitions.iter().all(|p| p.committed == Some(1000)));
     consumer.shutdown_blocking(STOP).unwrap();
     journal.assert_exactly_once_in_order(2, 1000);
 }
@@ -299,14 +244,7 @@ fn a_stop_ends_by_its_deadline_when_a_handler_is_stuck() {
     let stopped = consumer.shutdown_blocking(Duration::from_secs(2)).unwrap();
     assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
     assert!(!stopped.drained);
-    assert_eq!(
-        stopped
-            .unfinished
-            .iter()
-            .map(|r| (r.partition, r.offset))
-            .collect::<Vec<_>>(),
-        [(1, 1)]
-    );
+    assert_eq!(stopped.unfinished.iter().map(|r| (r.partition, r.offset)).collect::<Vec<_>>(), [(1, 1)]);
     gate.open();
     assert_eq!(stage.committed("g"), [(0, 3), (1, 1)].into());
 }
@@ -319,16 +257,12 @@ fn a_last_commit_that_is_refused_in_passing_is_sent_again() {
     let journal = Journal::default();
     let consumer = {
         let journal = journal.clone();
-        let builder = stage
-            .consumer("g")
-            .handler(move |record: &Record| journal.note("a", record));
+        let builder = stage.consumer("g").handler(move |record: &Record| journal.note("a", record));
         builder.commit_interval(Duration::from_secs(60)).start().unwrap()
     };
     eventually("all is handled", || journal.len() == 100);
     assert!(stage.committed("g").is_empty(), "nothing is committed before the stop");
-    stage
-        .broker
-        .fail_requests(kafka_troupe::broker::RDKafkaApiKey::OffsetCommit, &[REFUSED; 3]);
+    stage.broker.fail_requests(kafka_troupe::broker::RDKafkaApiKey::OffsetCommit, &[REFUSED; 3]);
     consumer.shutdown_blocking(STOP).unwrap();
     assert_eq!(stage.committed("g"), [(0, 50), (1, 50)].into());
     assert_eq!(consumer.state().counters.failed_commits, 3);
@@ -338,17 +272,11 @@ fn a_last_commit_that_is_refused_in_passing_is_sent_again() {
 fn a_commit_that_fails_while_running_is_not_counted_as_done() {
     use rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_COMMIT_OFFSET_SIZE as FAILED;
     let stage = Stage::new(1);
-    stage
-        .broker
-        .fail_requests(kafka_troupe::broker::RDKafkaApiKey::OffsetCommit, &[FAILED; 2]);
+    stage.broker.fail_requests(kafka_troupe::broker::RDKafkaApiKey::OffsetCommit, &[FAILED; 2]);
     stage.produce(0, 50, 20);
     let consumer = stage.consumer("g").handler(|_: &Record| ()).start().unwrap();
-    eventually("it failed, and was told so", || {
-        consumer.state().counters.failed_commits > 0
-    });
-    eventually("it is committed all the same", || {
-        consumer.state().partitions[0].committed == Some(50)
-    });
+    eventually("it failed, and was told so", || consumer.state().counters.failed_commits > 0);
+    eventually("it is committed all the same", || consumer.state().partitions[0].committed == Some(50));
     assert_eq!(stage.committed("g"), [(0, 50)].into());
     consumer.shutdown_blocking(STOP).unwrap();
 }

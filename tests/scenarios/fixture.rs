@@ -42,11 +42,7 @@ impl Stage {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let topic = format!("topic-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
         broker.create_topic(&topic, partitions).unwrap();
-        Self {
-            broker,
-            topic,
-            partitions,
-        }
+        Self { broker, topic, partitions }
     }
 
     /// A consumer of the topic in group `group`, without a handler yet.
@@ -78,19 +74,12 @@ impl Stage {
     }
 
     pub fn produce_to(&self, partitions: &[i32], from: usize, count: usize, value_bytes: usize) {
-        let producer: BaseProducer = self
-            .client()
-            .set("linger.ms", "2")
-            .set("batch.num.messages", "1000")
-            .create()
-            .unwrap();
+        let producer: BaseProducer =
+            self.client().set("linger.ms", "2").set("batch.num.messages", "1000").create().unwrap();
         for number in from..from + count {
             let text = format!("{number:0width$}", width = value_bytes.max(1));
             for partition in partitions {
-                let record = BaseRecord::to(&self.topic)
-                    .partition(*partition)
-                    .key(&text)
-                    .payload(&text);
+                let record = BaseRecord::to(&self.topic).partition(*partition).key(&text).payload(&text);
                 producer.send(record).map_err(|(error, _)| error).unwrap();
             }
             if number % 500 == 0 {
@@ -112,11 +101,7 @@ impl Stage {
             Offset::Offset(offset) => Some(offset),
             _ => None,
         };
-        committed
-            .elements()
-            .iter()
-            .filter_map(|e| Some((e.partition(), offset(e.offset())?)))
-            .collect()
+        committed.elements().iter().filter_map(|e| Some((e.partition(), offset(e.offset())?))).collect()
     }
 }
 
@@ -133,11 +118,7 @@ pub struct Entry {
 
 impl Journal {
     pub fn note(&self, member: &'static str, record: &Record) {
-        let entry = Entry {
-            member,
-            partition: record.partition().0,
-            offset: record.offset().0,
-        };
+        let entry = Entry { member, partition: record.partition().0, offset: record.offset().0 };
         self.0.lock().unwrap().push(entry);
     }
 
@@ -151,20 +132,12 @@ impl Journal {
 
     /// The offsets noted of a partition, in order.
     pub fn of(&self, partition: i32) -> Vec<i64> {
-        self.entries()
-            .iter()
-            .filter(|entry| entry.partition == partition)
-            .map(|entry| entry.offset)
-            .collect()
+        self.entries().iter().filter(|entry| entry.partition == partition).map(|entry| entry.offset).collect()
     }
 
     /// Distinct records noted.
     pub fn distinct(&self) -> usize {
-        let mut all: Vec<_> = self
-            .entries()
-            .iter()
-            .map(|entry| (entry.partition, entry.offset))
-            .collect();
+        let mut all: Vec<_> = self.entries().iter().map(|entry| (entry.partition, entry.offset)).collect();
         all.sort_unstable();
         all.dedup();
         all.len()
@@ -197,9 +170,7 @@ impl Gate {
 
     pub fn wait(&self) {
         let (open, opened) = &*self.0;
-        let (guard, timeout) = opened
-            .wait_timeout_while(open.lock().unwrap(), PATIENCE, |open| !*open)
-            .unwrap();
+        let (guard, timeout) = opened.wait_timeout_while(open.lock().unwrap(), PATIENCE, |open| !*open).unwrap();
         drop(guard);
         assert!(!timeout.timed_out(), "the gate was never opened");
     }
@@ -208,9 +179,6 @@ impl Gate {
 /// Shows what the engine logs where `RUST_LOG` is set: for a look at a scenario that fails.
 pub fn show_log() {
     if std::env::var_os("RUST_LOG").is_some() {
-        let _ = tracing_subscriber::fmt()
-            .with_max_level(tracing::Level::DEBUG)
-            .with_writer(std::io::stderr)
-            .try_init();
+        let _ = tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).with_writer(std::io::stderr).try_init();
     }
 }

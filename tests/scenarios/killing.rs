@@ -18,9 +18,7 @@ impl Process {
     fn start(stage: &Stage, group: &str) -> Self {
         let tests = std::env::current_exe().unwrap();
         let example = tests.ancestors().nth(2).unwrap().join("examples/print_records");
-        let properties = EmbeddedBroker::CONSUMER_PROPERTIES
-            .iter()
-            .map(|(name, value)| format!("{name}={value}"));
+        let properties = EmbeddedBroker::CONSUMER_PROPERTIES.iter().map(|(name, value)| format!("{name}={value}"));
         let mut child = Command::new(example)
             .args([stage.broker.bootstrap_servers(), group, &stage.topic])
             .args(properties)
@@ -29,19 +27,13 @@ impl Process {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let (lines, printed) = (
-            BufReader::new(child.stdout.take().unwrap()).lines(),
-            Arc::<Mutex<Vec<_>>>::default(),
-        );
+        let (lines, printed) = (BufReader::new(child.stdout.take().unwrap()).lines(), Arc::<Mutex<Vec<_>>>::default());
         std::thread::spawn({
             let printed = Arc::clone(&printed);
             move || {
                 for line in lines.map_while(Result::ok) {
                     let (partition, offset) = line.split_once(' ').unwrap();
-                    printed
-                        .lock()
-                        .unwrap()
-                        .push((partition.parse().unwrap(), offset.parse().unwrap()));
+                    printed.lock().unwrap().push((partition.parse().unwrap(), offset.parse().unwrap()));
                 }
             }
         });
@@ -74,11 +66,7 @@ fn a_member_killed_half_way_loses_nothing_and_repeats_only_what_was_not_committe
     let journal = Journal::default();
     let successor = {
         let journal = journal.clone();
-        stage
-            .consumer("g")
-            .handler(move |record: &Record| journal.note("b", record))
-            .start()
-            .unwrap()
+        stage.consumer("g").handler(move |record: &Record| journal.note("b", record)).start().unwrap()
     };
     eventually("all is committed", || {
         let state = successor.state();
@@ -88,15 +76,9 @@ fn a_member_killed_half_way_loses_nothing_and_repeats_only_what_was_not_committe
     for partition in 0..4 {
         let from = committed.get(&partition).copied().unwrap_or(0);
         let done = before.iter().filter(|(each, _)| *each == partition).count() as i64;
-        assert!(
-            from <= done + 1,
-            "partition {partition}: {from} committed, {done} printed"
-        );
+        assert!(from <= done + 1, "partition {partition}: {from} committed, {done} printed");
         // 2.2 ms a record: the commit interval is about 45 records; the rest is room for a busy machine.
-        assert!(
-            done - from < 500,
-            "partition {partition}: {done} done, only {from} committed"
-        );
+        assert!(done - from < 500, "partition {partition}: {done} done, only {from} committed");
         assert_eq!(
             journal.of(partition),
             (from..count as i64).collect::<Vec<_>>(),

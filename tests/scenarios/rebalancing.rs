@@ -45,10 +45,7 @@ fn a_member_that_joins_and_leaves_under_load_loses_and_repeats_nothing() {
     a.shutdown_blocking(STOP).unwrap();
     journal.assert_exactly_once_in_order(4, count as i64);
     assert_eq!(state.counters.drains_cut_short, 0);
-    assert!(
-        journal.entries().iter().any(|entry| entry.member == "b"),
-        "b did some of the work"
-    );
+    assert!(journal.entries().iter().any(|entry| entry.member == "b"), "b did some of the work");
     assert!(stage.committed("g").values().all(|offset| *offset == count as i64));
 }
 
@@ -60,21 +57,12 @@ fn retained_partitions_keep_their_epoch_through_a_cooperative_rebalance() {
     let a = member(&stage, "a", &journal);
     eventually("a works alone", || assigned(&a) == 4 && journal.len() > 100);
     let epochs = |consumer: &ConsumerHandle| -> Vec<_> {
-        consumer
-            .state()
-            .partitions
-            .iter()
-            .map(|p| (p.partition, p.epoch))
-            .collect()
+        consumer.state().partitions.iter().map(|p| (p.partition, p.epoch)).collect()
     };
     let before = epochs(&a);
     let b = member(&stage, "b", &journal);
     eventually("both share the partitions", || assigned(&a) == 2 && assigned(&b) == 2);
-    assert!(
-        epochs(&a).iter().all(|kept| before.contains(kept)),
-        "{before:?} to {:?}",
-        epochs(&a)
-    );
+    assert!(epochs(&a).iter().all(|kept| before.contains(kept)), "{before:?} to {:?}", epochs(&a));
     a.shutdown_blocking(STOP).unwrap();
     b.shutdown_blocking(STOP).unwrap();
 }
@@ -92,28 +80,16 @@ fn a_retained_partition_at_its_end_delivers_what_is_produced_during_the_rebalanc
             }
             journal.note("a", record);
         };
-        stage
-            .steady_consumer("g")
-            .handler(handler)
-            .worker_threads(2)
-            .start()
-            .unwrap()
+        stage.steady_consumer("g").handler(handler).worker_threads(2).start().unwrap()
     };
-    eventually("a is at the end", || {
-        journal.len() == 200 && a.state().partitions.iter().all(|p| p.lag == Some(0))
-    });
+    eventually("a is at the end", || journal.len() == 200 && a.state().partitions.iter().all(|p| p.lag == Some(0)));
     // Each partition's handler holds one record, so that the revoke takes until the gate opens.
     hold.store(true, Ordering::SeqCst);
     stage.produce(100, 1, 20);
-    eventually("handlers hold a record each", || {
-        a.state().partitions.iter().map(|p| p.in_flight).sum::<u64>() == 2
-    });
+    eventually("handlers hold a record each", || a.state().partitions.iter().map(|p| p.in_flight).sum::<u64>() == 2);
     let b = member(&stage, "b", &journal);
     eventually("a is asked for one", || {
-        a.state()
-            .partitions
-            .iter()
-            .any(|p| p.phase == kafka_troupe::consume::PartitionPhase::Revoking)
+        a.state().partitions.iter().any(|p| p.phase == kafka_troupe::consume::PartitionPhase::Revoking)
     });
     stage.produce(101, 10, 20);
     gate.open();
@@ -148,19 +124,10 @@ fn a_record_that_is_finished_after_its_partition_was_given_up_is_fenced() {
     });
     let moved = b.state().partitions[0].partition;
     gate.open();
-    eventually("a finishes late", || {
-        journal
-            .entries()
-            .iter()
-            .any(|e| e.member == "a" && e.partition == moved)
-    });
+    eventually("a finishes late", || journal.entries().iter().any(|e| e.member == "a" && e.partition == moved));
     eventually("a finishes the other", || a.state().partitions[0].committed == Some(5));
     assert_eq!(stage.committed("g")[&moved], 5, "the late record moved nothing back");
-    let again: Vec<_> = journal
-        .entries()
-        .into_iter()
-        .filter(|e| e.member == "a" && e.partition == moved)
-        .collect();
+    let again: Vec<_> = journal.entries().into_iter().filter(|e| e.member == "a" && e.partition == moved).collect();
     assert_eq!(again.len(), 1, "a went no further than the record it held: {again:?}");
     assert_eq!(a.state().counters.drains_cut_short, 1);
     a.shutdown_blocking(STOP).unwrap();

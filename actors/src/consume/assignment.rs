@@ -48,10 +48,7 @@ impl Slots {
 
     /// The partition's slot, if it is assigned.
     pub(crate) fn assigned(&self, partition: &TopicPartition) -> Option<usize> {
-        self.numbers
-            .get(partition)
-            .copied()
-            .filter(|slot| self.stays[*slot].is_some())
+        self.numbers.get(partition).copied().filter(|slot| self.stays[*slot].is_some())
     }
 
     /// The slot's stay.
@@ -74,10 +71,7 @@ impl Slots {
 
     /// The assigned slots.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, &Stay)> {
-        self.stays
-            .iter()
-            .enumerate()
-            .filter_map(|(slot, stay)| Some((slot, stay.as_ref()?)))
+        self.stays.iter().enumerate().filter_map(|(slot, stay)| Some((slot, stay.as_ref()?)))
     }
 
     /// How many 64-slot words are in use.

@@ -87,10 +87,7 @@ impl Default for ConsumerBuilder {
             make: None,
             runtime: None,
             threads: None,
-            credits: Credits {
-                records: 8192,
-                bytes: 4 << 20,
-            },
+            credits: Credits { records: 8192, bytes: 4 << 20 },
             memory_budget: 1 << 30,
             commit_interval: Duration::from_millis(100),
             drain_deadline: Duration::from_secs(3),
@@ -276,9 +273,7 @@ impl ConsumerBuilder {
             return Err(configuration("a topic's name is empty".to_owned()));
         }
         if self.credits.records == 0 || self.credits.bytes == 0 {
-            return Err(configuration(
-                "max_buffered_records and max_buffered_bytes must be above 0".to_owned(),
-            ));
+            return Err(configuration("max_buffered_records and max_buffered_bytes must be above 0".to_owned()));
         }
         if self.threads == Some(0) {
             return Err(configuration("worker_threads must be above 0".to_owned()));
@@ -293,9 +288,7 @@ impl ConsumerBuilder {
             config: self.properties.client_config()?,
             reset: self.reset.or(from_property).unwrap_or_default(),
             workload,
-            threads: self
-                .threads
-                .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),
+            threads: self.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),
             commit_interval: on_the_clock(self.commit_interval),
             stop_deadline: on_the_clock(self.stop_deadline),
             retry_pause: self.retry_pause,
@@ -354,10 +347,7 @@ where
         let pump = pump(move |_: &PartitionContext| AsyncClosure(Arc::clone(&handler)), io);
         match &self.runtime {
             Some(runtime) => {
-                let watch = RuntimeWatch {
-                    supervisor,
-                    outlived: false,
-                };
+                let watch = RuntimeWatch { supervisor, outlived: false };
                 Pump::On(runtime.clone(), Box::pin(outlived(pump, watch)))
             }
             None => Pump::Local(Box::pin(pump)),

@@ -48,21 +48,14 @@ impl StopPlan {
     pub(crate) fn within(deadline: Duration, commit: Duration) -> Self {
         let close = (deadline / 10).min(Duration::from_secs(1));
         let commit = (deadline / 5).min(commit);
-        Self {
-            drain: deadline.saturating_sub(close).saturating_sub(commit),
-            commit,
-        }
+        Self { drain: deadline.saturating_sub(close).saturating_sub(commit), commit }
     }
 }
 
 /// The poller does these between chunks.
 pub(crate) enum PollerCommand {
     /// The worker of this epoch takes chunks.
-    WorkerReady {
-        slot: usize,
-        epoch: Epoch,
-        worker: Recipient<Deliver>,
-    },
+    WorkerReady { slot: usize, epoch: Epoch, worker: Recipient<Deliver> },
     /// The worker of this epoch is no more, and nobody asked for that.
     WorkerDied { slot: usize, epoch: Epoch },
     /// Start positions of an assignment.
@@ -72,11 +65,7 @@ pub(crate) enum PollerCommand {
     /// A drain is over: send its last commit, if it has one.
     DrainEnded { id: u64, commit: Option<Commit> },
     /// The watermark at which a dead worker's ledger was closed.
-    LedgerClosed {
-        slot: usize,
-        epoch: Epoch,
-        watermark: NextOffset,
-    },
+    LedgerClosed { slot: usize, epoch: Epoch, watermark: NextOffset },
     /// Take no more records, drain, commit, leave the group.
     Stop(StopPlan),
 }
@@ -111,9 +100,6 @@ mod tests {
         let plan = StopPlan::within(Duration::from_secs(25), commit);
         assert_eq!((plan.drain, plan.commit), (Duration::from_secs(22), commit));
         let plan = StopPlan::within(Duration::from_secs(1), commit);
-        assert_eq!(
-            (plan.drain, plan.commit),
-            (Duration::from_millis(700), Duration::from_millis(200))
-        );
+        assert_eq!((plan.drain, plan.commit), (Duration::from_millis(700), Duration::from_millis(200)));
     }
 }

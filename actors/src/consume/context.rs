@@ -56,18 +56,12 @@ impl ConsumerContext for PollerContext {
             }
             return;
         }
-        let partitions = || {
-            list.elements()
-                .iter()
-                .map(|e| TopicPartition::new(e.topic(), e.partition()))
-                .collect()
-        };
+        let partitions = || list.elements().iter().map(|e| TopicPartition::new(e.topic(), e.partition())).collect();
         let event = match error {
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => RebalanceEvent::Assigned(partitions()),
-            RDKafkaRespErr::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS => RebalanceEvent::Revoked {
-                partitions: partitions(),
-                lost: consumer.assignment_lost(),
-            },
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS => {
+                RebalanceEvent::Revoked { partitions: partitions(), lost: consumer.assignment_lost() }
+            }
             error => RebalanceEvent::Failed(error.into()),
         };
         self.events.lock().unwrap_or_else(PoisonError::into_inner).push(event);

@@ -221,11 +221,7 @@ impl ControlCell {
     fn look(&self) -> u64 {
         let records = self.flow.records.load(Ordering::SeqCst);
         let bytes = self.flow.bytes.load(Ordering::SeqCst);
-        if bytes >= self.credits.bytes {
-            0
-        } else {
-            self.credits.records.saturating_sub(records)
-        }
+        if bytes >= self.credits.bytes { 0 } else { self.credits.records.saturating_sub(records) }
     }
 
     fn above_low_water(&self) -> bool {
@@ -235,9 +231,7 @@ impl ControlCell {
 
     /// Bytes that may be drained now.
     pub(crate) fn room_bytes(&self) -> u64 {
-        self.credits
-            .bytes
-            .saturating_sub(self.flow.bytes.load(Ordering::SeqCst))
+        self.credits.bytes.saturating_sub(self.flow.bytes.load(Ordering::SeqCst))
     }
 
     /// Takes credits for a chunk that is about to be handed out; returns records in use with it.
@@ -260,10 +254,7 @@ impl ControlCell {
 
     /// Records and bytes handed out and not finished.
     pub(crate) fn in_use(&self) -> (u64, u64) {
-        (
-            self.flow.records.load(Ordering::Relaxed),
-            self.flow.bytes.load(Ordering::Relaxed),
-        )
+        (self.flow.records.load(Ordering::Relaxed), self.flow.bytes.load(Ordering::Relaxed))
     }
 
     /// The worker begins a chunk.
@@ -318,11 +309,7 @@ impl ControlCell {
             _ => now,
         };
         *sampled = Some((offset, since));
-        Some(InHandler {
-            offset,
-            attempt,
-            age: now.saturating_duration_since(since),
-        })
+        Some(InHandler { offset, attempt, age: now.saturating_duration_since(since) })
     }
 
     pub(crate) fn set_watermark(&self, watermark: NextOffset) {
@@ -338,9 +325,7 @@ impl ControlCell {
     }
 
     pub(crate) fn committed(&self) -> Option<NextOffset> {
-        Some(self.tracked.committed.load(Ordering::Acquire))
-            .filter(|offset| *offset != NONE)
-            .map(NextOffset)
+        Some(self.tracked.committed.load(Ordering::Acquire)).filter(|offset| *offset != NONE).map(NextOffset)
     }
 
     pub(crate) fn set_end_offset(&self, end: i64) {
@@ -348,9 +333,7 @@ impl ControlCell {
     }
 
     pub(crate) fn end_offset(&self) -> Option<NextOffset> {
-        Some(self.end_offset.load(Ordering::Relaxed))
-            .filter(|offset| *offset >= 0)
-            .map(NextOffset)
+        Some(self.end_offset.load(Ordering::Relaxed)).filter(|offset| *offset >= 0).map(NextOffset)
     }
 
     pub(crate) fn set_last_error(&self, error: String) {
@@ -373,10 +356,7 @@ mod tests {
             0,
             NextOffset(0),
             None,
-            Credits {
-                records: 10,
-                bytes: 1000,
-            },
+            Credits { records: 10, bytes: 1000 },
             Arc::new(Wake::new()),
         )
     }
@@ -412,10 +392,7 @@ mod tests {
             0,
             NextOffset(0),
             None,
-            Credits {
-                records: 1,
-                bytes: 1000,
-            },
+            Credits { records: 1, bytes: 1000 },
             Arc::new(Wake::new()),
         ));
         let (chunks, inbox) = crossbeam_channel::unbounded::<()>();
@@ -458,18 +435,8 @@ mod tests {
         cell.handler_holds(7, 2);
         cell.sample_handler(now);
         let seen = cell.sample_handler(now + Duration::from_secs(3));
-        assert_eq!(
-            seen,
-            Some(InHandler {
-                offset: 7,
-                attempt: 2,
-                age: Duration::from_secs(3)
-            })
-        );
+        assert_eq!(seen, Some(InHandler { offset: 7, attempt: 2, age: Duration::from_secs(3) }));
         cell.handler_holds(8, 1);
-        assert_eq!(
-            cell.sample_handler(now + Duration::from_secs(4)).map(|held| held.age),
-            Some(Duration::ZERO)
-        );
+        assert_eq!(cell.sample_handler(now + Duration::from_secs(4)).map(|held| held.age), Some(Duration::ZERO));
     }
 }

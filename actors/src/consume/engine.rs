@@ -64,28 +64,14 @@ pub(crate) fn start(settings: Settings) -> Result<ConsumerHandle, ConsumerError>
     let (ending, ended) = watch::channel(None);
     let (started, starting) = std::sync::mpsc::sync_channel(1);
     let token = settings.token.clone();
-    let parts = Parts {
-        settings,
-        wake,
-        consumer: Arc::new(consumer),
-        board: Arc::clone(&board),
-    };
-    let system = std::thread::Builder::new()
-        .name("troupe-system".to_owned())
-        .spawn(move || {
-            let result = catch_unwind(AssertUnwindSafe(|| {
-                parts.run(|supervisor| drop(started.send(supervisor)))
-            }));
-            let result = result.unwrap_or_else(|_| {
-                Err(ConsumerError::Engine {
-                    detail: "the actor system panicked".to_owned(),
-                })
-            });
-            let _ = ending.send(Some(result));
-        });
-    let system = system.map_err(|error| ConsumerError::Start {
-        reason: error.to_string(),
-    })?;
+    let parts = Parts { settings, wake, consumer: Arc::new(consumer), board: Arc::clone(&board) };
+    let system = std::thread::Builder::new().name("troupe-system".to_owned()).spawn(move || {
+        let result = catch_unwind(AssertUnwindSafe(|| parts.run(|supervisor| drop(started.send(supervisor)))));
+        let result =
+            result.unwrap_or_else(|_| Err(ConsumerError::Engine { detail: "the actor system panicked".to_owned() }));
+        let _ = ending.send(Some(result));
+    });
+    let system = system.map_err(|error| ConsumerError::Start { reason: error.to_string() })?;
     match starting.recv() {
         Ok(supervisor) => Ok(ConsumerHandle::new(supervisor, board, ended, token)),
         // The sender was dropped: the system ends without ever having run, and says why last.
@@ -93,9 +79,7 @@ pub(crate) fn start(settings: Settings) -> Result<ConsumerHandle, ConsumerError>
             let _ = system.join();
             Err(match ended.borrow().clone() {
                 Some(Err(error)) => error,
-                _ => ConsumerError::Start {
-                    reason: "the actor system did not start".to_owned(),
-                },
+                _ => ConsumerError::Start { reason: "the actor system did not start".to_owned() },
             })
         }
     }
@@ -122,9 +106,8 @@ impl Parts {
         let token = self.settings.token.clone();
         let system = System::new();
         let ran = system.block_on(async {
-            let (supervisor, mut running) = self.begin().map_err(|error| ConsumerError::Start {
-                reason: error.to_string(),
-            })?;
+            let (supervisor, mut running) =
+                self.begin().map_err(|error| ConsumerError::Start { reason: error.to_string() })?;
             started(supervisor.clone());
             let watch = token.clone();
             actix_rt::spawn(async move {
@@ -144,9 +127,7 @@ impl Parts {
             }
         };
         token.cancel();
-        let finished = finished.map_err(|_| ConsumerError::Engine {
-            detail: "the supervisor died".to_owned(),
-        })?;
+        let finished = finished.map_err(|_| ConsumerError::Engine { detail: "the supervisor died".to_owned() })?;
         // A thread on which a handler has not returned cannot be joined; it ends when the handler does.
         for (number, arbiter) in running.workers.into_iter().enumerate() {
             arbiter.stop();
@@ -163,12 +144,7 @@ impl Parts {
     }
 
     fn begin(self) -> std::io::Result<(Addr<ConsumerSupervisor>, Running)> {
-        let Self {
-            settings,
-            wake,
-            consumer,
-            board,
-        } = self;
+        let Self { settings, wake, consumer, board } = self;
         let (commands, inbox) = crossbeam_channel::unbounded();
         let port = PollerPort::new(commands, Arc::clone(&wake));
         let (finish, finished) = oneshot::channel();
@@ -181,19 +157,14 @@ impl Parts {
         };
         // Not `new`, which panics where a thread cannot be had.
         let tracker_arbiter = Arbiter::try_new()?;
-        let workers = (0..settings.threads)
-            .map(|_| Arbiter::try_new())
-            .collect::<std::io::Result<Vec<_>>>()?;
+        let workers = (0..settings.threads).map(|_| Arbiter::try_new()).collect::<std::io::Result<Vec<_>>>()?;
         let supervisor = ConsumerSupervisor::new(parts, port.clone(), Arc::clone(&board), finish).start();
         let tracker = OffsetTracker::start_in_arbiter(&tracker_arbiter.handle(), {
             let (port, supervisor, board) = (port.clone(), supervisor.clone(), Arc::clone(&board));
             move |_| OffsetTracker::new(port, supervisor, board, settings.commit_interval)
         });
         let arbiters = workers.iter().map(Arbiter::handle).collect();
-        supervisor.do_send(Wire {
-            tracker: tracker.clone(),
-            arbiters,
-        });
+        supervisor.do_send(Wire { tracker: tracker.clone(), arbiters });
         let resolver = Resolver::start(Arc::clone(&consumer), settings.reset, port)?;
         let poller = std::thread::Builder::new().name("troupe-poll".to_owned()).spawn({
             let supervisor = supervisor.clone();
@@ -225,24 +196,11 @@ impl Parts {
                     .run();
                 }));
                 if ran.is_err() {
-                    ends.do_send(EngineFailed(ConsumerError::Engine {
-                        detail: "the poller panicked".to_owned(),
-                    }));
-                    ends.do_send(PollerEnded(Stopped {
-                        drained: false,
-                        unfinished: Vec::new(),
-                    }));
+                    ends.do_send(EngineFailed(ConsumerError::Engine { detail: "the poller panicked".to_owned() }));
+                    ends.do_send(PollerEnded(Stopped { drained: false, unfinished: Vec::new() }));
                 }
             }
         })?;
-        Ok((
-            supervisor,
-            Running {
-                finished,
-                tracker: tracker_arbiter,
-                workers,
-                poller,
-            },
-        ))
+        Ok((supervisor, Running { finished, tracker: tracker_arbiter, workers, poller }))
     }
 }

@@ -59,10 +59,7 @@ struct Seen {
 impl PositionGuard {
     /// A guard for an epoch that starts at `start`.
     pub(crate) fn new(start: NextOffset) -> Self {
-        Self {
-            expected: start,
-            seen: Box::default(),
-        }
+        Self { expected: start, seen: Box::default() }
     }
 
     /// The position behind all that was admitted. The tile of a chunk reaches from this, before its first record, to
@@ -91,22 +88,13 @@ impl PositionGuard {
             return Admission::Refetch;
         };
         self.expected = end;
-        if skipped == 0 {
-            Admission::Next
-        } else {
-            Admission::Gap(skipped)
-        }
+        if skipped == 0 { Admission::Next } else { Admission::Gap(skipped) }
     }
 
     #[inline]
     fn pass(&mut self, offset: Offset, timestamp: i64) {
         match self.seen.get_mut(slot(offset)) {
-            Some(seen) => {
-                *seen = Seen {
-                    offset: offset.0,
-                    timestamp,
-                }
-            }
+            Some(seen) => *seen = Seen { offset: offset.0, timestamp },
             None => self.remember_first(offset, timestamp),
         }
         self.expected = offset.next();
@@ -115,15 +103,9 @@ impl PositionGuard {
     /// A partition that stays idle never pays for the memory.
     #[cold]
     fn remember_first(&mut self, offset: Offset, timestamp: i64) {
-        let nothing = Seen {
-            offset: i64::MIN,
-            timestamp: -1,
-        };
+        let nothing = Seen { offset: i64::MIN, timestamp: -1 };
         self.seen = iter::repeat_n(nothing, REMEMBERED).collect();
-        self.seen[slot(offset)] = Seen {
-            offset: offset.0,
-            timestamp,
-        };
+        self.seen[slot(offset)] = Seen { offset: offset.0, timestamp };
     }
 
     #[cold]
@@ -137,10 +119,7 @@ impl PositionGuard {
         if again && timestamp >= 0 {
             return Admission::Refetch;
         }
-        Admission::Rewind {
-            expected: self.expected,
-            got: offset,
-        }
+        Admission::Rewind { expected: self.expected, got: offset }
     }
 }
 
@@ -170,10 +149,7 @@ mod tests {
     }
 
     fn rewind(expected: i64, got: i64) -> Admission {
-        Admission::Rewind {
-            expected: NextOffset(expected),
-            got: Offset(got),
-        }
+        Admission::Rewind { expected: NextOffset(expected), got: Offset(got) }
     }
 
     #[test]
@@ -240,11 +216,7 @@ mod tests {
         assert_eq!(guard.admit_end(NextOffset(2)), Admission::Next);
         assert_eq!(guard.admit_end(NextOffset(5)), Admission::Gap(3));
         assert_eq!(guard.expected(), NextOffset(5));
-        assert_eq!(
-            guard.admit_end(NextOffset(5)),
-            Admission::Next,
-            "the same end, said again"
-        );
+        assert_eq!(guard.admit_end(NextOffset(5)), Admission::Next, "the same end, said again");
         assert_eq!(guard.admit(Offset(5), 1), Admission::Next);
     }
 

@@ -40,14 +40,7 @@ impl ConsumerHandle {
         ended: watch::Receiver<Ending>,
         token: CancellationToken,
     ) -> Self {
-        Self {
-            shared: Arc::new(Shared {
-                supervisor,
-                board,
-                ended,
-                token,
-            }),
-        }
+        Self { shared: Arc::new(Shared { supervisor, board, ended, token }) }
     }
 
     /// A snapshot of partitions and counters. Takes no lock that a record waits for; call it from any thread, as often as you like.
@@ -108,17 +101,13 @@ impl ConsumerHandle {
     /// Makes the worker of a partition panic, for tests of what follows.
     #[cfg(feature = "testing")]
     pub fn kill_worker(&self, partition: &crate::ids::TopicPartition) {
-        self.shared
-            .supervisor
-            .do_send(crate::consume::supervisor::KillWorker(partition.clone()));
+        self.shared.supervisor.do_send(crate::consume::supervisor::KillWorker(partition.clone()));
     }
 }
 
 impl std::fmt::Debug for ConsumerHandle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ConsumerHandle")
-            .field("ended", &*self.shared.ended.borrow())
-            .finish_non_exhaustive()
+        f.debug_struct("ConsumerHandle").field("ended", &*self.shared.ended.borrow()).finish_non_exhaustive()
     }
 }
 
@@ -128,7 +117,5 @@ pub(crate) fn on_the_clock(wait: Duration) -> Duration {
 }
 
 fn vanished() -> ConsumerError {
-    ConsumerError::Engine {
-        detail: "its threads vanished".to_owned(),
-    }
+    ConsumerError::Engine { detail: "its threads vanished".to_owned() }
 }

@@ -13,10 +13,7 @@ pub(crate) struct Inbox {
 
 impl Inbox {
     pub(crate) fn push(&self, chunk: Arc<RecordChunk>) {
-        self.chunks
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push_back(chunk);
+        self.chunks.lock().unwrap_or_else(PoisonError::into_inner).push_back(chunk);
     }
 
     pub(crate) fn pop(&self) -> Option<Arc<RecordChunk>> {

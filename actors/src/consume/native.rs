@@ -122,10 +122,7 @@ impl PartitionQueue {
             sys::rd_kafka_queue_forward(queue, ptr::null_mut());
             queue
         };
-        Some(Self {
-            queue: Queue::watch(queue, WakeTarget::Slot(Arc::clone(wake), slot)),
-            client,
-        })
+        Some(Self { queue: Queue::watch(queue, WakeTarget::Slot(Arc::clone(wake), slot)), client })
     }
 
     /// How many messages and events wait: a hint, it changes at any time.
@@ -139,12 +136,7 @@ impl PartitionQueue {
     /// The callback interface and not `rd_kafka_consume_batch_queue`: with end-of-partition events on, that one sets the position behind the
     /// event and loses a record at the next rebalance.
     pub(crate) fn drain(&mut self, chunk: &mut ChunkBuilder, guard: &mut PositionGuard) -> Drained {
-        let mut drain = Drain {
-            chunk,
-            guard,
-            client: self.client,
-            seen: Drained::default(),
-        };
+        let mut drain = Drain { chunk, guard, client: self.client, seen: Drained::default() };
         let opaque = ptr::from_mut(&mut drain).cast::<c_void>();
         // SAFETY: see the module's head; `drain` lives until after the call.
         unsafe { sys::rd_kafka_consume_callback_queue(self.queue.queue, 0, Some(on_message), opaque) };
@@ -203,11 +195,7 @@ fn on_event(drain: &mut Drain<'_>, message: *mut sys::rd_kafka_message_t, raw: &
     // SAFETY: a valid message; the text is a C string valid until the callback returns, or null.
     let text = unsafe {
         let text = sys::rd_kafka_message_errstr(message);
-        if text.is_null() {
-            String::new()
-        } else {
-            CStr::from_ptr(text).to_string_lossy().into_owned()
-        }
+        if text.is_null() { String::new() } else { CStr::from_ptr(text).to_string_lossy().into_owned() }
     };
     drain.seen.error.get_or_insert((RDKafkaErrorCode::from(raw.err), text));
 }
@@ -298,11 +286,7 @@ impl CommitQueue {
         // SAFETY: a live client; never null.
         let queue = unsafe { sys::rd_kafka_queue_new(client) };
         let target = WakeTarget::Source(Arc::clone(wake), Source::Commits);
-        Self {
-            queue: Queue::watch(queue, target),
-            client,
-            _not_send: PhantomData,
-        }
+        Self { queue: Queue::watch(queue, target), client, _not_send: PhantomData }
     }
 
     /// Sends a commit; its answer arrives on this queue.
@@ -389,16 +373,9 @@ mod tests {
         let producer: BaseProducer = ClientConfig::new().set("bootstrap.servers", servers).create().unwrap();
         for key in keys {
             let (key, headers) = (key.to_string(), rdkafka::message::OwnedHeaders::new());
-            let header = rdkafka::message::Header {
-                key: "h",
-                value: Some("x"),
-            };
+            let header = rdkafka::message::Header { key: "h", value: Some("x") };
             let record = BaseRecord::to("t").partition(0).key(&key).payload("value");
-            let record = if key.ends_with('7') {
-                record.headers(headers.insert(header))
-            } else {
-                record
-            };
+            let record = if key.ends_with('7') { record.headers(headers.insert(header)) } else { record };
             producer.send(record).map_err(|(error, _)| error).unwrap();
         }
         producer.flush(LONG).unwrap();
@@ -423,11 +400,7 @@ mod tests {
             let mut list = TopicPartitionList::new();
             list.add_partition_offset("t", 0, ListOffset::Offset(0)).unwrap();
             consumer.assign(&list).unwrap();
-            Self {
-                queue,
-                consumer,
-                guard: PositionGuard::new(NextOffset(0)),
-            }
+            Self { queue, consumer, guard: PositionGuard::new(NextOffset(0)) }
         }
 
         /// Drains until the partition's end is told; gives the chunk and the end.
@@ -436,10 +409,7 @@ mod tests {
             let until = Instant::now() + LONG;
             loop {
                 assert!(Instant::now() < until, "no end of the partition");
-                assert!(
-                    self.consumer.poll(Duration::ZERO).is_none(),
-                    "nothing reaches the main queue"
-                );
+                assert!(self.consumer.poll(Duration::ZERO).is_none(), "nothing reaches the main queue");
                 if let Some(end) = self.queue.drain(&mut chunk, &mut self.guard).end {
                     return (chunk, end);
                 }
@@ -467,10 +437,7 @@ mod tests {
         // The next record is the one at the end, not the one behind it.
         produce(&servers, 100..110);
         let (chunk, end) = reader.read_to_end();
-        assert_eq!(
-            chunk.index.iter().map(|entry| entry.offset).collect::<Vec<_>>(),
-            (100..110).collect::<Vec<_>>()
-        );
+        assert_eq!(chunk.index.iter().map(|entry| entry.offset).collect::<Vec<_>>(), (100..110).collect::<Vec<_>>());
         assert_eq!((end, reader.position()), (NextOffset(110), 110));
         let Reader { queue, consumer, .. } = reader;
         drop(queue);
@@ -489,20 +456,13 @@ mod tests {
         let chunk = chunk.finish(TopicPartition::new("t", 0), Epoch(1), Tile::new(NextOffset(0), end));
         let chunk = Arc::new(chunk);
         for position in 0..20 {
-            let record = crate::consume::record::Record {
-                chunk: Arc::clone(&chunk),
-                position,
-                attempt: 1,
-            };
+            let record = crate::consume::record::Record { chunk: Arc::clone(&chunk), position, attempt: 1 };
             assert_eq!(record.key(), Some(position.to_string().as_bytes()));
             assert_eq!(record.value(), Some(&b"value"[..]));
             assert_eq!(record.offset(), Offset(i64::from(position)));
             assert!(record.timestamp().is_some());
-            let expected: Vec<(&str, Option<&[u8]>)> = if position % 10 == 7 {
-                vec![("h", Some(b"x"))]
-            } else {
-                vec![]
-            };
+            let expected: Vec<(&str, Option<&[u8]>)> =
+                if position % 10 == 7 { vec![("h", Some(b"x"))] } else { vec![] };
             assert_eq!(record.headers().collect::<Vec<_>>(), expected, "record {position}");
         }
         let Reader { queue, consumer, .. } = reader;

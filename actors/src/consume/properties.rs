@@ -24,21 +24,9 @@ const DEFAULTS: &[(&str, &str)] = &[
 
 /// What the engine must decide itself: name, value, why.
 const OWNED: &[(&str, &str, &str)] = &[
-    (
-        "enable.auto.commit",
-        "false",
-        "the engine commits exactly what is processed",
-    ),
-    (
-        "enable.auto.offset.store",
-        "false",
-        "the engine commits exactly what is processed",
-    ),
-    (
-        "enable.partition.eof",
-        "true",
-        "the end-of-partition offset closes the gap behind the last record",
-    ),
+    ("enable.auto.commit", "false", "the engine commits exactly what is processed"),
+    ("enable.auto.offset.store", "false", "the engine commits exactly what is processed"),
+    ("enable.partition.eof", "true", "the end-of-partition offset closes the gap behind the last record"),
 ];
 
 /// Properties by name. Values of secret ones are not shown.
@@ -63,9 +51,7 @@ impl Properties {
             "earliest" | "smallest" | "beginning" => Ok(Some(AutoOffsetReset::Earliest)),
             "latest" | "largest" | "end" => Ok(Some(AutoOffsetReset::Latest)),
             "none" | "error" => Ok(Some(AutoOffsetReset::None)),
-            other => Err(configuration(format!(
-                "auto.offset.reset={other}: use earliest, latest or none"
-            ))),
+            other => Err(configuration(format!("auto.offset.reset={other}: use earliest, latest or none"))),
         }
     }
 
@@ -101,41 +87,25 @@ impl Properties {
     pub(crate) fn queue_bytes(&self) -> u64 {
         let number = |name: &str| {
             let default = DEFAULTS.iter().find(|(each, _)| *each == name).map(|(_, value)| *value);
-            self.get(name)
-                .or(default)
-                .and_then(|value| value.parse::<u64>().ok())
-                .unwrap_or(0)
+            self.get(name).or(default).and_then(|value| value.parse::<u64>().ok()).unwrap_or(0)
         };
-        let fetch = self
-            .get("max.partition.fetch.bytes")
-            .and_then(|value| value.parse().ok());
+        let fetch = self.get("max.partition.fetch.bytes").and_then(|value| value.parse().ok());
         number("queued.max.messages.kbytes") * 1024 + fetch.unwrap_or_else(|| number("fetch.message.max.bytes"))
     }
 }
 
 impl fmt::Debug for Properties {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = self
-            .0
-            .iter()
-            .map(|(name, value)| (name, if is_secret(name) { "***" } else { value }));
+        let shown = self.0.iter().map(|(name, value)| (name, if is_secret(name) { "***" } else { value }));
         f.debug_map().entries(shown).finish()
     }
 }
 
 /// Whether a property's value must not be shown.
 fn is_secret(name: &str) -> bool {
-    [
-        "password",
-        "secret",
-        "sasl.jaas",
-        "private",
-        "key.pem",
-        "oauthbearer.config",
-        "token",
-    ]
-    .iter()
-    .any(|part| name.contains(part))
+    ["password", "secret", "sasl.jaas", "private", "key.pem", "oauthbearer.config", "token"]
+        .iter()
+        .any(|part| name.contains(part))
 }
 
 pub(crate) fn configuration(reason: String) -> ConsumerError {
@@ -167,10 +137,7 @@ mod tests {
         assert_eq!(config.get("partition.assignment.strategy"), Some("cooperative-sticky"));
         assert_eq!(config.get("auto.offset.reset"), Some("error"));
         properties.set("group.protocol", "consumer");
-        assert_eq!(
-            properties.client_config().unwrap().get("partition.assignment.strategy"),
-            None
-        );
+        assert_eq!(properties.client_config().unwrap().get("partition.assignment.strategy"), None);
     }
 
     #[test]
@@ -179,10 +146,7 @@ mod tests {
         properties.set("sasl.password", "hunter2");
         properties.set("client.id", "me");
         let shown = format!("{properties:?}");
-        assert!(
-            shown.contains("***") && shown.contains("me") && !shown.contains("hunter2"),
-            "{shown}"
-        );
+        assert!(shown.contains("***") && shown.contains("me") && !shown.contains("hunter2"), "{shown}");
     }
 
     #[test]

@@ -61,11 +61,7 @@ impl RecordChunk {
             tile: self.tile,
             records: self.index.len() as u32,
             offsets: (!dense).then(|| self.index.iter().map(|entry| entry.offset).collect()),
-            finished: if finished == self.index.len() {
-                Finished::All
-            } else {
-                Finished::Prefix(finished as u32)
-            },
+            finished: if finished == self.index.len() { Finished::All } else { Finished::Prefix(finished as u32) },
         }
     }
 }
@@ -132,21 +128,17 @@ impl Record {
     pub fn headers(&self) -> impl ExactSizeIterator<Item = (&str, Option<&[u8]>)> {
         let entry = self.entry();
         let first = entry.first_header as usize;
-        self.chunk.headers[first..first + entry.header_count as usize]
-            .iter()
-            .map(|span| {
-                let name = self.bytes(span.at, span.name_len as i32).unwrap_or_default();
-                // librdkafka hands names as C strings; Kafka's are UTF-8.
-                let name = std::str::from_utf8(name).unwrap_or("\u{fffd}");
-                (name, self.bytes(span.at + span.name_len, span.value_len))
-            })
+        self.chunk.headers[first..first + entry.header_count as usize].iter().map(|span| {
+            let name = self.bytes(span.at, span.name_len as i32).unwrap_or_default();
+            // librdkafka hands names as C strings; Kafka's are UTF-8.
+            let name = std::str::from_utf8(name).unwrap_or("\u{fffd}");
+            (name, self.bytes(span.at + span.name_len, span.value_len))
+        })
     }
 
     /// The value of the first header of that name.
     pub fn header(&self, name: &str) -> Option<&[u8]> {
-        self.headers()
-            .find(|(each, _)| *each == name)
-            .and_then(|(_, value)| value)
+        self.headers().find(|(each, _)| *each == name).and_then(|(_, value)| value)
     }
 
     /// How often the record has been given to a handler in this epoch, this time included: 1 at first.
@@ -233,16 +225,7 @@ impl ChunkBuilder {
     }
 
     pub(crate) fn finish(self, partition: TopicPartition, epoch: Epoch, tile: Tile) -> RecordChunk {
-        let Self {
-            arena, index, headers, ..
-        } = self;
-        RecordChunk {
-            partition,
-            epoch,
-            tile,
-            arena,
-            index,
-            headers,
-        }
+        let Self { arena, index, headers, .. } = self;
+        RecordChunk { partition, epoch, tile, arena, index, headers }
     }
 }

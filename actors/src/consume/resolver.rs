@@ -74,20 +74,9 @@ impl Resolver {
         let wanted = Arc::new(AtomicU64::new(0));
         let thread = std::thread::Builder::new().name("troupe-resolve".to_owned()).spawn({
             let wanted = Arc::clone(&wanted);
-            move || {
-                Lookup {
-                    consumer,
-                    reset,
-                    wanted,
-                }
-                .serve(&inbox, &poller)
-            }
+            move || Lookup { consumer, reset, wanted }.serve(&inbox, &poller)
         })?;
-        Ok(Self {
-            requests: Some(requests),
-            wanted,
-            thread: Some(thread),
-        })
+        Ok(Self { requests: Some(requests), wanted, thread: Some(thread) })
     }
 
     /// Asks where these start; `id` rises. An earlier request that has not been answered is dropped.
@@ -143,26 +132,10 @@ impl Lookup {
 
     /// The committed offset of each, and where there is none, the start or end of the log.
     fn resolve(&self, partitions: &[TopicPartition]) -> Result<Vec<StartPosition>, Failure> {
-        let committed = positions(
-            &self
-                .consumer
-                .committed_offsets(list(partitions, ListOffset::Invalid)?, TRY)?,
-        )?;
-        let unknown: Vec<_> = partitions
-            .iter()
-            .filter(|each| !committed.contains_key(each))
-            .cloned()
-            .collect();
-        let edges = if unknown.is_empty() {
-            Positions::new()
-        } else {
-            self.edges(&unknown)?
-        };
-        debug!(
-            committed = committed.len(),
-            reset = edges.len(),
-            "start positions resolved"
-        );
+        let committed = positions(&self.consumer.committed_offsets(list(partitions, ListOffset::Invalid)?, TRY)?)?;
+        let unknown: Vec<_> = partitions.iter().filter(|each| !committed.contains_key(each)).cloned().collect();
+        let edges = if unknown.is_empty() { Positions::new() } else { self.edges(&unknown)? };
+        debug!(committed = committed.len(), reset = edges.len(), "start positions resolved");
         partitions
             .iter()
             .map(|partition| {
@@ -170,11 +143,7 @@ impl Lookup {
                 let position = committed.or_else(|| edges.get(partition).copied());
                 let position =
                     position.ok_or_else(|| Failure::Passing(format!("{partition}: the broker told no offset")))?;
-                Ok(StartPosition {
-                    partition: partition.clone(),
-                    position,
-                    committed,
-                })
+                Ok(StartPosition { partition: partition.clone(), position, committed })
             })
             .collect()
     }
@@ -202,10 +171,7 @@ enum Failure {
 
 impl From<KafkaError> for Failure {
     fn from(error: KafkaError) -> Self {
-        Self::new(
-            error.rdkafka_error_code(),
-            format!("looking up start positions: {error}"),
-        )
+        Self::new(error.rdkafka_error_code(), format!("looking up start positions: {error}"))
     }
 }
 
@@ -234,10 +200,7 @@ fn positions(list: &TopicPartitionList) -> Result<Positions, Failure> {
     for element in list.elements() {
         let partition = TopicPartition::new(element.topic(), element.partition());
         if let Err(error) = element.error() {
-            return Err(Failure::new(
-                error.rdkafka_error_code(),
-                format!("{partition}: {error}"),
-            ));
+            return Err(Failure::new(error.rdkafka_error_code(), format!("{partition}: {error}")));
         }
         if let ListOffset::Offset(offset) = element.offset() {
             positions.insert(partition, NextOffset(offset));

@@ -160,20 +160,10 @@ impl Board {
     /// Counts a partition's pump for as long as the guard lives.
     pub(crate) fn pump_began(self: &Arc<Self>, cell: &ControlCell) -> PumpGuard {
         let partition = cell.partition.clone();
-        let running = *self
-            .pumps
-            .entry(partition.clone())
-            .and_modify(|pumps| *pumps += 1)
-            .or_insert(1);
-        let at = At {
-            partition: &partition,
-            epoch: cell.epoch,
-        };
+        let running = *self.pumps.entry(partition.clone()).and_modify(|pumps| *pumps += 1).or_insert(1);
+        let at = At { partition: &partition, epoch: cell.epoch };
         self.invariants.one_call_per_key(at, Offset(cell.start.0), running);
-        PumpGuard {
-            board: Arc::clone(self),
-            partition,
-        }
+        PumpGuard { board: Arc::clone(self), partition }
     }
 
     pub(crate) fn snapshot(&self, now: Instant) -> ConsumerState {

@@ -141,11 +141,7 @@ impl ConsumerSupervisor {
             board: Arc::clone(&self.board),
             retry_pause: self.parts.retry_pause,
         };
-        let watch = DeathWatch {
-            supervisor: ctx.address(),
-            cell: Arc::clone(&cell),
-            ended: false,
-        };
+        let watch = DeathWatch { supervisor: ctx.address(), cell: Arc::clone(&cell), ended: false };
         let (workload, poller) = (Arc::clone(&self.parts.workload), self.poller.clone());
         let addr = PartitionWorker::start_in_arbiter(&self.arbiters[arbiter].handle, move |_| {
             PartitionWorker::new(workload, io, poller, watch)
@@ -168,10 +164,7 @@ impl ConsumerSupervisor {
         ctx.run_later(deadline, |supervisor, _| supervisor.finish());
         if !self.board.stopping.swap(true, Ordering::AcqRel) {
             self.parts.token.cancel();
-            self.poller.send(PollerCommand::Stop(StopPlan::within(
-                deadline,
-                self.parts.commit_deadline,
-            )));
+            self.poller.send(PollerCommand::Stop(StopPlan::within(deadline, self.parts.commit_deadline)));
         }
     }
 
@@ -202,15 +195,9 @@ impl ConsumerSupervisor {
                 }
                 Ok(stopped)
             }
-            (None, None) => Err(ConsumerError::StopDeadline {
-                detail: "leaving the group had not ended".to_owned(),
-            }),
+            (None, None) => Err(ConsumerError::StopDeadline { detail: "leaving the group had not ended".to_owned() }),
         };
-        let _ = finish.send(Finished {
-            result,
-            poller_ended,
-            stuck_arbiters,
-        });
+        let _ = finish.send(Finished { result, poller_ended, stuck_arbiters });
     }
 
     fn name_waiting(&mut self, now: Instant) {
@@ -223,10 +210,7 @@ impl ConsumerSupervisor {
             {
                 waiting.named = true;
                 let held = old.cell.sample_handler(now);
-                let text = format!(
-                    "waits for the handler of epoch {}, which has not returned",
-                    old.cell.epoch
-                );
+                let text = format!("waits for the handler of epoch {}, which has not returned", old.cell.epoch);
                 warn!(
                     topic = %old.cell.partition.topic, partition = old.cell.partition.partition.0, epoch = waiting.cell.epoch.0,
                     offset = held.map(|held| held.offset), "the partition {text}"
@@ -255,10 +239,7 @@ impl Handler<Wire> for ConsumerSupervisor {
 
     fn handle(&mut self, Wire { tracker, arbiters }: Wire, _: &mut Context<Self>) {
         self.tracker = Some(tracker);
-        self.arbiters = arbiters
-            .into_iter()
-            .map(|handle| WorkerArbiter { handle, load: 0 })
-            .collect();
+        self.arbiters = arbiters.into_iter().map(|handle| WorkerArbiter { handle, load: 0 }).collect();
     }
 }
 
@@ -270,14 +251,7 @@ impl Handler<StartWorker> for ConsumerSupervisor {
             return;
         }
         if self.workers.contains_key(&cell.slot) {
-            self.waiting.insert(
-                cell.slot,
-                Waiting {
-                    cell,
-                    since: Instant::now(),
-                    named: false,
-                },
-            );
+            self.waiting.insert(cell.slot, Waiting { cell, since: Instant::now(), named: false });
         } else {
             self.employ(cell, ctx);
         }
@@ -288,10 +262,7 @@ impl Handler<WorkerEnded> for ConsumerSupervisor {
     type Result = ();
 
     fn handle(&mut self, ended: WorkerEnded, ctx: &mut Context<Self>) {
-        let known = self
-            .workers
-            .get(&ended.slot)
-            .is_some_and(|worker| worker.cell.epoch == ended.epoch);
+        let known = self.workers.get(&ended.slot).is_some_and(|worker| worker.cell.epoch == ended.epoch);
         if !known {
             return;
         }
@@ -303,10 +274,7 @@ impl Handler<WorkerEnded> for ConsumerSupervisor {
             let cell = &worker.cell;
             error!(topic = %cell.partition.topic, partition = cell.partition.partition.0, epoch = cell.epoch.0, "a worker died");
             Counters::add(&self.board.counters.workers_replaced, 1);
-            self.poller.send(PollerCommand::WorkerDied {
-                slot: ended.slot,
-                epoch: ended.epoch,
-            });
+            self.poller.send(PollerCommand::WorkerDied { slot: ended.slot, epoch: ended.epoch });
         }
         if let Some(next) = self.waiting.remove(&ended.slot)
             && !next.cell.is_ending()
@@ -344,11 +312,7 @@ impl Handler<PollerEnded> for ConsumerSupervisor {
     type Result = ();
 
     fn handle(&mut self, PollerEnded(stopped): PollerEnded, _: &mut Context<Self>) {
-        info!(
-            drained = stopped.drained,
-            unfinished = stopped.unfinished.len(),
-            "the consumer has left its group"
-        );
+        info!(drained = stopped.drained, unfinished = stopped.unfinished.len(), "the consumer has left its group");
         self.poller_ended = Some(stopped);
         self.finish_when_over();
     }

@@ -64,11 +64,7 @@ impl Actor for PartitionWorker {
             }
         }
         let worker = ctx.address().recipient();
-        self.poller.send(PollerCommand::WorkerReady {
-            slot: self.cell.slot,
-            epoch: self.cell.epoch,
-            worker,
-        });
+        self.poller.send(PollerCommand::WorkerReady { slot: self.cell.slot, epoch: self.cell.epoch, worker });
     }
 }
 

@@ -153,10 +153,7 @@ impl OffsetLedger {
         if tile.from <= self.settled {
             self.advance();
         }
-        Ok(Recorded {
-            newly_finished,
-            advanced: self.watermark > before,
-        })
+        Ok(Recorded { newly_finished, advanced: self.watermark > before })
     }
 
     /// The lowest offset not finished within the tiles that lie end to end from the start, or else their end.
@@ -170,10 +167,7 @@ impl OffsetLedger {
     ///
     /// Only known tiles are looked at: a tile that nobody has reported has no holes yet.
     pub fn holes(&self) -> impl Iterator<Item = Offset> {
-        self.open
-            .values()
-            .flat_map(OpenTile::unfinished)
-            .take_while(|hole| Some(*hole) < self.highest_finished)
+        self.open.values().flat_map(OpenTile::unfinished).take_while(|hole| Some(*hole) < self.highest_finished)
     }
 
     /// The finished records above the watermark, as runs, lowest first.
@@ -266,9 +260,7 @@ impl OpenTile {
     fn new(progress: TileProgress) -> Self {
         let records = progress.records;
         let finished = progress.finished.count(records);
-        let ends = records
-            .checked_sub(1)
-            .map(|last| (progress.offset_of(0), progress.offset_of(last)));
+        let ends = records.checked_sub(1).map(|last| (progress.offset_of(0), progress.offset_of(last)));
         let dense = progress.tile.to.0 - progress.tile.from.0 == i64::from(records);
         let mut tile = Self {
             to: progress.tile.to,
@@ -305,11 +297,7 @@ impl OpenTile {
                 // A dense tile may list its offsets or not, and a finished one has forgotten them.
                 _ => true,
             };
-        if same {
-            Ok(())
-        } else {
-            Err(LedgerError::Inconsistent { tile, what })
-        }
+        if same { Ok(()) } else { Err(LedgerError::Inconsistent { tile, what }) }
     }
 
     /// Lets go of what a finished tile does not need.

@@ -69,12 +69,7 @@ impl fmt::Display for Tile {
 impl TileProgress {
     /// An end-of-partition mark: no record lies in `tile`.
     pub fn end_of_partition(tile: Tile) -> Self {
-        Self {
-            tile,
-            records: 0,
-            offsets: None,
-            finished: Finished::All,
-        }
+        Self { tile, records: 0, offsets: None, finished: Finished::All }
     }
 
     /// Says what contradicts itself in this report, if anything does.

@@ -139,10 +139,7 @@ impl OffsetTracker {
 
     /// The open epoch that a report speaks of, if it is still the current one.
     fn current(&mut self, slot: usize, epoch: Epoch) -> Option<&mut TrackedEpoch> {
-        self.epochs
-            .get_mut(slot)?
-            .as_mut()
-            .filter(|tracked| tracked.cell.epoch == epoch && !tracked.closed)
+        self.epochs.get_mut(slot)?.as_mut().filter(|tracked| tracked.cell.epoch == epoch && !tracked.closed)
     }
 
     /// Builds a commit of what `choose` lets through.
@@ -155,20 +152,12 @@ impl OffsetTracker {
             .filter_map(|tracked| {
                 let cell = &tracked.cell;
                 let next = tracked.due()?;
-                Some(CommitEntry {
-                    slot: cell.slot,
-                    epoch: cell.epoch,
-                    partition: cell.partition.clone(),
-                    next,
-                })
+                Some(CommitEntry { slot: cell.slot, epoch: cell.epoch, partition: cell.partition.clone(), next })
             })
             .collect();
         (!entries.is_empty()).then(|| {
             self.last_id += 1;
-            Commit {
-                id: self.last_id,
-                entries,
-            }
+            Commit { id: self.last_id, entries }
         })
     }
 
@@ -206,15 +195,10 @@ impl OffsetTracker {
         if let Err(error) = tracked.ledger.record(progress) {
             let partition = tracked.cell.partition.clone();
             error!(topic = %partition.topic, partition = partition.partition.0, epoch = epoch.0, %error, "a report contradicts the ledger");
-            self.fail(ConsumerError::Engine {
-                detail: format!("{partition} epoch {epoch}: {error}"),
-            });
+            self.fail(ConsumerError::Engine { detail: format!("{partition} epoch {epoch}: {error}") });
             return;
         }
-        let at = At {
-            partition: &tracked.cell.partition,
-            epoch,
-        };
+        let at = At { partition: &tracked.cell.partition, epoch };
         let (delivered, finished) = (tracked.ledger.delivered(), tracked.ledger.finished());
         board.invariants.one_outcome(at, delivered, finished, false);
         tracked.cell.set_watermark(tracked.ledger.watermark());
@@ -267,14 +251,7 @@ impl Handler<EpochStarted> for OffsetTracker {
             self.epochs.resize_with(slot + 1, || None);
         }
         let (ledger, committed, confirmed) = (OffsetLedger::new(cell.start), cell.committed(), cell.start);
-        self.epochs[slot] = Some(TrackedEpoch {
-            cell,
-            ledger,
-            committed,
-            confirmed,
-            drained: false,
-            closed: false,
-        });
+        self.epochs[slot] = Some(TrackedEpoch { cell, ledger, committed, confirmed, drained: false, closed: false });
         self.held_until = None;
     }
 }
@@ -344,8 +321,7 @@ impl Handler<EpochsEnded> for OffsetTracker {
                 *entry = None;
             }
         }
-        self.drains
-            .retain(|drain| !drain.stays.iter().all(|stay| stays.contains(stay)));
+        self.drains.retain(|drain| !drain.stays.iter().all(|stay| stays.contains(stay)));
         self.held_until = None;
     }
 }
@@ -395,13 +371,8 @@ impl OffsetTracker {
         let Some(tracked) = known.filter(|tracked| tracked.cell.epoch == entry.epoch) else {
             return;
         };
-        let at = At {
-            partition: &entry.partition,
-            epoch: entry.epoch,
-        };
-        board
-            .invariants
-            .commit_within_watermark(at, entry.next, tracked.ledger.watermark());
+        let at = At { partition: &entry.partition, epoch: entry.epoch };
+        board.invariants.commit_within_watermark(at, entry.next, tracked.ledger.watermark());
         // The group's own offset may lie above a start that a person chose: only this epoch's commits may not fall.
         board.invariants.commits_rise(at, tracked.confirmed, entry.next);
         tracked.confirmed = entry.next;
@@ -424,10 +395,7 @@ impl OffsetTracker {
             CommitFailure::Retry => {
                 warn!(topic, partition = number, epoch, offset, error = %code, "a commit failed and is sent again");
             }
-            CommitFailure::Fatal => self.fail(ConsumerError::Kafka {
-                code,
-                detail: detail.clone(),
-            }),
+            CommitFailure::Fatal => self.fail(ConsumerError::Kafka { code, detail: detail.clone() }),
         }
         if let Some(tracked) = self.current(entry.slot, entry.epoch) {
             tracked.cell.set_last_error(detail);

@@ -54,11 +54,7 @@ pub(crate) async fn attempt<H: Handler>(
                     waited();
                 }
                 cell.register_pump(cx.waker());
-                if cell.is_fenced() {
-                    Poll::Ready(Attempt::Fenced)
-                } else {
-                    Poll::Pending
-                }
+                if cell.is_fenced() { Poll::Ready(Attempt::Fenced) } else { Poll::Pending }
             }
         }
     })
@@ -81,9 +77,6 @@ pub(crate) fn dismiss<H>(handler: Option<H>) -> Result<(), Cause> {
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> Cause {
-    let text = panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     Cause::new(format!("panicked: {}", text.unwrap_or("with a value that is no text")))
 }

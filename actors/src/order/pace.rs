@@ -24,13 +24,7 @@ pub(crate) struct Pace {
 
 impl Pace {
     pub(crate) fn new(now: Instant) -> Self {
-        Self {
-            stride: 1,
-            until_look: 1,
-            in_turn: 0,
-            looked: now,
-            turn_began: now,
-        }
+        Self { stride: 1, until_look: 1, in_turn: 0, looked: now, turn_began: now }
     }
 
     /// The handler waited, and others ran meanwhile: a new turn.
@@ -47,11 +41,7 @@ impl Pace {
         if self.until_look == 0 {
             let now = clock();
             let took = now.saturating_duration_since(self.looked);
-            self.stride = if took < TURN / 8 {
-                (self.stride * 2).min(MAX_STRIDE)
-            } else {
-                1
-            };
+            self.stride = if took < TURN / 8 { (self.stride * 2).min(MAX_STRIDE) } else { 1 };
             self.until_look = self.stride;
             self.looked = now;
             over |= now.saturating_duration_since(self.turn_began) >= TURN;

@@ -17,12 +17,7 @@ use crate::order::pump::{PumpIo, give_way};
 
 /// Feeds the partition's records to a handler until the partition is to be given up.
 pub(crate) async fn pump<H: Handler>(factory: impl Fn(&PartitionContext) -> H, io: PumpIo) {
-    let mut lane = Lane {
-        factory,
-        handler: None,
-        pace: Pace::new(Instant::now()),
-        io,
-    };
+    let mut lane = Lane { factory, handler: None, pace: Pace::new(Instant::now()), io };
     while let Some(chunk) = lane.io.next_chunk().await {
         lane.run(chunk).await;
     }
@@ -52,11 +47,7 @@ impl<H: Handler, F: Fn(&PartitionContext) -> H> Lane<H, F> {
     async fn run(&mut self, chunk: Arc<RecordChunk>) {
         self.io.cell.take_in_hand(&chunk);
         let mut finished = 0;
-        let mut record = Record {
-            chunk: Arc::clone(&chunk),
-            position: 0,
-            attempt: 1,
-        };
+        let mut record = Record { chunk: Arc::clone(&chunk), position: 0, attempt: 1 };
         while finished < chunk.len() {
             record.position = finished as u32;
             if let Ran::Ending = self.run_record(&mut record).await {
@@ -70,11 +61,7 @@ impl<H: Handler, F: Fn(&PartitionContext) -> H> Lane<H, F> {
         self.io.report(&chunk, finished);
         self.io.cell.put_down();
         self.io.cell.free(chunk.credit_records(), chunk.arena.len() as u64);
-        self.io
-            .board
-            .counters
-            .finished
-            .fetch_add(finished as u64, Ordering::Relaxed);
+        self.io.board.counters.finished.fetch_add(finished as u64, Ordering::Relaxed);
     }
 
     /// Tries one record until it is done or the partition is to be given up.

@@ -77,11 +77,7 @@ impl PumpIo {
         let mut sleep = pin!(tokio::time::sleep(pause));
         poll_fn(|cx| {
             self.cell.register_pump(cx.waker());
-            if self.cell.is_ending() {
-                Poll::Ready(())
-            } else {
-                sleep.as_mut().poll(cx)
-            }
+            if self.cell.is_ending() { Poll::Ready(()) } else { sleep.as_mut().poll(cx) }
         })
         .await;
     }
@@ -90,11 +86,7 @@ impl PumpIo {
     pub(crate) async fn until_ending(&self) {
         poll_fn(|cx| {
             self.cell.register_pump(cx.waker());
-            if self.cell.is_ending() {
-                Poll::Ready(())
-            } else {
-                Poll::Pending
-            }
+            if self.cell.is_ending() { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
     }
@@ -102,21 +94,14 @@ impl PumpIo {
     /// Reports the chunk's first `finished` records done.
     pub(crate) fn report(&self, chunk: &RecordChunk, finished: usize) {
         let (slot, epoch) = (self.cell.slot, self.cell.epoch);
-        if let Err(error) = self.tracker.try_send(ChunkProgress {
-            slot,
-            epoch,
-            progress: chunk.progress(finished),
-        }) {
+        if let Err(error) = self.tracker.try_send(ChunkProgress { slot, epoch, progress: chunk.progress(finished) }) {
             self.fail(format!("the offset tracker takes no progress: {error}"));
         }
     }
 
     /// The pump's last word: everything it will ever report has been reported.
     pub(crate) fn drained(&self) {
-        let token = EpochDrained {
-            slot: self.cell.slot,
-            epoch: self.cell.epoch,
-        };
+        let token = EpochDrained { slot: self.cell.slot, epoch: self.cell.epoch };
         if let Err(error) = self.tracker.try_send(token) {
             self.fail(format!("the offset tracker takes no drain token: {error}"));
         }

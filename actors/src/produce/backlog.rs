@@ -87,8 +87,7 @@ mod tests {
             for (partition, mut records) in parts {
                 let fits = self.room.min(records.len());
                 self.room -= fits;
-                self.taken
-                    .extend(records.drain(..fits).map(|record| (partition, record)));
+                self.taken.extend(records.drain(..fits).map(|record| (partition, record)));
                 if !records.is_empty() {
                     rest.push(Item::Part(partition, records));
                 }

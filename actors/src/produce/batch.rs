@@ -54,17 +54,11 @@ pub(super) struct BatchSize {
 impl Records {
     /// None yet, with room for as much as `size`.
     pub(super) fn sized_as(size: BatchSize) -> Self {
-        Self {
-            arena: Vec::with_capacity(size.bytes),
-            entries: Vec::with_capacity(size.records),
-        }
+        Self { arena: Vec::with_capacity(size.bytes), entries: Vec::with_capacity(size.records) }
     }
 
     pub(super) fn size(&self) -> BatchSize {
-        BatchSize {
-            records: self.entries.len(),
-            bytes: self.arena.len(),
-        }
+        BatchSize { records: self.entries.len(), bytes: self.arena.len() }
     }
 
     pub(super) fn push(&mut self, record: &ProducerRecord<'_>) {
@@ -90,10 +84,7 @@ impl Records {
     fn copy(&mut self, bytes: &[u8]) -> Span {
         let start = self.arena.len() as u32;
         self.arena.extend_from_slice(bytes);
-        Span {
-            start,
-            end: self.arena.len() as u32,
-        }
+        Span { start, end: self.arena.len() as u32 }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -102,10 +93,7 @@ impl Records {
 
     /// The record at `place`, which is below [`len`](Self::len).
     pub(super) fn get(&self, place: usize) -> RecordView<'_> {
-        RecordView {
-            records: self,
-            entry: &self.entries[place],
-        }
+        RecordView { records: self, entry: &self.entries[place] }
     }
 }
 
@@ -156,7 +144,21 @@ impl<'a> RecordView<'a> {
 /// A record that waits for its answer.
 pub(super) struct Unanswered {
     pub(super) completion: Completion,
-    pub(super) bytes: usize,
+    bytes: u32,
+}
+
+// A full buffer of these is beyond any cache, and each is touched when its report comes.
+const _: () = assert!(size_of::<Unanswered>() <= 24);
+
+impl Unanswered {
+    /// `bytes` is what the record counts against the buffer; the intake takes none above 1 GiB.
+    pub(super) fn new(completion: Completion, bytes: usize) -> Self {
+        Self { completion, bytes: bytes as u32 }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes as usize
+    }
 }
 
 /// The completions of a batch, by place. Dropping it answers those left with `Abandoned` and gives their credit back.
@@ -171,13 +173,7 @@ pub(super) struct Answers {
 impl Answers {
     /// None yet, with room for `records`.
     pub(super) fn new(intake: Arc<Intake>, topic: Arc<str>, generation: Generation, records: usize) -> Self {
-        Self {
-            intake,
-            topic,
-            generation,
-            records: Vec::with_capacity(records),
-            left: 0,
-        }
+        Self { intake, topic, generation, records: Vec::with_capacity(records), left: 0 }
     }
 
     pub(super) fn push(&mut self, record: Unanswered) {
@@ -209,11 +205,7 @@ impl Answers {
         self.left = 0;
         let mut settled = Settled::default();
         for record in self.records.drain(..).flatten() {
-            let error = SendError::Abandoned {
-                topic: self.topic.clone(),
-                partition: None,
-                possibly_persisted,
-            };
+            let error = SendError::Abandoned { topic: self.topic.clone(), partition: None, possibly_persisted };
             settled.answer(record, Err(Box::new(error)));
         }
         self.intake.settle(self.generation, settled);

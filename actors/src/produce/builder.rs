@@ -135,19 +135,10 @@ impl ProducerBuilder {
         self.properties.check()?;
         let has_brokers = matches!(&self.bootstrap_servers, Some(servers) if !servers.is_empty());
         let checks = [
-            (
-                has_brokers || self.properties.mocks_brokers(),
-                ("bootstrap_servers", "must name a broker"),
-            ),
+            (has_brokers || self.properties.mocks_brokers(), ("bootstrap_servers", "must name a broker")),
             ((1..=MAX_ACTORS).contains(&self.actors), ("actors", "must be 1 to 64")),
-            (
-                (1..=MAX_BATCH_RECORDS).contains(&self.batch_records),
-                ("batch_records", "must be 1 to 65,536"),
-            ),
-            (
-                (1..=MAX_BATCH_BYTES).contains(&self.batch_bytes),
-                ("batch_bytes", "must be 1 to 1 GiB"),
-            ),
+            ((1..=MAX_BATCH_RECORDS).contains(&self.batch_records), ("batch_records", "must be 1 to 65,536")),
+            ((1..=MAX_BATCH_BYTES).contains(&self.batch_bytes), ("batch_bytes", "must be 1 to 1 GiB")),
             (
                 (self.actors..=i32::MAX as usize).contains(&self.buffer_records),
                 ("buffer_records", "must be one per actor to 2,147,483,647"),

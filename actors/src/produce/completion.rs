@@ -46,7 +46,7 @@ fn answer_of(verdict: Verdict, topic: &Arc<str>) -> Answer {
 pub(super) type Callback = Box<dyn FnOnce(Answer) + Send>;
 
 /// Slots per allocation. A confirmation that somebody keeps holds a block of about 1.5 KiB.
-const BLOCK: usize = 32;
+const BLOCK: u8 = 32;
 
 #[derive(Default)]
 enum Slot {
@@ -59,31 +59,25 @@ enum Slot {
 
 struct Block {
     topic: Arc<str>,
-    slots: [Mutex<Slot>; BLOCK],
+    slots: [Mutex<Slot>; BLOCK as usize],
 }
 
 impl Block {
-    fn slot(&self, index: usize) -> MutexGuard<'_, Slot> {
+    fn slot(&self, index: u8) -> MutexGuard<'_, Slot> {
         // Nothing that panics runs under this lock, and any content is valid.
-        self.slots[index].lock().unwrap_or_else(PoisonError::into_inner)
+        self.slots[usize::from(index)].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Hands out slots for the records of one topic.
 pub(super) struct Slots {
     block: Arc<Block>,
-    used: usize,
+    used: u8,
 }
 
 impl Slots {
     pub(super) fn new(topic: Arc<str>) -> Self {
-        Self {
-            block: Arc::new(Block {
-                topic,
-                slots: Default::default(),
-            }),
-            used: 0,
-        }
+        Self { block: Arc::new(Block { topic, slots: Default::default() }), used: 0 }
     }
 
     /// Both halves of the next slot.
@@ -93,19 +87,14 @@ impl Slots {
         }
         let index = self.used;
         self.used += 1;
-        (
-            Completion(Some(Receiver::Slot(self.block.clone(), index))),
-            Confirmation {
-                block: self.block.clone(),
-                index,
-            },
-        )
+        (Completion(Some(Receiver::Slot(self.block.clone(), index))), Confirmation { block: self.block.clone(), index })
     }
 }
 
+/// Kept small, like a [`Verdict`]: hence the box, and the index of a byte.
 enum Receiver {
-    Slot(Arc<Block>, usize),
-    Callback(Arc<str>, Callback),
+    Slot(Arc<Block>, u8),
+    Callback(Box<(Arc<str>, Callback)>),
 }
 
 /// The record's half: answers its sender once.
@@ -117,7 +106,7 @@ pub(super) struct CallbackPanicked;
 
 impl Completion {
     pub(super) fn callback(topic: Arc<str>, callback: Callback) -> Self {
-        Self(Some(Receiver::Callback(topic, callback)))
+        Self(Some(Receiver::Callback(Box::new((topic, callback)))))
     }
 
     /// Answers the sender.
@@ -140,7 +129,8 @@ impl Receiver {
                 }
                 Ok(())
             }
-            Self::Callback(topic, callback) => {
+            Self::Callback(parts) => {
+                let (topic, callback) = *parts;
                 catch_unwind(AssertUnwindSafe(|| callback(answer_of(verdict, &topic)))).map_err(|panic| {
                     // Dropping a panic's payload may panic again.
                     mem::forget(panic);
@@ -157,7 +147,7 @@ impl Drop for Completion {
         if let Some(receiver) = self.0.take() {
             let topic = match &receiver {
                 Receiver::Slot(block, _) => block.topic.clone(),
-                Receiver::Callback(topic, _) => topic.clone(),
+                Receiver::Callback(parts) => parts.0.clone(),
             };
             // A panic of the callback is in the log; there is nobody else to tell.
             let _ = receiver.answer(Err(Box::new(SendError::Abandoned {
@@ -175,7 +165,7 @@ impl Drop for Completion {
 #[must_use = "without it nobody learns whether the record was stored"]
 pub struct Confirmation {
     block: Arc<Block>,
-    index: usize,
+    index: u8,
 }
 
 impl Confirmation {
@@ -205,18 +195,14 @@ impl Future for Confirmation {
                 Poll::Pending
             }
             // Polled after it was ready, which the contract of futures forbids: an error rather than a task that never ends.
-            Slot::Taken => Poll::Ready(Err(SendError::Closed {
-                topic: self.block.topic.clone(),
-            })),
+            Slot::Taken => Poll::Ready(Err(SendError::Closed { topic: self.block.topic.clone() })),
         }
     }
 }
 
 impl fmt::Debug for Confirmation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Confirmation")
-            .field("topic", &self.block.topic)
-            .finish_non_exhaustive()
+        f.debug_struct("Confirmation").field("topic", &self.block.topic).finish_non_exhaustive()
     }
 }
 
@@ -228,20 +214,11 @@ mod tests {
     use super::*;
 
     fn delivery(offset: i64) -> Delivery {
-        Delivery {
-            topic: "t".into(),
-            partition: PartitionId(1),
-            offset: Offset(offset),
-            timestamp: None,
-        }
+        Delivery { topic: "t".into(), partition: PartitionId(1), offset: Offset(offset), timestamp: None }
     }
 
     fn stored(offset: i64) -> Verdict {
-        Ok(Stored {
-            partition: PartitionId(1),
-            offset: Offset(offset),
-            timestamp: -1,
-        })
+        Ok(Stored { partition: PartitionId(1), offset: Offset(offset), timestamp: -1 })
     }
 
     #[test]

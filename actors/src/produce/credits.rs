@@ -22,14 +22,7 @@ pub(super) struct Generation(u64);
 
 impl Credits {
     pub(super) fn new(max_records: usize, max_bytes: usize) -> Self {
-        Self {
-            max_records,
-            max_bytes,
-            records: 0,
-            bytes: 0,
-            generations: VecDeque::from([0]),
-            oldest: 0,
-        }
+        Self { max_records, max_bytes, records: 0, bytes: 0, generations: VecDeque::from([0]), oldest: 0 }
     }
 
     /// Whether a record of `bytes` can ever be taken.
@@ -58,8 +51,7 @@ impl Credits {
         self.records = self.records.saturating_sub(records);
         self.bytes = self.bytes.saturating_sub(bytes);
         if let Some(unanswered) =
-            of.0.checked_sub(self.oldest)
-                .and_then(|place| self.generations.get_mut(place as usize))
+            of.0.checked_sub(self.oldest).and_then(|place| self.generations.get_mut(place as usize))
         {
             debug_assert!(records <= *unanswered);
             *unanswered = unanswered.saturating_sub(records);
@@ -87,10 +79,7 @@ impl Credits {
 
     /// Records up to and with `closed` that are not answered.
     pub(super) fn unanswered(&self, closed: Generation) -> usize {
-        (self.oldest..=closed.0)
-            .zip(&self.generations)
-            .map(|(_, records)| records)
-            .sum()
+        (self.oldest..=closed.0).zip(&self.generations).map(|(_, records)| records).sum()
     }
 
     pub(super) fn records(&self) -> usize {

@@ -92,10 +92,7 @@ impl DeliveryThread {
                 self.answer(run);
             },
             Said::Log(level, facility, message) => {
-                self.native
-                    .client()
-                    .context()
-                    .log(level, &facility.to_string_lossy(), &message.to_string_lossy())
+                self.native.client().context().log(level, &facility.to_string_lossy(), &message.to_string_lossy())
             }
             Said::Error { code, reason } => {
                 let context = self.native.client().context();
@@ -130,7 +127,7 @@ impl DeliveryThread {
                     Box::new(SendError::from_library(
                         topic,
                         report.partition,
-                        record.bytes,
+                        record.bytes(),
                         refusal.code,
                         refusal.possibly_persisted,
                     ))

@@ -184,34 +184,14 @@ impl SendError {
     ) -> Self {
         let partition = Some(partition);
         match code {
-            RDKafkaErrorCode::MessageTimedOut => Self::TimedOut {
-                topic,
-                partition,
-                possibly_persisted,
-            },
-            RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight => Self::Abandoned {
-                topic,
-                partition,
-                possibly_persisted,
-            },
-            RDKafkaErrorCode::MessageSizeTooLarge => Self::TooLarge {
-                topic,
-                partition,
-                bytes,
-            },
+            RDKafkaErrorCode::MessageTimedOut => Self::TimedOut { topic, partition, possibly_persisted },
+            RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight => {
+                Self::Abandoned { topic, partition, possibly_persisted }
+            }
+            RDKafkaErrorCode::MessageSizeTooLarge => Self::TooLarge { topic, partition, bytes },
             RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownTopicOrPartition => Self::UnknownTopic { topic },
-            RDKafkaErrorCode::Fatal => Self::Fatal {
-                topic,
-                partition,
-                error: LibraryError(code),
-                possibly_persisted,
-            },
-            code => Self::Rejected {
-                topic,
-                partition,
-                error: LibraryError(code),
-                possibly_persisted,
-            },
+            RDKafkaErrorCode::Fatal => Self::Fatal { topic, partition, error: LibraryError(code), possibly_persisted },
+            code => Self::Rejected { topic, partition, error: LibraryError(code), possibly_persisted },
         }
     }
 }

@@ -28,10 +28,7 @@ impl BatchMark {
 
 impl Mark {
     fn batch(self) -> BatchMark {
-        BatchMark {
-            slot: (self.0 >> 32) as u32,
-            uses: (self.0 >> 16) as u16,
-        }
+        BatchMark { slot: (self.0 >> 32) as u32, uses: (self.0 >> 16) as u16 }
     }
 
     fn place(self) -> usize {
@@ -133,10 +130,7 @@ mod tests {
 
     #[test]
     fn a_mark_keeps_slot_uses_and_place() {
-        let batch = BatchMark {
-            slot: u32::MAX - 1,
-            uses: 0xabcd,
-        };
+        let batch = BatchMark { slot: u32::MAX - 1, uses: 0xabcd };
         let mark = batch.record(MAX_BATCH_RECORDS - 1);
         assert_eq!(mark.place(), MAX_BATCH_RECORDS - 1);
         assert_eq!(mark.batch().slot, u32::MAX - 1);
@@ -174,13 +168,7 @@ mod tests {
         in_flight.lock().insert(batch);
         in_flight.abandon_all();
         for sender in senders {
-            assert!(matches!(
-                sender.wait_blocking(),
-                Err(SendError::Abandoned {
-                    possibly_persisted: true,
-                    ..
-                })
-            ));
+            assert!(matches!(sender.wait_blocking(), Err(SendError::Abandoned { possibly_persisted: true, .. })));
         }
     }
 }

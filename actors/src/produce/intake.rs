@@ -62,7 +62,7 @@ impl Settled {
             Err(error) if matches!(**error, SendError::Abandoned { .. }) => self.abandoned += 1,
             Err(_) => self.failed += 1,
         }
-        self.bytes += record.bytes;
+        self.bytes += record.bytes();
         if record.completion.answer(verdict).is_err() {
             self.callback_panics += 1;
         }
@@ -196,14 +196,10 @@ impl Intake {
         let mut state = self.lock();
         if !state.open {
             state.line.leave(ticket);
-            return Offered::Refused(SendError::Closed {
-                topic: record.topic.into(),
-            });
+            return Offered::Refused(SendError::Closed { topic: record.topic.into() });
         }
         let Some(topic) = state.topic(record.topic) else {
-            return Offered::Refused(SendError::InvalidTopic {
-                topic: record.topic.into(),
-            });
+            return Offered::Refused(SendError::InvalidTopic { topic: record.topic.into() });
         };
         if bytes > MAX_RECORD_BYTES || !state.credits.can_ever_take(bytes) {
             return Offered::Refused(SendError::TooLarge {
@@ -226,7 +222,7 @@ impl Intake {
             }
             Listener::Callback(callback) => (Completion::callback(state.topics[topic.0].name.clone(), callback), None),
         };
-        let wake = state.append(self, topic, record, Unanswered { completion, bytes })
+        let wake = state.append(self, topic, record, Unanswered::new(completion, bytes))
             && !std::mem::replace(&mut state.notified, true);
         let next = state.next_in_line();
         drop(state);
@@ -265,10 +261,7 @@ impl Intake {
             }
             state.lingering.pop_front();
         }
-        Taken {
-            batches: std::mem::take(&mut state.sealed),
-            due,
-        }
+        Taken { batches: std::mem::take(&mut state.sealed), due }
     }
 
     /// Records accepted, answered: gives their credit back, counts them, wakes who waits for room or for a flush.
@@ -281,11 +274,7 @@ impl Intake {
         let records = settled.records() as usize;
         let flushed = state.credits.give_back(generation, records, settled.bytes);
         let next = state.next_in_line();
-        let flushes = if flushed {
-            std::mem::take(&mut state.flushes)
-        } else {
-            Vec::new()
-        };
+        let flushes = if flushed { std::mem::take(&mut state.flushes) } else { Vec::new() };
         drop(state);
         next.into_iter().chain(flushes).for_each(Waker::wake);
     }
@@ -402,7 +391,7 @@ impl State {
     ) -> bool {
         let limits = &intake.limits;
         let mut ready = false;
-        let bytes = unanswered.bytes;
+        let bytes = unanswered.bytes();
         if let Some(batch) = &self.topics[topic.0].lingering
             && batch.bytes + bytes > limits.batch_bytes
         {
@@ -461,9 +450,7 @@ fn is_topic_name(name: &str) -> bool {
     (1..=249).contains(&name.len())
         && name != "."
         && name != ".."
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
 }
 
 #[cfg(test)]

@@ -23,9 +23,7 @@ fn intake(limits: Limits) -> Arc<Intake> {
 /// A batch of `records` records without bytes, taken as the actor takes it, and the confirmations.
 pub(in crate::produce) fn batch_of(records: usize) -> (RecordBatch, Vec<Confirmation>) {
     let intake = intake(Limits::for_tests());
-    let confirmations = (0..records)
-        .map(|_| accept(&intake, &ProducerRecord::to("t")))
-        .collect();
+    let confirmations = (0..records).map(|_| accept(&intake, &ProducerRecord::to("t"))).collect();
     intake.flush();
     let batch = intake.take_ready(Instant::now()).batches.pop().unwrap();
     (batch, confirmations)
@@ -43,9 +41,7 @@ fn accept(intake: &Arc<Intake>, record: &ProducerRecord<'_>) -> Confirmation {
 }
 
 fn values(batch: &RecordBatch) -> Vec<u8> {
-    (0..batch.records.len())
-        .map(|place| batch.records.get(place).value().unwrap()[0])
-        .collect()
+    (0..batch.records.len()).map(|place| batch.records.get(place).value().unwrap()[0]).collect()
 }
 
 #[test]
@@ -107,16 +103,10 @@ fn topics_linger_each_on_its_own() {
 
 #[test]
 fn a_full_buffer_takes_nothing_until_credit_comes_back() {
-    let intake = intake(Limits {
-        buffer_records: 2,
-        ..Limits::for_tests()
-    });
+    let intake = intake(Limits { buffer_records: 2, ..Limits::for_tests() });
     let _first = accept(&intake, &ProducerRecord::to("t"));
     let _second = accept(&intake, &ProducerRecord::to("t"));
-    assert!(matches!(
-        offer(&intake, &ProducerRecord::to("t")),
-        Offered::NoRoom(_, None)
-    ));
+    assert!(matches!(offer(&intake, &ProducerRecord::to("t")), Offered::NoRoom(_, None)));
     intake.flush();
     drop(intake.take_ready(Instant::now()));
     let _third = accept(&intake, &ProducerRecord::to("t"));
@@ -125,10 +115,7 @@ fn a_full_buffer_takes_nothing_until_credit_comes_back() {
 
 #[test]
 fn a_newcomer_does_not_overtake_a_sender_in_line() {
-    let intake = intake(Limits {
-        buffer_bytes: 100,
-        ..Limits::for_tests()
-    });
+    let intake = intake(Limits { buffer_bytes: 100, ..Limits::for_tests() });
     let _kept = accept(&intake, &ProducerRecord::to("t").value(&[0; 60]));
     let large = ProducerRecord::to("t").value(&[0; 50]);
     let waits = Some((Waker::noop(), None));
@@ -154,10 +141,7 @@ fn a_record_that_can_never_fit_is_refused_at_once() {
 fn a_name_that_kafka_does_not_allow_is_refused() {
     let intake = intake(Limits::for_tests());
     for name in ["", "a b", "a\0b", "..", "ü", &"a".repeat(250)] {
-        assert!(matches!(
-            offer(&intake, &ProducerRecord::to(name)),
-            Offered::Refused(SendError::InvalidTopic { .. })
-        ));
+        assert!(matches!(offer(&intake, &ProducerRecord::to(name)), Offered::Refused(SendError::InvalidTopic { .. })));
     }
 }
 
@@ -166,10 +150,7 @@ fn a_closed_intake_refuses_and_keeps_what_it_has() {
     let intake = intake(Limits::for_tests());
     let _kept = accept(&intake, &ProducerRecord::to("t"));
     intake.close();
-    assert!(matches!(
-        offer(&intake, &ProducerRecord::to("t")),
-        Offered::Refused(SendError::Closed { .. })
-    ));
+    assert!(matches!(offer(&intake, &ProducerRecord::to("t")), Offered::Refused(SendError::Closed { .. })));
     assert_eq!(intake.take_ready(Instant::now()).batches.len(), 1);
 }
 
@@ -184,21 +165,13 @@ fn an_abandoned_intake_answers_everything_and_ends_every_flush() {
     }
     block_on(intake.answered(flush));
     let counts = intake.counts();
-    assert_eq!(
-        (counts.accepted, counts.abandoned, counts.in_flight_records),
-        (12, 12, 0)
-    );
+    assert_eq!((counts.accepted, counts.abandoned, counts.in_flight_records), (12, 12, 0));
 }
 
 #[test]
 fn headers_and_timestamp_come_out_as_they_went_in() {
     let intake = intake(Limits::for_tests());
-    let record = ProducerRecord::to("t")
-        .key("k")
-        .header("a", b"1")
-        .header("a", b"")
-        .timestamp(42)
-        .partition(3);
+    let record = ProducerRecord::to("t").key("k").header("a", b"1").header("a", b"").timestamp(42).partition(3);
     let _kept = accept(&intake, &record);
     let _plain = accept(&intake, &ProducerRecord::to("t").key("").value(""));
     intake.flush();

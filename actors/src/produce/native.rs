@@ -89,10 +89,7 @@ impl NativeProducer {
         let milliseconds = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
         // SAFETY: the queue lives as long as `self`.
         let event = unsafe { sys::rd_kafka_queue_poll(self.main_queue.0, milliseconds) };
-        (!event.is_null()).then_some(Event {
-            event,
-            producer: PhantomData,
-        })
+        (!event.is_null()).then_some(Event { event, producer: PhantomData })
     }
 
     /// Ends a [`poll`](Self::poll) that waits, or the next one.
@@ -154,10 +151,7 @@ impl Event<'_> {
         // SAFETY: the event is live until `drop`; strings are checked against null and belong to it, hence the lifetime of the borrow.
         unsafe {
             match sys::rd_kafka_event_type(self.event) {
-                sys::RD_KAFKA_EVENT_DR => Said::Reports(Reports {
-                    event: self.event,
-                    borrow: PhantomData,
-                }),
+                sys::RD_KAFKA_EVENT_DR => Said::Reports(Reports { event: self.event, borrow: PhantomData }),
                 sys::RD_KAFKA_EVENT_LOG => {
                     let (mut facility, mut message, mut level) = (ptr::null(), ptr::null(), 0);
                     let failed = sys::rd_kafka_event_log(self.event, &mut facility, &mut message, &mut level);
@@ -229,11 +223,7 @@ impl Iterator for Reports<'_> {
                 RDKafkaErrorCode::NoError => {
                     let mut kind = sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
                     let timestamp = sys::rd_kafka_message_timestamp(message, &mut kind);
-                    Ok(Stored {
-                        partition: PartitionId(record.partition),
-                        offset: Offset(record.offset),
-                        timestamp,
-                    })
+                    Ok(Stored { partition: PartitionId(record.partition), offset: Offset(record.offset), timestamp })
                 }
                 code => Err(Refusal {
                     code,
@@ -313,13 +303,7 @@ impl NativeTopic {
         // SAFETY: topic and array are live; the slices that the messages point into are borrowed for 'a, which outlives this call, and librdkafka copies
         // them in it.
         let queued = unsafe {
-            sys::rd_kafka_produce_batch(
-                self.topic,
-                partition.0,
-                sys::RD_KAFKA_MSG_F_COPY,
-                messages.as_mut_ptr(),
-                count,
-            )
+            sys::rd_kafka_produce_batch(self.topic, partition.0, sys::RD_KAFKA_MSG_F_COPY, messages.as_mut_ptr(), count)
         };
         if queued < count {
             for (place, message) in messages.iter().enumerate() {
@@ -412,13 +396,7 @@ impl Headers {
             let (value, value_len) = part(value);
             // SAFETY: the list is live; name and value are read with the lengths given and copied.
             let error = unsafe {
-                sys::rd_kafka_header_add(
-                    list.0,
-                    name.as_ptr().cast(),
-                    name.len() as isize,
-                    value,
-                    value_len as isize,
-                )
+                sys::rd_kafka_header_add(list.0, name.as_ptr().cast(), name.len() as isize, value, value_len as isize)
             };
             match RDKafkaErrorCode::from(error) {
                 RDKafkaErrorCode::NoError => {}

@@ -40,17 +40,12 @@ impl Drop for PartitionBatch {
     fn drop(&mut self) {
         for place in self.places.drain(..) {
             let partition = Some(self.partition);
-            self.in_flight
-                .settle(self.mark.record(place as usize), |record, topic| {
-                    let mut settled = Settled::default();
-                    let error = SendError::Abandoned {
-                        topic,
-                        partition,
-                        possibly_persisted: false,
-                    };
-                    settled.answer(record, Err(Box::new(error)));
-                    settled
-                });
+            self.in_flight.settle(self.mark.record(place as usize), |record, topic| {
+                let mut settled = Settled::default();
+                let error = SendError::Abandoned { topic, partition, possibly_persisted: false };
+                settled.answer(record, Err(Box::new(error)));
+                settled
+            });
         }
     }
 }
@@ -134,12 +129,8 @@ impl Outlet {
         };
         let mut rest = Vec::new();
         for part in parts {
-            // Once it was full it may have room again a moment later, but a smaller part must not overtake its own partition's rest.
-            let left = if rest.is_empty() {
-                self.hand_over(part)
-            } else {
-                Some(part)
-            };
+            // The queue that was full is the client's, so the other partitions' parts would be refused too.
+            let left = if rest.is_empty() { self.hand_over(part) } else { Some(part) };
             rest.extend(left.map(Work::Partition));
         }
         if rest.is_empty() { Fit::All } else { Fit::Rest(rest) }
@@ -147,12 +138,7 @@ impl Outlet {
 
     /// Picks the partitions of a batch whose topic is known, and answers the records that have none.
     fn split(&mut self, batch: RecordBatch) -> Vec<PartitionBatch> {
-        let RecordBatch {
-            topic,
-            records,
-            mut answers,
-            ..
-        } = batch;
+        let RecordBatch { topic, records, mut answers, .. } = batch;
         let Some((route, partitions)) = self
             .routes
             .get_mut(topic.0)
@@ -214,11 +200,7 @@ impl Outlet {
         let picked = match record.partition() {
             Some(named) => Some(named),
             None => {
-                let unplaced = Unplaced {
-                    topic,
-                    key: record.key(),
-                    value: record.value(),
-                };
+                let unplaced = Unplaced { topic, key: record.key(), value: record.value() };
                 let pick = || self.partitioner.partition(unplaced, partitions);
                 catch_unwind(AssertUnwindSafe(pick)).map_err(|panic| {
                     // Dropping a panic's payload may panic again.
@@ -232,15 +214,8 @@ impl Outlet {
             Ok(number) if number < partitions.get() => Ok(partition),
             _ => {
                 // The topic may have grown: a later record may find it. A helper that is gone has nobody left to tell.
-                let _ = self.look_ups.send(LookUp {
-                    topic: topic.clone(),
-                    asker: None,
-                });
-                Err(SendError::UnknownPartition {
-                    topic: topic.clone(),
-                    partition,
-                    partitions: partitions.get(),
-                })
+                let _ = self.look_ups.send(LookUp { topic: topic.clone(), asker: None });
+                Err(SendError::UnknownPartition { topic: topic.clone(), partition, partitions: partitions.get() })
             }
         }
     }
@@ -275,7 +250,7 @@ impl Outlet {
 
     fn refuse(&self, mark: BatchMark, partition: PartitionId, place: usize, code: RDKafkaErrorCode) {
         self.in_flight.settle(mark.record(place), |record, topic| {
-            let error = SendError::from_library(topic, partition, record.bytes, code, false);
+            let error = SendError::from_library(topic, partition, record.bytes(), code, false);
             let mut settled = Settled::default();
             settled.answer(record, Err(Box::new(error)));
             settled
@@ -294,11 +269,7 @@ fn produce_run(topic: &NativeTopic, part: &PartitionBatch, places: &[u32], scrat
     let native = |place: &u32| {
         let place = *place as usize;
         let record = part.records.get(place);
-        NativeRecord {
-            key: record.key(),
-            value: record.value(),
-            mark: part.mark.record(place),
-        }
+        NativeRecord { key: record.key(), value: record.value(), mark: part.mark.record(place) }
     };
     let is_plain = |place: &&u32| part.records.get(**place as usize).is_plain();
     let offered = places.iter().take_while(is_plain).count();
@@ -306,15 +277,9 @@ fn produce_run(topic: &NativeTopic, part: &PartitionBatch, places: &[u32], scrat
         Some(first) if offered == 0 => {
             let record = part.records.get(*first as usize);
             let answer = topic.produce_one(part.partition, native(first), record.timestamp(), record.headers());
-            Run {
-                offered: 1,
-                produced: Produced::of_one(answer),
-            }
+            Run { offered: 1, produced: Produced::of_one(answer) }
         }
-        _ => Run {
-            offered,
-            produced: topic.produce(part.partition, places[..offered].iter().map(native), scratch),
-        },
+        _ => Run { offered, produced: topic.produce(part.partition, places[..offered].iter().map(native), scratch) },
     }
 }
 
@@ -322,14 +287,8 @@ impl Produced {
     fn of_one(answer: Result<(), RDKafkaErrorCode>) -> Self {
         match answer {
             Ok(()) => Self::default(),
-            Err(RDKafkaErrorCode::QueueFull) => Self {
-                full_from: Some(0),
-                ..Self::default()
-            },
-            Err(code) => Self {
-                refused: vec![(0, code)],
-                ..Self::default()
-            },
+            Err(RDKafkaErrorCode::QueueFull) => Self { full_from: Some(0), ..Self::default() },
+            Err(code) => Self { refused: vec![(0, code)], ..Self::default() },
         }
     }
 }

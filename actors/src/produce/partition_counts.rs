@@ -77,12 +77,7 @@ impl MetadataThread {
                 Err(RecvTimeoutError::Timeout) => {
                     next_refresh = Instant::now() + self.refresh;
                     let known = self.counts.iter();
-                    known
-                        .map(|entry| LookUp {
-                            topic: entry.key().clone(),
-                            asker: None,
-                        })
-                        .collect()
+                    known.map(|entry| LookUp { topic: entry.key().clone(), asker: None }).collect()
                 }
             };
             for LookUp { topic, asker } in asked {
@@ -116,23 +111,15 @@ impl MetadataThread {
     }
 
     fn look_up(&self, topic: &str, timeout: Duration) -> Result<NonZeroU32, NoPartitions> {
-        let metadata = self
-            .native
-            .client()
-            .fetch_metadata(Some(topic), timeout)
-            .map_err(|error| match error {
-                KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopic)
-                | KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition) => NoPartitions::Unknown,
-                error => {
-                    tracing::debug!(topic, %error, "no metadata");
-                    NoPartitions::NoAnswer
-                }
-            })?;
-        let found = metadata
-            .topics()
-            .iter()
-            .find(|found| found.name() == topic)
-            .ok_or(NoPartitions::Unknown)?;
+        let metadata = self.native.client().fetch_metadata(Some(topic), timeout).map_err(|error| match error {
+            KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopic)
+            | KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition) => NoPartitions::Unknown,
+            error => {
+                tracing::debug!(topic, %error, "no metadata");
+                NoPartitions::NoAnswer
+            }
+        })?;
+        let found = metadata.topics().iter().find(|found| found.name() == topic).ok_or(NoPartitions::Unknown)?;
         match found.error().map(RDKafkaErrorCode::from) {
             None | Some(RDKafkaErrorCode::LeaderNotAvailable) => {
                 let count = u32::try_from(found.partitions().len()).unwrap_or(0);

@@ -149,11 +149,7 @@ mod tests {
 
     #[test]
     fn a_record_without_key_goes_anywhere() {
-        let record = Unplaced {
-            topic: "t",
-            key: None,
-            value: None,
-        };
+        let record = Unplaced { topic: "t", key: None, value: None };
         assert_eq!(Murmur2Partitioner.partition(record, partitions(3)), None);
     }
 }

@@ -126,11 +126,7 @@ fn fail(mut batch: RecordBatch, unknown: bool) {
     let topic = answers.topic.clone();
     let error = match unknown {
         true => SendError::UnknownTopic { topic },
-        false => SendError::TimedOut {
-            topic,
-            partition: None,
-            possibly_persisted: false,
-        },
+        false => SendError::TimedOut { topic, partition: None, possibly_persisted: false },
     };
     let mut settled = Settled::default();
     for place in 0..batch.records.len() {

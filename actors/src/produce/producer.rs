@@ -61,10 +61,7 @@ impl Producer {
     }
 
     pub(super) fn start(builder: ProducerBuilder) -> Result<Self, ProducerError> {
-        Ok(Self {
-            parts: Some(Parts::start(builder)?),
-            next_sender: AtomicUsize::new(0),
-        })
+        Ok(Self { parts: Some(Parts::start(builder)?), next_sender: AtomicUsize::new(0) })
     }
 
     /// A sender, tied to one of the actors, in turn. Its clones share that actor, and with it the order of records.
@@ -93,10 +90,7 @@ impl Producer {
         let _ = told.await;
         match unanswered(&marks) {
             0 => Ok(()),
-            unanswered => Err(ProducerError::DeadlinePassed {
-                unanswered,
-                after: within,
-            }),
+            unanswered => Err(ProducerError::DeadlinePassed { unanswered, after: within }),
         }
     }
 
@@ -124,9 +118,7 @@ impl Producer {
         })?;
         match told.await {
             Ok(result) => result,
-            Err(_gone) => Err(ProducerError::Failed {
-                reason: "the thread that ended the producer died".to_owned(),
-            }),
+            Err(_gone) => Err(ProducerError::Failed { reason: "the thread that ended the producer died".to_owned() }),
         }
     }
 
@@ -167,9 +159,8 @@ impl Drop for Producer {
 
 impl Parts {
     fn start(builder: ProducerBuilder) -> Result<Self, ProducerError> {
-        let native = NativeProducer::new(&builder.config()).map_err(|error| ProducerError::Library {
-            reason: error.to_string(),
-        })?;
+        let native = NativeProducer::new(&builder.config())
+            .map_err(|error| ProducerError::Library { reason: error.to_string() })?;
         let native = Arc::new(native);
         let in_flight = Arc::new(InFlight::default());
         let counts = PartitionCounts::new(DashMap::new());
@@ -207,10 +198,7 @@ impl Parts {
                 ProducerActor::start_in_arbiter(arbiter, move |_| ProducerActor::new(intake, partitioner, failure))
             };
             intake.wake_through(actor.recipient());
-            waiters.push(Waiter {
-                stalled: stalled.clone(),
-                partitioner: partitioner.clone().recipient(),
-            });
+            waiters.push(Waiter { stalled: stalled.clone(), partitioner: partitioner.clone().recipient() });
             partitioners.push(partitioner.recipient());
             all_stalled.push(stalled);
             intakes.push(intake);
@@ -250,10 +238,7 @@ impl Parts {
     }
 
     fn flush(&self) -> Vec<(Arc<Intake>, Generation)> {
-        self.intakes
-            .iter()
-            .map(|intake| (intake.clone(), intake.flush()))
-            .collect()
+        self.intakes.iter().map(|intake| (intake.clone(), intake.flush())).collect()
     }
 
     fn close(&self) {
@@ -314,11 +299,7 @@ impl Parts {
         let mut state = ProducerState {
             failure: self.failure.get(),
             queue_full_events: self.stalled.iter().map(|stalled| stalled.events()).sum(),
-            partitions: self
-                .counts
-                .iter()
-                .map(|entry| (entry.key().to_string(), entry.value().get()))
-                .collect(),
+            partitions: self.counts.iter().map(|entry| (entry.key().to_string(), entry.value().get())).collect(),
             ..ProducerState::default()
         };
         for intake in &self.intakes {
@@ -355,15 +336,12 @@ fn unanswered(marks: &[(Arc<Intake>, Generation)]) -> u64 {
 }
 
 fn report(intakes: &[Arc<Intake>]) -> ProducerReport {
-    intakes
-        .iter()
-        .map(|intake| intake.counts())
-        .fold(ProducerReport::default(), |sum, counts| ProducerReport {
-            accepted: sum.accepted + counts.accepted,
-            confirmed: sum.confirmed + counts.confirmed,
-            failed: sum.failed + counts.failed,
-            abandoned: sum.abandoned + counts.abandoned,
-        })
+    intakes.iter().map(|intake| intake.counts()).fold(ProducerReport::default(), |sum, counts| ProducerReport {
+        accepted: sum.accepted + counts.accepted,
+        confirmed: sum.confirmed + counts.confirmed,
+        failed: sum.failed + counts.failed,
+        abandoned: sum.abandoned + counts.abandoned,
+    })
 }
 
 impl fmt::Debug for Producer {

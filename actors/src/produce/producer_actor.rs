@@ -19,12 +19,7 @@ pub(super) struct ProducerActor {
 
 impl ProducerActor {
     pub(super) fn new(intake: Arc<Intake>, partitioner: Addr<PartitionerActor>, failure: Arc<Failure>) -> Self {
-        Self {
-            intake,
-            partitioner,
-            failure,
-            timer: None,
-        }
+        Self { intake, partitioner, failure, timer: None }
     }
 
     /// Every look takes what is due by now, whatever woke the actor: under load its timer may come late.

@@ -76,14 +76,7 @@ fn pair(counts: PartitionCounts) -> Pair {
         ProducerActor::start_in_arbiter(arbiter, move |_| ProducerActor::new(intake, partitioner, failure))
     };
     intake.wake_through(actor.clone().recipient());
-    Pair {
-        sender: Sender::new(intake),
-        failure,
-        actor,
-        partitioner,
-        system,
-        asked,
-    }
+    Pair { sender: Sender::new(intake), failure, actor, partitioner, system, asked }
 }
 
 fn enqueue(sender: &Sender) -> Confirmation {
@@ -92,9 +85,7 @@ fn enqueue(sender: &Sender) -> Confirmation {
 
 #[track_caller]
 fn assert_abandoned(confirmation: Confirmation) {
-    let error = block_on_until(confirmation, Instant::now() + LONG)
-        .expect("answered")
-        .unwrap_err();
+    let error = block_on_until(confirmation, Instant::now() + LONG).expect("answered").unwrap_err();
     assert!(matches!(error, SendError::Abandoned { .. }), "{error}");
 }
 
@@ -142,13 +133,8 @@ fn a_fatal_error_of_librdkafka_answers_everything_and_is_the_shutdowns_result() 
     let sender = producer.sender();
     let before = enqueue(&sender);
     parts.native.raise_fatal_error();
-    let error = block_on_until(before, Instant::now() + LONG)
-        .expect("answered")
-        .unwrap_err();
-    assert!(
-        matches!(error, SendError::Fatal { .. } | SendError::Abandoned { .. }),
-        "{error}"
-    );
+    let error = block_on_until(before, Instant::now() + LONG).expect("answered").unwrap_err();
+    assert!(matches!(error, SendError::Fatal { .. } | SendError::Abandoned { .. }), "{error}");
     let deadline = Instant::now() + LONG;
     while producer.state().open && Instant::now() < deadline {
         std::thread::yield_now();

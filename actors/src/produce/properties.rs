@@ -25,10 +25,7 @@ const OWNED: &[(&str, &str)] = &[
 ];
 
 /// Set unless the user says otherwise, by any of its names.
-const DEFAULTS: &[(&[&str], &str)] = &[
-    (&["enable.idempotence"], "true"),
-    (&["acks", "request.required.acks"], "all"),
-];
+const DEFAULTS: &[(&[&str], &str)] = &[(&["enable.idempotence"], "true"), (&["acks", "request.required.acks"], "all")];
 
 /// How often librdkafka looks at its topics again, unless `REFRESH` says otherwise.
 const REFRESH: &str = "topic.metadata.refresh.interval.ms";
@@ -46,10 +43,7 @@ impl Properties {
     pub(super) fn check(&self) -> Result<(), ProducerError> {
         for (name, reason) in OWNED {
             if self.0.contains_key(*name) {
-                return Err(ProducerError::Property {
-                    name: (*name).to_owned(),
-                    reason,
-                });
+                return Err(ProducerError::Property { name: (*name).to_owned(), reason });
             }
         }
         Ok(())
@@ -95,10 +89,7 @@ mod tests {
     #[test]
     fn a_property_of_the_producers_own_is_refused_with_the_reason() {
         let error = with("linger.ms", "3").check().unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "property linger.ms is the producer's own: use `linger`"
-        );
+        assert_eq!(error.to_string(), "property linger.ms is the producer's own: use `linger`");
     }
 
     #[test]

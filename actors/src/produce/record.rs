@@ -32,14 +32,7 @@ pub struct ProducerRecord<'a> {
 impl<'a> ProducerRecord<'a> {
     /// A record for `topic` with neither key nor value (a null value is a tombstone where the topic is compacted).
     pub fn to(topic: &'a str) -> Self {
-        Self {
-            topic,
-            partition: None,
-            key: None,
-            value: None,
-            timestamp: None,
-            headers: Vec::new(),
-        }
+        Self { topic, partition: None, key: None, value: None, timestamp: None, headers: Vec::new() }
     }
 
     /// Sets the key. It decides the partition, and with it the order, unless [`partition`](Self::partition) does.
@@ -75,11 +68,7 @@ impl<'a> ProducerRecord<'a> {
 
     /// What the record counts against the bytes of buffer and batch: key, value, headers' names and values.
     pub(super) fn bytes(&self) -> usize {
-        let headers = self
-            .headers
-            .iter()
-            .map(|(name, value)| name.len() + value.map_or(0, <[u8]>::len))
-            .sum::<usize>();
+        let headers = self.headers.iter().map(|(name, value)| name.len() + value.map_or(0, <[u8]>::len)).sum::<usize>();
         self.key.map_or(0, <[u8]>::len) + self.value.map_or(0, <[u8]>::len) + headers
     }
 }

@@ -22,13 +22,7 @@ pub(super) struct Route<B, H = NativeTopic> {
 
 impl<B, H> Route<B, H> {
     pub(super) fn new(name: Arc<str>) -> Self {
-        Self {
-            name,
-            known: None,
-            waiting: VecDeque::new(),
-            last_answer: NoPartitions::NoAnswer,
-            sticky: 0,
-        }
+        Self { name, known: None, waiting: VecDeque::new(), last_answer: NoPartitions::NoAnswer, sticky: 0 }
     }
 
     pub(super) fn is_waiting(&self) -> bool {
@@ -41,11 +35,7 @@ impl<B, H> Route<B, H> {
 
     /// The batches that waited, in order, once the count is known.
     pub(super) fn take_waiting(&mut self) -> impl Iterator<Item = B> + use<B, H> {
-        let waiting = if self.known.is_some() {
-            std::mem::take(&mut self.waiting)
-        } else {
-            VecDeque::new()
-        };
+        let waiting = if self.known.is_some() { std::mem::take(&mut self.waiting) } else { VecDeque::new() };
         waiting.into_iter().map(|(_, batch)| batch)
     }
 

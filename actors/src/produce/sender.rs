@@ -94,10 +94,7 @@ impl Sender {
     }
 
     async fn accept(&self, record: &ProducerRecord<'_>, listener: Listener) -> Result<Option<Confirmation>, SendError> {
-        let mut place = Place {
-            intake: &self.intake,
-            ticket: None,
-        };
+        let mut place = Place { intake: &self.intake, ticket: None };
         let mut listener = Some(listener);
         std::future::poll_fn(|cx| {
             let Some(offered) = listener.take() else {
@@ -134,15 +131,11 @@ impl Drop for Place<'_> {
 }
 
 fn closed(record: &ProducerRecord<'_>) -> SendError {
-    SendError::Closed {
-        topic: record.topic.into(),
-    }
+    SendError::Closed { topic: record.topic.into() }
 }
 
 impl fmt::Debug for Sender {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sender")
-            .field("actor", &self.intake.index)
-            .finish_non_exhaustive()
+        f.debug_struct("Sender").field("actor", &self.intake.index).finish_non_exhaustive()
     }
 }

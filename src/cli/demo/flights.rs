@@ -32,10 +32,7 @@ fn parse(csv: &[u8]) -> anyhow::Result<Vec<Flight>> {
     let mut reader = csv::Reader::from_reader(csv);
     let header = reader.headers()?;
     let column = |name: &str| {
-        header
-            .iter()
-            .position(|column| column == name)
-            .with_context(|| format!("there is no column {name}"))
+        header.iter().position(|column| column == name).with_context(|| format!("there is no column {name}"))
     };
     let (tailnum, carrier) = (column("tailnum")?, column("carrier")?);
     let arr_delay = column("arr_delay")?;
@@ -56,9 +53,7 @@ fn parse(csv: &[u8]) -> anyhow::Result<Vec<Flight>> {
             arr_delay: match &row[arr_delay] {
                 "" | "NA" => None,
                 minutes => Some(
-                    minutes
-                        .parse()
-                        .with_context(|| format!("arr_delay {minutes:?} in line {}", flights.len() + 2))?,
+                    minutes.parse().with_context(|| format!("arr_delay {minutes:?} in line {}", flights.len() + 2))?,
                 ),
             },
         });

@@ -68,11 +68,7 @@ pub(super) async fn run(
         Ok(played) => played?,
         Err(_) => tracing::warn!("the deadline of {deadline:?} has passed"),
     }
-    Ok(if stopped {
-        End::Stopped
-    } else {
-        End::Over(Box::new(stage.into_judge()))
-    })
+    Ok(if stopped { End::Stopped } else { End::Over(Box::new(stage.into_judge())) })
 }
 
 /// The acts. Each begins when the one before has come about, however long that took.
@@ -85,8 +81,7 @@ async fn play(stage: &Stage<'_>, feed: &mut Feed, members: &mut Vec<ConsumerHand
 
     stage.act("a second member joins");
     members.push(stage.member(2)?);
-    feed.walk_until(stage.reached(|progress| progress.by_second >= SECOND_MEMBERS_SHARE))
-        .await?;
+    feed.walk_until(stage.reached(|progress| progress.by_second >= SECOND_MEMBERS_SHARE)).await?;
 
     stage.act("the second member leaves");
     feed.walk_until(leave(&members[1])).await??;
@@ -106,10 +101,7 @@ async fn play(stage: &Stage<'_>, feed: &mut Feed, members: &mut Vec<ConsumerHand
 
 /// A member finishes and commits what it has begun, and leaves. One that has left before stays away.
 async fn leave(member: &ConsumerHandle) -> anyhow::Result<()> {
-    member
-        .shutdown(DRAIN_DEADLINE)
-        .await
-        .context("a member cannot leave in good order")?;
+    member.shutdown(DRAIN_DEADLINE).await.context("a member cannot leave in good order")?;
     Ok(())
 }
 
@@ -143,12 +135,7 @@ struct Progress {
 
 impl<'a> Stage<'a> {
     fn new(broker: &'a EmbeddedBroker, judge: Judge, bar: ProgressBar) -> Self {
-        Self {
-            broker,
-            judge: Arc::new(Mutex::new(judge)),
-            progress: watch::Sender::default(),
-            bar,
-        }
+        Self { broker, judge: Arc::new(Mutex::new(judge)), progress: watch::Sender::default(), bar }
     }
 
     fn act(&self, what: &'static str) {
@@ -160,10 +147,8 @@ impl<'a> Stage<'a> {
     fn member(&self, member: usize) -> anyhow::Result<ConsumerHandle> {
         let (judge, progress) = (Arc::clone(&self.judge), self.progress.clone());
         let bar = self.bar.clone();
-        let mut consumer = Consumer::builder()
-            .bootstrap_servers(self.broker.bootstrap_servers())
-            .group_id(TOPIC)
-            .topics([TOPIC]);
+        let mut consumer =
+            Consumer::builder().bootstrap_servers(self.broker.bootstrap_servers()).group_id(TOPIC).topics([TOPIC]);
         // Of the two protocols the one that the embedded broker plays right also on a busy machine.
         for (key, value) in EmbeddedBroker::CONSUMER_PROTOCOL_PROPERTIES {
             consumer = consumer.property(*key, *value);
@@ -237,9 +222,7 @@ impl Feed {
     /// Sends the next `count` flights, as fast as they are taken.
     async fn send(&mut self, count: usize) -> anyhow::Result<()> {
         for flight in &self.flights[self.sent..self.sent + count] {
-            let record = ProducerRecord::to(TOPIC)
-                .key(flight.tailnum.as_bytes())
-                .value(&flight.line);
+            let record = ProducerRecord::to(TOPIC).key(flight.tailnum.as_bytes()).value(&flight.line);
             self.confirmations.push(self.sender.enqueue(record).await?);
         }
         self.sent += count;
@@ -271,10 +254,7 @@ impl Feed {
     }
 
     async fn stop(self) -> anyhow::Result<()> {
-        self.producer
-            .shutdown(DRAIN_DEADLINE)
-            .await
-            .context("the producer cannot stop")?;
+        self.producer.shutdown(DRAIN_DEADLINE).await.context("the producer cannot stop")?;
         Ok(())
     }
 }

@@ -17,19 +17,12 @@ pub(super) struct Report {
 impl Report {
     pub(super) fn new(verdict: Verdict, took: Duration) -> Self {
         let seconds = took.as_secs_f64();
-        Self {
-            records_per_second: verdict.records as f64 / seconds.max(f64::EPSILON),
-            verdict,
-            seconds,
-        }
+        Self { records_per_second: verdict.records as f64 / seconds.max(f64::EPSILON), verdict, seconds }
     }
 
     /// The job's result: a row per carrier.
     pub(super) fn carriers(&self) -> String {
-        let mut table = format!(
-            "{:7}  {:>7}  {:>7}  {:>17}",
-            "carrier", "flights", "arrived", "arr_delay_minutes"
-        );
+        let mut table = format!("{:7}  {:>7}  {:>7}  {:>17}", "carrier", "flights", "arrived", "arr_delay_minutes");
         for (name, carrier) in &self.verdict.carriers {
             let _ = write!(
                 table,
@@ -77,21 +70,13 @@ impl fmt::Display for Report {
         row("out of order", verdict.out_of_order.to_string(), "")?;
         row("foreign", verdict.foreign.to_string(), "")?;
         row("keys", verdict.keys.to_string(), whole(verdict.keys_as_expected))?;
-        row(
-            "carriers",
-            verdict.carriers.len().to_string(),
-            whole(verdict.carriers_as_expected),
-        )?;
+        row("carriers", verdict.carriers.len().to_string(), whole(verdict.carriers_as_expected))?;
         row("partitions moved", verdict.partitions_moved.to_string(), "")?;
         row("rate", format!("{:.0}", self.records_per_second), "records/s")?;
         row("time", format!("{:.1}", self.seconds), "s")?;
         for fault in &verdict.faults {
             writeln!(f, "{fault}")?;
         }
-        f.write_str(if verdict.clean {
-            "verdict: clean"
-        } else {
-            "verdict: FAILED"
-        })
+        f.write_str(if verdict.clean { "verdict: clean" } else { "verdict: FAILED" })
     }
 }

@@ -106,11 +106,7 @@ impl Judge {
                 Record { place, handled: false }
             })
             .collect();
-        let by_value = flights
-            .iter()
-            .enumerate()
-            .map(|(record, flight)| (flight.line.clone(), record))
-            .collect();
+        let by_value = flights.iter().enumerate().map(|(record, flight)| (flight.line.clone(), record)).collect();
         Self {
             flights,
             records,
@@ -140,11 +136,8 @@ impl Judge {
             self.partitions_moved += 1;
         }
 
-        let key = self.keys.entry(handled.key.to_vec()).or_insert(Key {
-            chain: FNV_OFFSET_BASIS,
-            count: 0,
-            highest: None,
-        });
+        let key =
+            self.keys.entry(handled.key.to_vec()).or_insert(Key { chain: FNV_OFFSET_BASIS, count: 0, highest: None });
         key.chain = fnv1a(key.chain, handled.value);
         key.count += 1;
 
@@ -189,11 +182,7 @@ impl Judge {
                 .get(name.as_bytes())
                 .is_some_and(|key| key.count == chain.count && format!("{:016x}", key.chain) == chain.chain)
         };
-        let wrong_keys = expected
-            .chains
-            .iter()
-            .filter(|(name, chain)| !as_expected(name, chain))
-            .count();
+        let wrong_keys = expected.chains.iter().filter(|(name, chain)| !as_expected(name, chain)).count();
         let unknown_keys = self
             .keys
             .keys()
@@ -303,9 +292,7 @@ const FNV_PRIME: u64 = 0x0100_0000_01b3;
 
 /// FNV-1a over `bytes`, going on from `hash`.
 fn fnv1a(hash: u64, bytes: &[u8]) -> u64 {
-    bytes
-        .iter()
-        .fold(hash, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(FNV_PRIME))
+    bytes.iter().fold(hash, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(FNV_PRIME))
 }
 
 #[cfg(test)]
@@ -343,10 +330,7 @@ mod tests {
         let key = &flights[first].tailnum;
         assert_eq!(
             fault,
-            format!(
-                "out of order: key {key}, line {} of the file, partition 0 offset {second}",
-                first + 2
-            )
+            format!("out of order: key {key}, line {} of the file, partition 0 offset {second}", first + 2)
         );
     }
 
@@ -370,19 +354,12 @@ mod tests {
         assert!(!verdict.clean);
         assert_eq!(counts(&verdict), (0, 1, 0, 0));
         assert!(!verdict.keys_as_expected && !verdict.carriers_as_expected);
-        assert!(
-            verdict.faults[0]
-                .to_string()
-                .starts_with("duplicated: key N14228, line 2 ")
-        );
+        assert!(verdict.faults[0].to_string().starts_with("duplicated: key N14228, line 2 "));
     }
 
     #[test]
     fn a_record_changed_or_under_another_key_is_foreign_and_its_own_is_lost() {
-        for change in [
-            |flight: &mut Flight| flight.line.push(b' '),
-            |flight: &mut Flight| flight.tailnum.push('X'),
-        ] {
+        for change in [|flight: &mut Flight| flight.line.push(b' '), |flight: &mut Flight| flight.tailnum.push('X')] {
             let mut flights = january_2013().unwrap();
             change(&mut flights[7]);
             let verdict = judge(&flights);
@@ -405,11 +382,7 @@ mod tests {
         let flights: Arc<[Flight]> = january_2013().unwrap().into();
         let mut judge = Judge::new(Arc::clone(&flights));
         for (i, (partition, member)) in [(0, 1), (1, 1), (0, 2), (0, 2), (1, 1), (0, 1)].into_iter().enumerate() {
-            judge.saw(Handled {
-                member,
-                partition,
-                ..handled(&flights[i], i)
-            });
+            judge.saw(Handled { member, partition, ..handled(&flights[i], i) });
         }
         assert_eq!(judge.partitions_moved, 2);
     }
@@ -438,9 +411,7 @@ mod tests {
 
     /// The first record of the file, and the next of its key.
     fn two_of_one_key(flights: &[Flight]) -> (usize, usize) {
-        let again = flights[1..]
-            .iter()
-            .position(|flight| flight.tailnum == flights[0].tailnum);
+        let again = flights[1..].iter().position(|flight| flight.tailnum == flights[0].tailnum);
         (0, again.unwrap() + 1)
     }
 }

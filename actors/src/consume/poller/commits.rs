@@ -20,17 +20,12 @@ impl Poller {
             let Some(mut commit) = self.commits_waiting.pop_front() else {
                 return;
             };
-            commit
-                .entries
-                .retain(|entry| self.slots.in_epoch(entry.slot, entry.epoch).is_some());
+            commit.entries.retain(|entry| self.slots.in_epoch(entry.slot, entry.epoch).is_some());
             let mut list = TopicPartitionList::with_capacity(commit.entries.len());
             let mut listed = Ok(());
             for entry in &commit.entries {
                 let owned = self.slots.in_epoch(entry.slot, entry.epoch).map(|stay| stay.cell.epoch);
-                let at = At {
-                    partition: &entry.partition,
-                    epoch: entry.epoch,
-                };
+                let at = At { partition: &entry.partition, epoch: entry.epoch };
                 self.board.invariants.commits_owned(at, entry.next, owned);
                 listed = listed.and(list.add_partition_offset(
                     &entry.partition.topic,
@@ -69,11 +64,7 @@ impl Poller {
         result: impl Fn(&TopicPartition) -> Option<RDKafkaErrorCode>,
         now: Instant,
     ) {
-        let results: Vec<_> = commit
-            .entries
-            .into_iter()
-            .map(|entry| (result(&entry.partition), entry))
-            .collect();
+        let results: Vec<_> = commit.entries.into_iter().map(|entry| (result(&entry.partition), entry)).collect();
         let again = |(code, _): &&(Option<_>, CommitEntry)| {
             code.is_some_and(|code| commit_failure(code) != CommitFailure::Fatal)
         };

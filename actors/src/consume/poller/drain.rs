@@ -80,22 +80,14 @@ impl Poller {
         let counters = &self.board.counters;
         Counters::add(&counters.delivered, chunk.len() as u64);
         Counters::add(&counters.chunks, 1);
-        let at = At {
-            partition: &stay.cell.partition,
-            epoch: stay.cell.epoch,
-        };
-        self.board
-            .invariants
-            .credits_exact(at, in_use, in_use, stay.cell.credits.records);
+        let at = At { partition: &stay.cell.partition, epoch: stay.cell.epoch };
+        self.board.invariants.credits_exact(at, in_use, in_use, stay.cell.credits.records);
         if stay.cell.end_offset().is_none()
             && let Some((_, high)) = cached_watermarks(&self.consumer, &stay.cell.partition)
         {
             stay.cell.set_end_offset(high);
         }
-        let sent = stay
-            .worker
-            .as_ref()
-            .map(|worker| worker.try_send(Deliver(Arc::new(chunk))));
+        let sent = stay.worker.as_ref().map(|worker| worker.try_send(Deliver(Arc::new(chunk))));
         match sent {
             // Closed: the worker died; its death watch tells the supervisor, and the new epoch fetches these records again.
             Some(Ok(()) | Err(actix::prelude::SendError::Closed(_))) | None => {}
@@ -125,17 +117,10 @@ impl Poller {
         warn!(topic = %partition.topic, partition = partition.partition.0, offset = position.0, error = %code, text, "a partition reports an error");
         match code {
             E::AutoOffsetReset | E::OffsetOutOfRange => {
-                self.fail(ConsumerError::OffsetOutOfRange {
-                    partition,
-                    position,
-                    detail: text.to_owned(),
-                });
+                self.fail(ConsumerError::OffsetOutOfRange { partition, position, detail: text.to_owned() });
             }
             E::TopicAuthorizationFailed | E::Fatal => {
-                self.fail(ConsumerError::Kafka {
-                    code,
-                    detail: format!("{partition}: {text}"),
-                });
+                self.fail(ConsumerError::Kafka { code, detail: format!("{partition}: {text}") });
             }
             _ => {}
         }
@@ -149,11 +134,7 @@ impl Poller {
         stay.worker = None;
         error!(topic = %partition.topic, partition = partition.partition.0, expected = expected.0, found = found.0, "the log went back");
         match self.options.on_log_rewind {
-            OnLogRewind::Stop => self.fail(ConsumerError::LogRewound {
-                partition,
-                expected,
-                found,
-            }),
+            OnLogRewind::Stop => self.fail(ConsumerError::LogRewound { partition, expected, found }),
             OnLogRewind::Continue => {
                 stay.reposition = Some(NextOffset(found.0));
                 self.reposition(slot);

@@ -35,12 +35,8 @@ impl Poller {
     }
 
     pub(super) fn retry_repositions(&mut self) {
-        let waiting: Vec<_> = self
-            .slots
-            .iter()
-            .filter(|(_, stay)| stay.reposition.is_some())
-            .map(|(slot, _)| slot)
-            .collect();
+        let waiting: Vec<_> =
+            self.slots.iter().filter(|(_, stay)| stay.reposition.is_some()).map(|(slot, _)| slot).collect();
         for slot in waiting {
             self.reposition(slot);
         }
@@ -55,21 +51,14 @@ impl Poller {
         let Some(position) = stay.reposition else { return };
         let (partition, old) = (stay.cell.partition.clone(), Arc::clone(&stay.cell));
         let number = partition.partition.0;
-        if let Err(error) = self
-            .consumer
-            .seek(&partition.topic, number, ListOffset::Offset(position.0), SEEK)
-        {
+        if let Err(error) = self.consumer.seek(&partition.topic, number, ListOffset::Offset(position.0), SEEK) {
             warn!(topic = %partition.topic, partition = number, offset = position.0, %error, "a seek failed and is tried again");
             stay.cell.set_last_error(format!("seek to {position}: {error}"));
             return;
         }
         self.tell_tracker(EpochsEnded(vec![(slot, old.epoch)]));
-        let cell = self.new_epoch(
-            partition,
-            slot,
-            position,
-            old.committed().filter(|committed| *committed <= position),
-        );
+        let cell =
+            self.new_epoch(partition, slot, position, old.committed().filter(|committed| *committed <= position));
         if let Some(stay) = self.slots.get_mut(slot) {
             stay.reposition = None;
             stay.guard = PositionGuard::new(position);
@@ -87,15 +76,7 @@ impl Poller {
     ) -> Arc<ControlCell> {
         self.last_epoch += 1;
         let (epoch, wake) = (Epoch(self.last_epoch), Arc::clone(&self.wake));
-        Arc::new(ControlCell::new(
-            partition,
-            epoch,
-            slot,
-            start,
-            committed,
-            self.options.credits,
-            wake,
-        ))
+        Arc::new(ControlCell::new(partition, epoch, slot, start, committed, self.options.credits, wake))
     }
 
     /// Puts a partition that has just been assigned into its slot, and has a worker started.

@@ -121,9 +121,7 @@ impl Poller {
             woke = !self.drain_ready();
             if woke {
                 std::thread::park_timeout(
-                    self.rebalance
-                        .next_deadline(now)
-                        .map_or(MAX_SLEEP, |wait| wait.min(MAX_SLEEP)),
+                    self.rebalance.next_deadline(now).map_or(MAX_SLEEP, |wait| wait.min(MAX_SLEEP)),
                 );
                 Counters::add(&self.board.counters.wakes, 1);
             }
@@ -133,17 +131,8 @@ impl Poller {
 
     /// Leaves the group. The consumer's own drop closes it: it polls until closed, and the context unassigns what is still assigned.
     fn close(self) {
-        let Self {
-            mut slots,
-            commit_queue,
-            consumer,
-            mut resolver,
-            rebalance,
-            supervisor,
-            board,
-            unfinished,
-            ..
-        } = self;
+        let Self { mut slots, commit_queue, consumer, mut resolver, rebalance, supervisor, board, unfinished, .. } =
+            self;
         // A live queue or list of librdkafka's would make its close wait for ever.
         slots.clear();
         drop(commit_queue);
@@ -152,10 +141,7 @@ impl Poller {
         consumer.context().close();
         drop(consumer);
         board.partitions.clear();
-        supervisor.do_send(PollerEnded(Stopped {
-            drained: unfinished.is_empty(),
-            unfinished,
-        }));
+        supervisor.do_send(PollerEnded(Stopped { drained: unfinished.is_empty(), unfinished }));
     }
 
     /// Events only: every partition's records have a queue of their own.
@@ -250,17 +236,12 @@ impl Poller {
         actix::Context<OffsetTracker>: ToEnvelope<OffsetTracker, M>,
     {
         if let Err(error) = self.tracker.try_send(message) {
-            self.fail(ConsumerError::Engine {
-                detail: format!("the offset tracker takes no messages: {error}"),
-            });
+            self.fail(ConsumerError::Engine { detail: format!("the offset tracker takes no messages: {error}") });
         }
     }
 }
 
 pub(crate) fn kafka_error(error: &KafkaError, doing: String) -> ConsumerError {
     let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
-    ConsumerError::Kafka {
-        code,
-        detail: format!("{doing}: {error}"),
-    }
+    ConsumerError::Kafka { code, detail: format!("{doing}: {error}") }
 }

@@ -70,9 +70,7 @@ impl Rebalance {
 
     /// Whether the slot is being given up.
     pub(crate) fn is_draining(&self, slot: usize) -> bool {
-        self.revocation
-            .as_ref()
-            .is_some_and(|revocation| revocation.holds(slot))
+        self.revocation.as_ref().is_some_and(|revocation| revocation.holds(slot))
     }
 
     pub(crate) fn next_deadline(&self, now: Instant) -> Option<Duration> {
@@ -127,11 +125,7 @@ impl Poller {
             RebalanceEvent::Failed(code) => {
                 // librdkafka's rule: whatever the event, answer it.
                 warn!(error = %code, "a rebalance failed");
-                self.on_revoked(
-                    self.slots.iter().map(|(_, stay)| stay.cell.partition.clone()).collect(),
-                    true,
-                    now,
-                );
+                self.on_revoked(self.slots.iter().map(|(_, stay)| stay.cell.partition.clone()).collect(), true, now);
             }
         }
     }
@@ -148,11 +142,7 @@ impl Poller {
         if matches!(self.rebalance.stop, Stop::No) {
             self.resolver.request(id, partitions.clone());
         }
-        self.rebalance.asked = Some(Asked::Assign {
-            id,
-            partitions,
-            since: now,
-        });
+        self.rebalance.asked = Some(Asked::Assign { id, partitions, since: now });
     }
 
     /// Start positions are known: assign with exactly these, and begin the epochs with the same.
@@ -182,10 +172,8 @@ impl Poller {
             let slot = self.slots.number(&start.partition);
             let queue = slot.and_then(|slot| PartitionQueue::split(&self.consumer, &start.partition, &self.wake, slot));
             let (Some(slot), Some(queue)) = (slot, queue) else {
-                let detail = format!(
-                    "no room for {}: an engine holds 65,536 partitions over its life",
-                    start.partition
-                );
+                let detail =
+                    format!("no room for {}: an engine holds 65,536 partitions over its life", start.partition);
                 self.fail(ConsumerError::Engine { detail });
                 return false;
             };
@@ -235,12 +223,7 @@ impl Poller {
         self.rebalance.asked = Some(Asked::Revoke { partitions, since: now });
         if lost {
             // Also what was draining, or stopping: it is others' already.
-            let draining = self
-                .rebalance
-                .revocation
-                .take()
-                .map(|revocation| revocation.stays)
-                .unwrap_or_default();
+            let draining = self.rebalance.revocation.take().map(|revocation| revocation.stays).unwrap_or_default();
             Counters::add(&self.board.counters.lost, stays.len() as u64);
             self.end(&draining, false);
             self.end(&stays, false);
@@ -266,15 +249,8 @@ impl Poller {
     }
 
     pub(super) fn stays_of(&self, partitions: &[TopicPartition]) -> Vec<(usize, Epoch)> {
-        let slots: Vec<_> = partitions
-            .iter()
-            .filter_map(|partition| self.slots.assigned(partition))
-            .collect();
-        self.slots
-            .iter()
-            .filter(|(slot, _)| slots.contains(slot))
-            .map(|(slot, stay)| (slot, stay.cell.epoch))
-            .collect()
+        let slots: Vec<_> = partitions.iter().filter_map(|partition| self.slots.assigned(partition)).collect();
+        self.slots.iter().filter(|(slot, _)| slots.contains(slot)).map(|(slot, stay)| (slot, stay.cell.epoch)).collect()
     }
 
     /// Answers the revoke that librdkafka waits on.

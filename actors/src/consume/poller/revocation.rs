@@ -34,11 +34,7 @@ enum Stage {
     /// The last commit is built (`id` 0) or in flight.
     Committing { commit: u64, until: Instant },
     /// The last commit was refused, for these partitions, in a way that may pass: it is sent again.
-    Refused {
-        entries: Vec<CommitEntry>,
-        again: Instant,
-        until: Instant,
-    },
+    Refused { entries: Vec<CommitEntry>, again: Instant, until: Instant },
 }
 
 impl Revocation {
@@ -75,32 +71,19 @@ impl Poller {
         }
         self.tell_tracker(BeginDrain { id, stays: asked });
         let stage = Stage::Draining { until: now + drain };
-        self.rebalance.revocation = Some(Revocation {
-            id,
-            stays,
-            stage,
-            commit_deadline,
-        });
+        self.rebalance.revocation = Some(Revocation { id, stays, stage, commit_deadline });
     }
 
     /// The tracker has closed the ledgers: their last commit goes out.
     pub(super) fn on_drain_ended(&mut self, id: u64, commit: Option<Commit>, now: Instant) {
-        let Some(revocation) = self
-            .rebalance
-            .revocation
-            .as_mut()
-            .filter(|revocation| revocation.id == id)
-        else {
+        let Some(revocation) = self.rebalance.revocation.as_mut().filter(|revocation| revocation.id == id) else {
             return;
         };
         let Some(commit) = commit else {
             return self.end_revocation(now);
         };
         let until = now + revocation.commit_deadline;
-        revocation.stage = Stage::Committing {
-            commit: commit.id,
-            until,
-        };
+        revocation.stage = Stage::Committing { commit: commit.id, until };
         self.commits_waiting.push_back(commit);
         self.submit_next(now);
     }
@@ -115,11 +98,7 @@ impl Poller {
             Stage::Committing { commit, .. } if commit == id && refused.is_empty() => self.end_revocation(now),
             Stage::Committing { commit, until } if commit == id => {
                 let again = now + COMMIT_AGAIN;
-                revocation.stage = Stage::Refused {
-                    entries: refused,
-                    again,
-                    until,
-                };
+                revocation.stage = Stage::Refused { entries: refused, again, until };
             }
             _ => {}
         }
@@ -154,12 +133,7 @@ impl Poller {
         let (id, commit_deadline) = (revocation.id, revocation.commit_deadline);
         if matches!(self.rebalance.asked, Some(Asked::Revoke { .. })) && self.consumer.assignment_lost() {
             warn!("the partitions being given up were lost meanwhile: nothing is committed of them");
-            let stays = self
-                .rebalance
-                .revocation
-                .take()
-                .map(|revocation| revocation.stays)
-                .unwrap_or_default();
+            let stays = self.rebalance.revocation.take().map(|revocation| revocation.stays).unwrap_or_default();
             Counters::add(&self.board.counters.lost, stays.len() as u64);
             self.end(&stays, false);
             self.answer_revoke(now);
@@ -170,10 +144,7 @@ impl Poller {
                 self.cut_drain_short(now);
                 self.tell_tracker(DrainDeadline { id });
                 if let Some(revocation) = &mut self.rebalance.revocation {
-                    revocation.stage = Stage::Committing {
-                        commit: 0,
-                        until: now + commit_deadline,
-                    };
+                    revocation.stage = Stage::Committing { commit: 0, until: now + commit_deadline };
                 }
             }
             Stage::Committing { until, .. } | Stage::Refused { until, .. } if now >= *until => {
@@ -187,12 +158,7 @@ impl Poller {
 
     /// The drain deadline passed: what handlers still hold is fenced, and named.
     fn cut_drain_short(&mut self, now: Instant) {
-        let stays = self
-            .rebalance
-            .revocation
-            .as_ref()
-            .map(|revocation| revocation.stays.clone())
-            .unwrap_or_default();
+        let stays = self.rebalance.revocation.as_ref().map(|revocation| revocation.stays.clone()).unwrap_or_default();
         let stopping = matches!(self.rebalance.stop, Stop::Draining);
         Counters::add(&self.board.counters.drains_cut_short, 1);
         for (slot, _) in stays {
@@ -211,11 +177,7 @@ impl Poller {
                     "unfinished at the drain deadline: its result will not count"
                 );
                 if stopping {
-                    self.unfinished.push(UnfinishedRecord {
-                        topic,
-                        partition,
-                        offset: held.offset,
-                    });
+                    self.unfinished.push(UnfinishedRecord { topic, partition, offset: held.offset });
                 }
             }
             cell.fence();

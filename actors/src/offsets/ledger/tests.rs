@@ -41,10 +41,7 @@ fn holes(ledger: &OffsetLedger) -> Vec<i64> {
 }
 
 fn finished_above(ledger: &OffsetLedger) -> Vec<(i64, i64)> {
-    ledger
-        .finished_above()
-        .map(|range| (range.first.0, range.last.0))
-        .collect()
+    ledger.finished_above().map(|range| (range.first.0, range.last.0)).collect()
 }
 
 #[test]
@@ -60,13 +57,7 @@ fn tiles_finished_in_order_move_the_watermark_and_leave_nothing_behind() {
     let mut ledger = OffsetLedger::new(NextOffset(0));
     for from in (0..5120).step_by(512) {
         let recorded = ledger.record(dense(from, from + 512, Finished::All)).unwrap();
-        assert_eq!(
-            recorded,
-            Recorded {
-                newly_finished: 512,
-                advanced: true
-            }
-        );
+        assert_eq!(recorded, Recorded { newly_finished: 512, advanced: true });
         assert!(ledger.open.is_empty());
     }
     assert_eq!(ledger.watermark(), NextOffset(5120));
@@ -77,13 +68,7 @@ fn tiles_finished_in_order_move_the_watermark_and_leave_nothing_behind() {
 fn a_later_chunk_finished_first_waits_for_the_earlier_one() {
     let mut ledger = OffsetLedger::new(NextOffset(0));
     let recorded = ledger.record(dense(10, 20, Finished::All)).unwrap();
-    assert_eq!(
-        recorded,
-        Recorded {
-            newly_finished: 10,
-            advanced: false
-        }
-    );
+    assert_eq!(recorded, Recorded { newly_finished: 10, advanced: false });
     assert_eq!(ledger.watermark(), NextOffset(0));
     assert_eq!(finished_above(&ledger), [(10, 19)]);
     assert_eq!(holes(&ledger), [0; 0], "the chunk nobody spoke of has no known records");
@@ -101,13 +86,9 @@ fn a_later_chunk_finished_first_waits_for_the_earlier_one() {
 #[test]
 fn the_watermark_jumps_what_compaction_took_out() {
     let mut ledger = OffsetLedger::new(NextOffset(0));
-    ledger
-        .record(sparse(0, 100, &[5, 40, 41], Finished::Prefix(0)))
-        .unwrap();
+    ledger.record(sparse(0, 100, &[5, 40, 41], Finished::Prefix(0))).unwrap();
     assert_eq!(ledger.watermark(), NextOffset(5));
-    ledger
-        .record(sparse(0, 100, &[5, 40, 41], Finished::Prefix(1)))
-        .unwrap();
+    ledger.record(sparse(0, 100, &[5, 40, 41], Finished::Prefix(1))).unwrap();
     assert_eq!(ledger.watermark(), NextOffset(40));
     ledger.record(sparse(0, 100, &[5, 40, 41], Finished::All)).unwrap();
     assert_eq!(ledger.watermark(), NextOffset(100));
@@ -119,11 +100,7 @@ fn an_end_of_partition_mark_carries_the_watermark_over_transaction_markers() {
     ledger.record(dense(0, 3, Finished::All)).unwrap();
     assert!(ledger.record(mark(3, 5)).unwrap().advanced);
     assert_eq!(ledger.watermark(), NextOffset(5));
-    assert_eq!(
-        ledger.record(mark(5, 5)).unwrap(),
-        Recorded::default(),
-        "the same end, said again"
-    );
+    assert_eq!(ledger.record(mark(5, 5)).unwrap(), Recorded::default(), "the same end, said again");
     assert!(ledger.is_settled());
 }
 
@@ -154,10 +131,7 @@ fn a_report_of_a_forgotten_tile_changes_nothing() {
     let mut ledger = OffsetLedger::new(NextOffset(0));
     ledger.record(dense(0, 10, Finished::All)).unwrap();
     ledger.record(dense(10, 20, Finished::All)).unwrap();
-    assert_eq!(
-        ledger.record(dense(0, 10, Finished::Prefix(4))).unwrap(),
-        Recorded::default()
-    );
+    assert_eq!(ledger.record(dense(0, 10, Finished::Prefix(4))).unwrap(), Recorded::default());
     assert_eq!(ledger.watermark(), NextOffset(20));
     assert_eq!(ledger.finished(), 20);
 }
@@ -167,13 +141,7 @@ fn prefix_and_bitmap_reports_of_one_tile_add_up() {
     let mut ledger = OffsetLedger::new(NextOffset(0));
     ledger.record(dense(0, 130, Finished::Prefix(64))).unwrap();
     let recorded = ledger.record(dense(0, 130, bitmap(130, [3, 100, 129]))).unwrap();
-    assert_eq!(
-        recorded,
-        Recorded {
-            newly_finished: 2,
-            advanced: false
-        }
-    );
+    assert_eq!(recorded, Recorded { newly_finished: 2, advanced: false });
     assert_eq!(ledger.watermark(), NextOffset(64));
     let recorded = ledger.record(dense(0, 130, Finished::Prefix(128))).unwrap();
     assert_eq!(recorded.newly_finished, 63);
@@ -238,18 +206,9 @@ fn a_report_that_contradicts_itself_or_an_earlier_one_is_refused() {
         sparse(20, 24, &[19], Finished::All),
         sparse(20, 24, &[24], Finished::All),
         sparse(20, 22, &[20, 21, 22], Finished::All),
-        TileProgress {
-            records: 2,
-            ..dense(20, 24, Finished::All)
-        },
-        TileProgress {
-            records: 5,
-            ..dense(20, 24, Finished::All)
-        },
-        TileProgress {
-            records: 1,
-            ..sparse(20, 24, &[20, 21], Finished::All)
-        },
+        TileProgress { records: 2, ..dense(20, 24, Finished::All) },
+        TileProgress { records: 5, ..dense(20, 24, Finished::All) },
+        TileProgress { records: 1, ..sparse(20, 24, &[20, 21], Finished::All) },
         mark(24, 20),
         mark(0, i64::MIN),
         sparse(0, 10, &[1, 2], Finished::All),
@@ -267,9 +226,7 @@ fn a_report_that_contradicts_itself_or_an_earlier_one_is_refused() {
 #[test]
 fn a_finished_tile_above_a_hole_keeps_no_bit_per_record() {
     let mut ledger = OffsetLedger::new(NextOffset(0));
-    ledger
-        .record(sparse(100, 1000, &[100, 200, 300], bitmap(3, 0..3)))
-        .unwrap();
+    ledger.record(sparse(100, 1000, &[100, 200, 300], bitmap(3, 0..3))).unwrap();
     let tile = &ledger.open[&NextOffset(100)];
     assert_eq!(tile.marks, Finished::All);
     assert!(tile.offsets.is_none());
@@ -380,11 +337,7 @@ fn scripts() -> impl Strategy<Value = (i64, Vec<Script>)> {
             if kind != 1 {
                 states.push((0..records).collect());
             }
-            scripts.push(Script {
-                tile: Tile::new(NextOffset(from), NextOffset(to)),
-                offsets,
-                states,
-            });
+            scripts.push(Script { tile: Tile::new(NextOffset(from), NextOffset(to)), offsets, states });
             from = to;
         }
         (start, scripts)
@@ -422,12 +375,7 @@ fn written(script: &Script, state: &BTreeSet<u32>, way: u8) -> TileProgress {
     };
     let gaps = i64::from(records) != script.tile.to.0 - script.tile.from.0;
     let list = gaps || way >= 128;
-    TileProgress {
-        tile: script.tile,
-        records,
-        offsets: list.then(|| script.offsets.as_slice().into()),
-        finished,
-    }
+    TileProgress { tile: script.tile, records, offsets: list.then(|| script.offsets.as_slice().into()), finished }
 }
 
 proptest! {
