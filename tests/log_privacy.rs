@@ -46,12 +46,7 @@ impl Captured {
     fn assert_line(&self, parts: &[&str]) {
         let lines = self.lines();
         let found = lines.iter().any(|line| parts.iter().all(|part| line.contains(part)));
-        assert!(
-            found,
-            "no line with {parts:?} among {}:\n{}",
-            lines.len(),
-            lines.join("\n")
-        );
+        assert!(found, "no line with {parts:?} among {}:\n{}", lines.len(), lines.join("\n"));
     }
 }
 
@@ -104,10 +99,7 @@ fn produce(stage: &Stage) {
     let producer: BaseProducer = ClientConfig::new().set("bootstrap.servers", servers).create().unwrap();
     for number in 0..10 {
         let text = format!("{MARKER}-{number}");
-        let header = Header {
-            key: MARKER,
-            value: Some(&text),
-        };
+        let header = Header { key: MARKER, value: Some(&text) };
         let record = BaseRecord::to(&stage.topic).partition(0).key(&text).payload(&text);
         let record = record.headers(OwnedHeaders::new().insert(header));
         producer.send(record).map_err(|(error, _)| error).unwrap();
@@ -149,60 +141,30 @@ fn keys_values_and_headers_are_in_no_log_line_and_positions_are() {
         .property("debug", "msg,fetch")
         .start()
         .unwrap();
-    eventually("a handler stops the consumer", || {
-        consumer.cancellation_token().is_cancelled()
-    });
+    eventually("a handler stops the consumer", || consumer.cancellation_token().is_cancelled());
     let ended = consumer.shutdown_blocking(PATIENCE).unwrap_err().to_string();
     assert_eq!(journal.len(), 9);
-    let told = format!(
-        "{ended} {consumer:?} {}",
-        serde_json::to_string(&consumer.state()).unwrap()
-    );
+    let told = format!("{ended} {consumer:?} {}", serde_json::to_string(&consumer.state()).unwrap());
     assert!(!told.contains(MARKER), "{told}");
 
     // As text, and as `Debug` writes bytes.
     let bytes = format!("{:?}", MARKER.as_bytes());
     let bytes = bytes.trim_matches(['[', ']']);
-    let leaks: Vec<_> = captured
-        .lines()
-        .into_iter()
-        .filter(|line| line.contains(MARKER) || line.contains(bytes))
-        .collect();
+    let leaks: Vec<_> =
+        captured.lines().into_iter().filter(|line| line.contains(MARKER) || line.contains(bytes)).collect();
     assert!(leaks.is_empty(), "{}", leaks.join("\n"));
     let (topic, engine) = (format!("topic={}", stage.topic), " troupe_actors::");
-    for (offset, cause) in [
-        (2, "a handler's error"),
-        (3, "a handler's panic"),
-        (4, "a handler's wish"),
-    ] {
+    for (offset, cause) in [(2, "a handler's error"), (3, "a handler's panic"), (4, "a handler's wish")] {
         let offset = format!("offset={offset} ");
-        captured.assert_line(&[
-            "WARN",
-            engine,
-            &topic,
-            "partition=0 ",
-            &offset,
-            "epoch=1 ",
-            "attempt=1 ",
-            cause,
-        ]);
+        captured.assert_line(&["WARN", engine, &topic, "partition=0 ", &offset, "epoch=1 ", "attempt=1 ", cause]);
     }
     captured.assert_line(&["ERROR", engine, "offset 9", "a handler's stop"]);
-    captured.assert_line(&[
-        "INFO",
-        engine,
-        &topic,
-        "partition=0 ",
-        "epoch=1 ",
-        "offset=0",
-        "a partition starts",
-    ]);
+    captured.assert_line(&["INFO", engine, &topic, "partition=0 ", "epoch=1 ", "offset=0", "a partition starts"]);
     captured.assert_line(&["DEBUG librdkafka:", "facility="]);
     captured.assert_line(&["the app logs a record", "offset: 5", "value_len: Some(10)"]);
 }
 
 #[test]
-#[ignore = "the poller serves one log line a wake-up, and wakes ten times a second: a join among a few hundred lines takes over a minute"]
 fn a_librdkafka_that_logs_much_does_not_hold_up_the_group() {
     Captured::installed();
     let stage = Stage::new(2);

@@ -4,9 +4,32 @@ use std::io;
 use std::sync::mpsc;
 use std::time::Instant;
 
+use actix::dev::channel::channel;
+use actix::{Actor, Addr, Context};
 use actix_rt::{Arbiter, ArbiterHandle, System};
 
 use crate::thread::{BoundedThread, StillRunning};
+
+/// Starts an actor on an arbiter, with room for `capacity` messages from the first one on.
+///
+/// `Actor::start_in_arbiter` and `set_mailbox_capacity` in `started()` leave room for 16 until the arbiter gets round to it: a fast sender
+/// finds a full mailbox before.
+pub(crate) fn start_with_capacity<A>(
+    arbiter: &ArbiterHandle,
+    capacity: usize,
+    make: impl FnOnce(&mut Context<A>) -> A + Send + 'static,
+) -> Addr<A>
+where
+    A: Actor<Context = Context<A>>,
+{
+    let (sender, receiver) = channel(capacity);
+    arbiter.spawn_fn(move || {
+        let mut context = Context::with_receiver(receiver);
+        let actor = make(&mut context);
+        actix_rt::spawn(context.into_future(actor));
+    });
+    Addr::new(sender)
+}
 
 /// A running `System` with its arbiters: one thread for the system, one for each arbiter.
 ///

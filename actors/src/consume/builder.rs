@@ -24,6 +24,8 @@ use crate::order::pump::{Pump, PumpIo, Workload};
 
 /// Records of a chunk; larger ones are slower, for they fall out of the processor's cache.
 const CHUNK_RECORDS: usize = 512;
+/// The most credits a partition may have: what a mailbox can be made for.
+const MAX_CREDITS: u64 = 1 << 30;
 /// Bytes that end a chunk.
 const CHUNK_BYTES: usize = 256 * 1024;
 
@@ -271,6 +273,9 @@ impl ConsumerBuilder {
         }
         if self.topics.iter().any(String::is_empty) {
             return Err(configuration("a topic's name is empty".to_owned()));
+        }
+        if self.credits.records > MAX_CREDITS {
+            return Err(configuration(format!("max_buffered_records must not be above {MAX_CREDITS}")));
         }
         if self.credits.records == 0 || self.credits.bytes == 0 {
             return Err(configuration("max_buffered_records and max_buffered_bytes must be above 0".to_owned()));

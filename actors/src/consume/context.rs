@@ -29,6 +29,8 @@ pub(crate) enum RebalanceEvent {
 #[derive(Debug, Default)]
 pub(crate) struct PollerContext {
     events: Mutex<Vec<RebalanceEvent>>,
+    /// An event was served that leaves no other note: the poller cannot tell it from an empty queue.
+    served: AtomicBool,
     closing: AtomicBool,
     answered: AtomicBool,
 }
@@ -37,6 +39,11 @@ impl PollerContext {
     /// What was noted since the last call.
     pub(crate) fn take_events(&self) -> Vec<RebalanceEvent> {
         std::mem::take(&mut *self.events.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether a log line, statistics or an error was served since the last call.
+    pub(crate) fn take_served(&self) -> bool {
+        self.served.swap(false, Ordering::AcqRel)
     }
 
     /// From here on a rebalance is answered at once with an unassign: nobody acts on notes any more.
@@ -76,14 +83,17 @@ impl ConsumerContext for PollerContext {
 /// librdkafka's log, statistics and errors flow into `tracing`.
 impl ClientContext for PollerContext {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        self.served.store(true, Ordering::Release);
         crate::client_log::client_log(level, facility, text);
     }
 
     fn stats(&self, statistics: Statistics) {
+        self.served.store(true, Ordering::Release);
         info!(target: "librdkafka", client = statistics.name, received = statistics.rxmsgs, "statistics");
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        self.served.store(true, Ordering::Release);
         match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::Fatal) => error!(target: "librdkafka", %error, reason),
             _ => warn!(target: "librdkafka", %error, reason),

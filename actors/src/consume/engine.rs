@@ -30,6 +30,7 @@ use crate::consume::supervisor::{
 use crate::consume::wake::{Source, Wake};
 use crate::offsets::tracker::OffsetTracker;
 use crate::order::pump::Workload;
+use crate::system::start_with_capacity;
 
 /// Everything a consumer is started with.
 pub(crate) struct Settings {
@@ -159,7 +160,7 @@ impl Parts {
         let tracker_arbiter = Arbiter::try_new()?;
         let workers = (0..settings.threads).map(|_| Arbiter::try_new()).collect::<std::io::Result<Vec<_>>>()?;
         let supervisor = ConsumerSupervisor::new(parts, port.clone(), Arc::clone(&board), finish).start();
-        let tracker = OffsetTracker::start_in_arbiter(&tracker_arbiter.handle(), {
+        let tracker = start_with_capacity(&tracker_arbiter.handle(), OffsetTracker::MAILBOX, {
             let (port, supervisor, board) = (port.clone(), supervisor.clone(), Arc::clone(&board));
             move |_| OffsetTracker::new(port, supervisor, board, settings.commit_interval)
         });
@@ -192,6 +193,7 @@ impl Parts {
                         main_served: now,
                         ends_read: now,
                         unfinished: Vec::new(),
+                        committed_at_end: true,
                     }
                     .run();
                 }));

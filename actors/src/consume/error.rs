@@ -84,6 +84,19 @@ pub enum ConsumerError {
     },
 }
 
+impl ConsumerError {
+    /// The partition it happened at, and the offset, where there are such.
+    pub(crate) fn place(&self) -> (Option<&TopicPartition>, Option<i64>) {
+        match self {
+            Self::StoppedByHandler { partition, offset, .. } => (Some(partition), Some(offset.0)),
+            Self::OffsetOutOfRange { partition, position, .. } => (Some(partition), Some(position.0)),
+            Self::LogRewound { partition, found, .. } => (Some(partition), Some(found.0)),
+            Self::NoCommittedOffset { partition } => (Some(partition), None),
+            _ => (None, None),
+        }
+    }
+}
+
 /// How a consumer ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]

@@ -20,6 +20,7 @@ use crate::consume::worker::PartitionWorker;
 use crate::ids::Epoch;
 use crate::offsets::tracker::OffsetTracker;
 use crate::order::pump::{DeathWatch, PumpIo, Workload};
+use crate::system::start_with_capacity;
 
 /// How often ages are sampled and waits are looked at.
 const SAMPLE: Duration = Duration::from_millis(500);
@@ -143,7 +144,7 @@ impl ConsumerSupervisor {
         };
         let watch = DeathWatch { supervisor: ctx.address(), cell: Arc::clone(&cell), ended: false };
         let (workload, poller) = (Arc::clone(&self.parts.workload), self.poller.clone());
-        let addr = PartitionWorker::start_in_arbiter(&self.arbiters[arbiter].handle, move |_| {
+        let addr = start_with_capacity(&self.arbiters[arbiter].handle, PartitionWorker::mailbox(&cell), move |_| {
             PartitionWorker::new(workload, io, poller, watch)
         });
         #[cfg(not(feature = "testing"))]
@@ -191,7 +192,8 @@ impl ConsumerSupervisor {
             (Some(failure), _) => Err(failure),
             (None, Some(stopped)) => {
                 for worker in self.workers.values() {
-                    warn!(partition = %worker.cell.partition, epoch = worker.cell.epoch.0, "a handler has not returned; its thread is left behind");
+                    let (partition, epoch) = (&worker.cell.partition, worker.cell.epoch.0);
+                    warn!(topic = %partition.topic, partition = partition.partition.0, epoch, "a handler has not returned; its thread is left behind");
                 }
                 Ok(stopped)
             }
@@ -290,7 +292,8 @@ impl Handler<EngineFailed> for ConsumerSupervisor {
 
     fn handle(&mut self, EngineFailed(failure): EngineFailed, ctx: &mut Context<Self>) {
         if self.failure.is_none() {
-            error!(%failure, "the consumer stops");
+            let (at, offset) = failure.place();
+            error!(topic = at.map(|at| &*at.topic), partition = at.map(|at| at.partition.0), offset, %failure, "the consumer stops");
             self.failure = Some(failure);
         }
         self.stop_by_itself(ctx);

@@ -24,6 +24,11 @@ pub(crate) struct PartitionWorker {
 }
 
 impl PartitionWorker {
+    /// Room for chunks: each takes a credit, so that this many can never be exceeded.
+    pub(crate) fn mailbox(cell: &ControlCell) -> usize {
+        cell.credits.records as usize + 1
+    }
+
     pub(crate) fn new(workload: Arc<dyn Workload>, io: PumpIo, poller: PollerPort, watch: DeathWatch) -> Self {
         Self {
             cell: Arc::clone(&io.cell),
@@ -46,8 +51,6 @@ impl Actor for PartitionWorker {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        // Until here the mailbox holds 16; every chunk takes a credit, so that this many can never be exceeded.
-        ctx.set_mailbox_capacity(self.cell.credits.records as usize + 1);
         let Some((workload, io, watch)) = self.begin.take() else {
             return;
         };

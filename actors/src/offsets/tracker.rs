@@ -17,9 +17,6 @@ use crate::ids::{Epoch, NextOffset};
 use crate::invariants::At;
 use crate::offsets::{OffsetLedger, TileProgress};
 
-/// Room for reports: far more than credits allow to be under way. A full mailbox is a bug, and stops the engine.
-const MAILBOX: usize = 1 << 20;
-
 /// How long commits are held after an answer that puts the member's place in the group in question, unless a rebalance ends it sooner:
 /// the default heartbeat interval.
 const HOLD: Duration = Duration::from_secs(3);
@@ -117,6 +114,9 @@ plain_messages!(
 );
 
 impl OffsetTracker {
+    /// Room for reports: far more than credits allow to be under way. A full mailbox is a bug, and stops the engine.
+    pub(crate) const MAILBOX: usize = 1 << 20;
+
     pub(crate) fn new(
         poller: PollerPort,
         supervisor: Addr<ConsumerSupervisor>,
@@ -237,7 +237,6 @@ impl Actor for OffsetTracker {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        ctx.set_mailbox_capacity(MAILBOX);
         ctx.run_interval(self.interval, |tracker, _| tracker.tick(Instant::now()));
     }
 }

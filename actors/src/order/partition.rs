@@ -22,7 +22,9 @@ pub(crate) async fn pump<H: Handler>(factory: impl Fn(&PartitionContext) -> H, i
         lane.run(chunk).await;
     }
     if let Err(cause) = dismiss(lane.handler.take()) {
-        warn!(partition = %lane.io.cell.partition, epoch = lane.io.cell.epoch.0, %cause, "a handler panicked when it was dropped");
+        let cell = &lane.io.cell;
+        let (partition, epoch) = (&cell.partition, cell.epoch.0);
+        warn!(topic = %partition.topic, partition = partition.partition.0, epoch, %cause, "a handler panicked when it was dropped");
     }
     lane.io.drained();
 }

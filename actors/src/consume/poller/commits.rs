@@ -68,11 +68,12 @@ impl Poller {
         let again = |(code, _): &&(Option<_>, CommitEntry)| {
             code.is_some_and(|code| commit_failure(code) != CommitFailure::Fatal)
         };
+        let confirmed = results.iter().all(|(code, _)| code.is_none());
         let refused = results.iter().filter(again).map(|(_, entry)| entry.clone()).collect();
         self.tell_tracker(CommitAnswered {
             id: commit.id,
             results: results.into_iter().map(|(code, entry)| (entry, code)).collect(),
         });
-        self.on_commit_answered(commit.id, refused, now);
+        self.on_commit_answered(commit.id, confirmed, refused, now);
     }
 }

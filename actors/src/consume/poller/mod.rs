@@ -38,6 +38,8 @@ use crate::offsets::tracker::OffsetTracker;
 
 /// The longest sleep: nothing that should have woken the poller goes unseen for longer.
 const MAX_SLEEP: Duration = Duration::from_millis(100);
+/// Events of the main queue at one look, so that records, commands and commits get their turn.
+const MAIN_EVENTS: usize = 1000;
 /// How often the ends of the logs are read from librdkafka's cache.
 const END_OFFSETS: Duration = Duration::from_secs(1);
 
@@ -88,6 +90,8 @@ pub(crate) struct Poller {
     pub(crate) main_served: Instant,
     pub(crate) ends_read: Instant,
     pub(crate) unfinished: Vec<UnfinishedRecord>,
+    /// The last commit of a stop went through, as far as it has been tried.
+    pub(crate) committed_at_end: bool,
 }
 
 impl Poller {
@@ -131,8 +135,18 @@ impl Poller {
 
     /// Leaves the group. The consumer's own drop closes it: it polls until closed, and the context unassigns what is still assigned.
     fn close(self) {
-        let Self { mut slots, commit_queue, consumer, mut resolver, rebalance, supervisor, board, unfinished, .. } =
-            self;
+        let Self {
+            mut slots,
+            commit_queue,
+            consumer,
+            mut resolver,
+            rebalance,
+            supervisor,
+            board,
+            unfinished,
+            committed_at_end,
+            ..
+        } = self;
         // A live queue or list of librdkafka's would make its close wait for ever.
         slots.clear();
         drop(commit_queue);
@@ -141,13 +155,15 @@ impl Poller {
         consumer.context().close();
         drop(consumer);
         board.partitions.clear();
-        supervisor.do_send(PollerEnded(Stopped { drained: unfinished.is_empty(), unfinished }));
+        let drained = unfinished.is_empty() && committed_at_end;
+        supervisor.do_send(PollerEnded(Stopped { drained, unfinished }));
     }
 
     /// Events only: every partition's records have a queue of their own.
     fn serve_main(&mut self, now: Instant) {
-        // One event a poll; `None` also follows a rebalance, so look for its note, and again.
-        loop {
+        // One event a poll. `None` also follows a rebalance, a log line or statistics, so look for their notes, and again; but not for ever,
+        // for a client that is set to log much logs as fast as it is read.
+        for _ in 0..MAIN_EVENTS {
             match self.consumer.poll(Duration::ZERO) {
                 Some(Ok(leaked)) => {
                     use rdkafka::Message;
@@ -163,7 +179,7 @@ impl Poller {
                 Some(Err(error)) => self.on_client_error(&error),
                 None => {
                     let events = self.consumer.context().take_events();
-                    if events.is_empty() {
+                    if events.is_empty() && !self.consumer.context().take_served() {
                         return;
                     }
                     for event in events {
@@ -172,6 +188,8 @@ impl Poller {
                 }
             }
         }
+        // The queue's wake-up is edge-triggered and will not tell of the rest.
+        self.wake.source(Source::Main);
     }
 
     fn on_client_error(&mut self, error: &KafkaError) {

@@ -90,12 +90,15 @@ impl Poller {
 
     /// A commit was answered. Was it the last one of what is being given up, that is over, but for the partitions `refused` in a way that
     /// may pass.
-    pub(super) fn on_commit_answered(&mut self, id: u64, refused: Vec<CommitEntry>, now: Instant) {
+    pub(super) fn on_commit_answered(&mut self, id: u64, confirmed: bool, refused: Vec<CommitEntry>, now: Instant) {
         let Some(revocation) = &mut self.rebalance.revocation else {
             return;
         };
         match revocation.stage {
-            Stage::Committing { commit, .. } if commit == id && refused.is_empty() => self.end_revocation(now),
+            Stage::Committing { commit, .. } if commit == id && refused.is_empty() => {
+                self.committed_at_end &= confirmed || !matches!(self.rebalance.stop, Stop::Draining);
+                self.end_revocation(now);
+            }
             Stage::Committing { commit, until } if commit == id => {
                 let again = now + COMMIT_AGAIN;
                 revocation.stage = Stage::Refused { entries: refused, again, until };
@@ -133,6 +136,7 @@ impl Poller {
         let (id, commit_deadline) = (revocation.id, revocation.commit_deadline);
         if matches!(self.rebalance.asked, Some(Asked::Revoke { .. })) && self.consumer.assignment_lost() {
             warn!("the partitions being given up were lost meanwhile: nothing is committed of them");
+            self.committed_at_end &= !matches!(self.rebalance.stop, Stop::Draining);
             let stays = self.rebalance.revocation.take().map(|revocation| revocation.stays).unwrap_or_default();
             Counters::add(&self.board.counters.lost, stays.len() as u64);
             self.end(&stays, false);
@@ -149,6 +153,7 @@ impl Poller {
             }
             Stage::Committing { until, .. } | Stage::Refused { until, .. } if now >= *until => {
                 warn!("the last commit was not answered by its deadline: what it held is repeated by the next owner");
+                self.committed_at_end &= !matches!(self.rebalance.stop, Stop::Draining);
                 self.end_revocation(now);
             }
             Stage::Refused { again, .. } if now >= *again => self.commit_again(now),
