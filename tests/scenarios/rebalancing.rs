@@ -135,3 +135,97 @@ fn a_record_that_is_finished_after_its_partition_was_given_up_is_fenced() {
     assert_eq!(journal.distinct(), 10);
     assert_eq!(journal.len(), 11, "only the fenced record ran twice");
 }
+
+#[test]
+fn an_eager_group_shares_its_partitions_and_loses_nothing() {
+    let stage = Stage::new(4);
+    let count = 1500;
+    stage.produce(0, count, 50);
+    let journal = Journal::default();
+    let eager = |name: &'static str| {
+        let journal = journal.clone();
+        let builder = stage.steady_consumer("g").property("partition.assignment.strategy", "range");
+        let builder = builder.async_handler(move |record: Record| {
+            let journal = journal.clone();
+            async move {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                journal.note(name, &record);
+            }
+        });
+        builder.start().unwrap()
+    };
+    let a = eager("a");
+    eventually("a works alone", || journal.len() > 100);
+    let b = eager("b");
+    eventually("both share the partitions", || assigned(&a) == 2 && assigned(&b) == 2);
+    eventually("b works", || journal.entries().iter().any(|entry| entry.member == "b"));
+    b.shutdown_blocking(STOP).unwrap();
+    eventually("all is handled by a", || {
+        assigned(&a) == 4 && a.state().partitions.iter().all(|p| p.committed == Some(count as i64))
+    });
+    a.shutdown_blocking(STOP).unwrap();
+    // The embedded broker refuses the commit at an eager revoke, so what it would have saved is repeated; nothing is lost.
+    assert_eq!(journal.distinct(), 4 * count);
+    assert_eq!(a.state().invariants, Default::default());
+}
+
+#[test]
+fn a_group_of_the_new_protocol_hands_over_without_repeats() {
+    let stage = Stage::new(4);
+    let count = 1500;
+    stage.produce(0, count, 50);
+    let journal = Journal::default();
+    let member = |name: &'static str| {
+        let journal = journal.clone();
+        let builder = kafka_troupe::Consumer::builder()
+            .bootstrap_servers(stage.broker.bootstrap_servers())
+            .group_id("g")
+            .topics([&stage.topic]);
+        let properties = kafka_troupe::broker::EmbeddedBroker::CONSUMER_PROTOCOL_PROPERTIES.iter();
+        let builder = properties.fold(builder, |builder, (name, value)| builder.property(*name, *value));
+        let builder = builder.async_handler(move |record: Record| {
+            let journal = journal.clone();
+            async move {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                journal.note(name, &record);
+            }
+        });
+        builder.start().unwrap()
+    };
+    let a = member("a");
+    eventually("a works alone", || journal.len() > 100);
+    let b = member("b");
+    eventually("both share the partitions", || assigned(&a) == 2 && assigned(&b) == 2);
+    eventually("b works", || journal.entries().iter().any(|entry| entry.member == "b"));
+    b.shutdown_blocking(STOP).unwrap();
+    eventually("all is handled", || journal.len() >= 4 * count);
+    a.shutdown_blocking(STOP).unwrap();
+    journal.assert_exactly_once_in_order(4, count as i64);
+}
+
+#[test]
+fn what_is_lost_to_others_is_fenced_and_not_committed() {
+    use kafka_troupe::broker::{RDKafkaApiKey, RDKafkaRespErr};
+    let stage = Stage::new(2);
+    stage.produce(0, 50, 20);
+    let journal = Journal::default();
+    let consumer = {
+        let journal = journal.clone();
+        let builder = stage.consumer("g").handler(move |record: &Record| journal.note("a", record));
+        builder.commit_interval(Duration::from_secs(60)).start().unwrap()
+    };
+    eventually("all is handled, and nothing committed", || journal.len() == 100);
+    let before = consumer.state();
+    let unknown = RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID;
+    stage.broker.fail_requests(RDKafkaApiKey::Heartbeat, &[unknown]);
+    eventually("the partitions are lost and come back", || {
+        let state = consumer.state();
+        state.counters.lost == 2 && state.partitions.len() == 2
+    });
+    eventually("all is handled again", || journal.len() == 200);
+    assert!(stage.committed("g").is_empty(), "nothing was committed of what was lost");
+    let after = consumer.state();
+    assert!(after.partitions.iter().zip(&before.partitions).all(|(after, before)| after.epoch > before.epoch));
+    consumer.shutdown_blocking(STOP).unwrap();
+    assert_eq!(stage.committed("g"), [(0, 50), (1, 50)].into());
+}
