@@ -280,3 +280,22 @@ fn a_commit_that_fails_while_running_is_not_counted_as_done() {
     assert_eq!(stage.committed("g"), [(0, 50)].into());
     consumer.shutdown_blocking(STOP).unwrap();
 }
+
+#[test]
+fn a_last_commit_of_a_member_that_the_group_has_moved_on_without_is_given_up_at_once() {
+    use rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION as SUPERSEDED;
+    let stage = Stage::new(1);
+    stage.produce(0, 50, 20);
+    let journal = Journal::default();
+    let consumer = {
+        let journal = journal.clone();
+        let builder = stage.consumer("g").handler(move |record: &Record| journal.note("a", record));
+        builder.commit_interval(Duration::from_secs(60)).start().unwrap()
+    };
+    eventually("all is handled", || journal.len() == 50);
+    stage.broker.fail_requests(kafka_troupe::broker::RDKafkaApiKey::OffsetCommit, &[SUPERSEDED]);
+    let stopped = consumer.shutdown_blocking(STOP).unwrap();
+    assert!(!stopped.drained, "what was finished is not committed: {stopped:?}");
+    assert_eq!(consumer.state().counters.failed_commits, 1);
+    assert!(stage.committed("g").is_empty());
+}

@@ -124,8 +124,10 @@ pub struct UnfinishedRecord {
 pub(crate) enum CommitFailure {
     /// Try again at the next commit.
     Retry,
-    /// The member's place in the group is in question: hold commits until the next rebalance event or heartbeat.
+    /// A rebalance is under way: hold commits until its next event or heartbeat. A last commit is worth another try before.
     Hold,
+    /// The group has moved on without this member: hold commits until it is back in. A last commit will not get through any more.
+    Superseded,
     /// It will never go through.
     Fatal,
 }
@@ -133,7 +135,8 @@ pub(crate) enum CommitFailure {
 pub(crate) fn commit_failure(code: RDKafkaErrorCode) -> CommitFailure {
     use RDKafkaErrorCode as E;
     match code {
-        E::RebalanceInProgress | E::StaleMemberEpoch | E::IllegalGeneration | E::UnknownMemberId => CommitFailure::Hold,
+        E::RebalanceInProgress | E::StaleMemberEpoch => CommitFailure::Hold,
+        E::IllegalGeneration | E::UnknownMemberId => CommitFailure::Superseded,
         E::GroupAuthorizationFailed
         | E::TopicAuthorizationFailed
         | E::FencedInstanceId

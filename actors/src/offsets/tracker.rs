@@ -386,7 +386,7 @@ impl OffsetTracker {
         let detail = format!("commit of {partition} at {offset}: {code}");
         match commit_failure(code) {
             // A rebalance is under way: usual, and over soon.
-            CommitFailure::Hold => {
+            CommitFailure::Hold | CommitFailure::Superseded => {
                 debug!(topic, partition = number, epoch, offset, error = %code, "a commit is held until the rebalance is over");
                 self.held_until = Some(Instant::now() + HOLD);
                 return;

@@ -66,7 +66,7 @@ impl Poller {
     ) {
         let results: Vec<_> = commit.entries.into_iter().map(|entry| (result(&entry.partition), entry)).collect();
         let again = |(code, _): &&(Option<_>, CommitEntry)| {
-            code.is_some_and(|code| commit_failure(code) != CommitFailure::Fatal)
+            code.is_some_and(|code| matches!(commit_failure(code), CommitFailure::Retry | CommitFailure::Hold))
         };
         let confirmed = results.iter().all(|(code, _)| code.is_none());
         let refused = results.iter().filter(again).map(|(_, entry)| entry.clone()).collect();
