@@ -223,6 +223,7 @@ impl Poller {
         self.rebalance.asked = Some(Asked::Revoke { partitions, since: now });
         if lost {
             // Also what was draining, or stopping: it is others' already.
+            self.note_uncommitted();
             let draining = self.rebalance.revocation.take().map(|revocation| revocation.stays).unwrap_or_default();
             Counters::add(&self.board.counters.lost, stays.len() as u64);
             self.end(&draining, false);

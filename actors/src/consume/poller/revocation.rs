@@ -96,7 +96,9 @@ impl Poller {
         };
         match revocation.stage {
             Stage::Committing { commit, .. } if commit == id && refused.is_empty() => {
-                self.committed_at_end &= confirmed || !matches!(self.rebalance.stop, Stop::Draining);
+                if !confirmed {
+                    self.note_uncommitted();
+                }
                 self.end_revocation(now);
             }
             Stage::Committing { commit, until } if commit == id => {
@@ -136,7 +138,7 @@ impl Poller {
         let (id, commit_deadline) = (revocation.id, revocation.commit_deadline);
         if matches!(self.rebalance.asked, Some(Asked::Revoke { .. })) && self.consumer.assignment_lost() {
             warn!("the partitions being given up were lost meanwhile: nothing is committed of them");
-            self.committed_at_end &= !matches!(self.rebalance.stop, Stop::Draining);
+            self.note_uncommitted();
             let stays = self.rebalance.revocation.take().map(|revocation| revocation.stays).unwrap_or_default();
             Counters::add(&self.board.counters.lost, stays.len() as u64);
             self.end(&stays, false);
@@ -153,12 +155,17 @@ impl Poller {
             }
             Stage::Committing { until, .. } | Stage::Refused { until, .. } if now >= *until => {
                 warn!("the last commit was not answered by its deadline: what it held is repeated by the next owner");
-                self.committed_at_end &= !matches!(self.rebalance.stop, Stop::Draining);
+                self.note_uncommitted();
                 self.end_revocation(now);
             }
             Stage::Refused { again, .. } if now >= *again => self.commit_again(now),
             _ => {}
         }
+    }
+
+    /// What was finished will not be committed: at a stop, that is to be told.
+    pub(super) fn note_uncommitted(&mut self) {
+        self.committed_at_end &= !matches!(self.rebalance.stop, Stop::Draining);
     }
 
     /// The drain deadline passed: what handlers still hold is fenced, and named.
