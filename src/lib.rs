@@ -47,6 +47,9 @@ pub use troupe_actors::consume::{
 };
 #[doc(inline)]
 pub use troupe_actors::produce::{Producer, ProducerRecord, Sender};
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub use troupe_actors::testing;
 #[doc(inline)]
 pub use troupe_actors::{consume, ids, invariants, offsets, produce};
 

@@ -15,4 +15,6 @@ pub mod offsets;
 mod order;
 pub mod produce;
 mod system;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod thread;

@@ -22,12 +22,12 @@ use crate::consume::supervisor::{ConsumerSupervisor, EngineFailed};
 use crate::order::partition::pump;
 use crate::order::pump::{Pump, PumpIo, Workload};
 
-/// Records of a chunk; larger ones are slower, for they fall out of the processor's cache.
-const CHUNK_RECORDS: usize = 512;
 /// The most credits a partition may have: what a mailbox can be made for.
 const MAX_CREDITS: u64 = 1 << 30;
+/// Records of a chunk; larger ones are slower, for they fall out of the processor's cache.
+pub(crate) const CHUNK_RECORDS: usize = 512;
 /// Bytes that end a chunk.
-const CHUNK_BYTES: usize = 256 * 1024;
+pub(crate) const CHUNK_BYTES: usize = 256 * 1024;
 
 /// A member of a consumer group that processes partitions in parallel and commits exactly what is processed.
 ///
@@ -322,7 +322,7 @@ impl std::fmt::Debug for ConsumerBuilder {
     }
 }
 
-struct SyncWorkload<F>(Arc<F>);
+pub(crate) struct SyncWorkload<F>(pub(crate) Arc<F>);
 
 impl<F, R> Workload for SyncWorkload<F>
 where

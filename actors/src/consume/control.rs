@@ -138,6 +138,7 @@ impl ControlCell {
         }
     }
 
+    #[inline]
     pub(crate) fn phase(&self) -> PartitionPhase {
         match self.phase.load(Ordering::Acquire) {
             0 => PartitionPhase::Starting,
@@ -178,10 +179,12 @@ impl ControlCell {
     }
 
     /// No further record may be started.
+    #[inline]
     pub(crate) fn is_ending(&self) -> bool {
         self.phase() >= PartitionPhase::Revoking
     }
 
+    #[inline]
     pub(crate) fn is_fenced(&self) -> bool {
         self.phase() == PartitionPhase::Fenced
     }
@@ -263,6 +266,7 @@ impl ControlCell {
     }
 
     /// A handler gets this record of the chunk in hand; those before it are finished.
+    #[inline]
     pub(crate) fn handler_holds(&self, offset: i64, attempt: u32) {
         self.handling.attempt.store(attempt, Ordering::Relaxed);
         self.handling.offset.store(offset, Ordering::Release);

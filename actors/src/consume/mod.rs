@@ -1,7 +1,7 @@
 //! The consuming side: from librdkafka's queues to handlers, and back to the poller as commits.
 
 mod assignment;
-mod builder;
+pub(crate) mod builder;
 pub(crate) mod command;
 mod context;
 pub(crate) mod control;
@@ -19,7 +19,7 @@ mod resolver;
 pub(crate) mod retry;
 pub(crate) mod state;
 pub(crate) mod supervisor;
-mod wake;
+pub(crate) mod wake;
 mod worker;
 
 pub use builder::{Consumer, ConsumerBuilder};

@@ -78,47 +78,56 @@ pub struct Record {
 }
 
 impl Record {
+    #[inline]
     fn entry(&self) -> &Entry {
         &self.chunk.index[self.position as usize]
     }
 
+    #[inline]
     fn bytes(&self, at: u32, len: i32) -> Option<&[u8]> {
         let at = at as usize;
         usize::try_from(len).ok().map(|len| &self.chunk.arena[at..at + len])
     }
 
     /// The topic's name.
+    #[inline]
     pub fn topic(&self) -> &str {
         &self.chunk.partition.topic
     }
 
     /// The partition within the topic.
+    #[inline]
     pub fn partition(&self) -> PartitionId {
         self.chunk.partition.partition
     }
 
     /// Topic and partition.
+    #[inline]
     pub fn topic_partition(&self) -> &TopicPartition {
         &self.chunk.partition
     }
 
     /// The record's offset in its partition.
+    #[inline]
     pub fn offset(&self) -> Offset {
         Offset(self.entry().offset)
     }
 
     /// Milliseconds since the Unix epoch, of creation or of append as the topic is set up; `None` where the record carries none.
+    #[inline]
     pub fn timestamp(&self) -> Option<i64> {
         Some(self.entry().timestamp).filter(|timestamp| *timestamp >= 0)
     }
 
     /// The key's bytes; `None` for a null key.
+    #[inline]
     pub fn key(&self) -> Option<&[u8]> {
         let entry = self.entry();
         self.bytes(entry.at, entry.key_len)
     }
 
     /// The value's bytes; `None` for a null value (a tombstone).
+    #[inline]
     pub fn value(&self) -> Option<&[u8]> {
         let entry = self.entry();
         self.bytes(entry.at + entry.key_len.max(0) as u32, entry.value_len)
@@ -142,6 +151,7 @@ impl Record {
     }
 
     /// How often the record has been given to a handler in this epoch, this time included: 1 at first.
+    #[inline]
     pub fn attempt(&self) -> u32 {
         self.attempt
     }

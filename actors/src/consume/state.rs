@@ -123,6 +123,8 @@ counters! {
     lost,
     /// Drains that met their deadline with records unfinished.
     drains_cut_short,
+    /// Drains whose last commit did not go through: the next owner repeats what it held.
+    drains_uncommitted,
     /// How long the last rebalance kept all partitions from fetching, milliseconds.
     last_rebalance_stall_ms,
     /// How often the poller woke.

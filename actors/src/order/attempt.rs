@@ -5,21 +5,53 @@ use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::task::Poll;
+use std::time::Duration;
 
 use crate::consume::control::ControlCell;
 use crate::consume::handler::{Cause, Handler, IntoOutcome, Outcome};
 use crate::consume::record::Record;
 
 /// How a call of a handler ended.
+///
+/// Two words, so that it travels in registers: an answer with its cause in it, copied from frame to frame, cost more than all else of a record.
 #[derive(Debug)]
 pub(crate) enum Attempt {
-    Answered(Outcome),
+    Done,
+    NotDone(Box<NotDone>),
+    /// The epoch ended first: the future was dropped.
+    Fenced,
+}
+
+/// Why a call of a handler did not finish its record.
+#[derive(Debug)]
+pub(crate) enum NotDone {
+    /// The handler asked for another attempt.
+    Retry { after: Duration, cause: Cause },
+    /// The handler asked for the engine's stop.
+    Stop { cause: Cause },
     /// The handler returned an error.
     Failed(Cause),
     /// The handler panicked: its state cannot be trusted.
     Panicked(Cause),
-    /// The epoch ended first: the future was dropped.
-    Fenced,
+}
+
+impl From<Result<Outcome, Cause>> for Attempt {
+    #[inline]
+    fn from(answer: Result<Outcome, Cause>) -> Self {
+        let not_done = match answer {
+            Ok(Outcome::Done) => return Self::Done,
+            Ok(Outcome::Retry { after, cause }) => NotDone::Retry { after, cause },
+            Ok(Outcome::Stop { cause }) => NotDone::Stop { cause },
+            Err(cause) => NotDone::Failed(cause),
+        };
+        Self::NotDone(Box::new(not_done))
+    }
+}
+
+impl Attempt {
+    pub(crate) fn panicked(cause: Cause) -> Self {
+        Self::NotDone(Box::new(NotDone::Panicked(cause)))
+    }
 }
 
 /// Calls `handler` with `record`; `waited` is called once if the future was not ready at its first poll.
@@ -37,7 +69,7 @@ pub(crate) async fn attempt<H: Handler>(
         handler.handle(record)
     }) {
         Ok(future) => future,
-        Err(panic) => return Attempt::Panicked(panic_text(&*panic)),
+        Err(panic) => return Attempt::panicked(panic_text(&*panic)),
     };
     let mut slot = pin!(Some(future));
     let mut waited = Some(waited);
@@ -45,10 +77,9 @@ pub(crate) async fn attempt<H: Handler>(
         let Some(future) = slot.as_mut().as_pin_mut() else {
             return Poll::Ready(Attempt::Fenced);
         };
-        match catch_unwind(AssertUnwindSafe(|| future.poll(cx).map(H::Answer::into_outcome))) {
-            Ok(Poll::Ready(Ok(outcome))) => Poll::Ready(Attempt::Answered(outcome)),
-            Ok(Poll::Ready(Err(cause))) => Poll::Ready(Attempt::Failed(cause)),
-            Err(panic) => Poll::Ready(Attempt::Panicked(panic_text(&*panic))),
+        match catch_unwind(AssertUnwindSafe(|| future.poll(cx).map(|answer| Attempt::from(answer.into_outcome())))) {
+            Ok(Poll::Ready(attempt)) => Poll::Ready(attempt),
+            Err(panic) => Poll::Ready(Attempt::panicked(panic_text(&*panic))),
             Ok(Poll::Pending) => {
                 if let Some(waited) = waited.take() {
                     waited();
@@ -62,7 +93,7 @@ pub(crate) async fn attempt<H: Handler>(
     // Dropping a future runs user code too.
     match catch_unwind(AssertUnwindSafe(|| slot.set(None))) {
         Ok(()) => ended,
-        Err(panic) => Attempt::Panicked(panic_text(&*panic)),
+        Err(panic) => Attempt::panicked(panic_text(&*panic)),
     }
 }
 

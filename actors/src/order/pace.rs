@@ -34,6 +34,7 @@ impl Pace {
     }
 
     /// One more record is finished.
+    #[inline]
     pub(crate) fn is_turn_over(&mut self, clock: impl FnOnce() -> Instant) -> bool {
         self.in_turn += 1;
         self.until_look -= 1;

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use tracing::warn;
 
 use crate::consume::error::ConsumerError;
-use crate::consume::handler::{Cause, Handler, Outcome, PartitionContext};
+use crate::consume::handler::{Cause, Handler, PartitionContext};
 use crate::consume::record::{Record, RecordChunk};
 use crate::ids::NextOffset;
-use crate::order::attempt::{Attempt, attempt, build, dismiss};
+use crate::order::attempt::{Attempt, NotDone, attempt, build, dismiss};
 use crate::order::pace::Pace;
 use crate::order::pump::{PumpIo, give_way};
 
@@ -73,16 +73,19 @@ impl<H: Handler, F: Fn(&PartitionContext) -> H> Lane<H, F> {
             if self.io.cell.is_ending() {
                 return Ran::Ending;
             }
-            let (after, cause) = match self.try_once(record).await {
-                Attempt::Answered(Outcome::Done) => return Ran::Finished,
+            let not_done = match self.try_once(record).await {
+                Attempt::Done => return Ran::Finished,
                 Attempt::Fenced => return Ran::Ending,
-                Attempt::Answered(Outcome::Retry { after, cause }) => (Some(after), cause),
-                Attempt::Answered(Outcome::Stop { cause }) => {
+                Attempt::NotDone(not_done) => *not_done,
+            };
+            let (after, cause) = match not_done {
+                NotDone::Retry { after, cause } => (Some(after), cause),
+                NotDone::Failed(cause) | NotDone::Panicked(cause) => (None, cause),
+                NotDone::Stop { cause } => {
                     self.stop(record, cause);
                     self.io.until_ending().await;
                     return Ran::Ending;
                 }
-                Attempt::Failed(cause) | Attempt::Panicked(cause) => (None, cause),
             };
             self.pause(record, after, cause).await;
             record.attempt = record.attempt.saturating_add(1);
@@ -96,12 +99,14 @@ impl<H: Handler, F: Fn(&PartitionContext) -> H> Lane<H, F> {
             Some(handler) => handler,
             empty => match build(|| (self.factory)(&self.io.context(NextOffset(record.offset().0)))) {
                 Ok(handler) => empty.insert(handler),
-                Err(cause) => return Attempt::Panicked(cause),
+                Err(cause) => return Attempt::panicked(cause),
             },
         };
         let pace = &mut self.pace;
         let tried = attempt(handler, record, cell, || pace.waited()).await;
-        if let Attempt::Panicked(_) = tried {
+        if let Attempt::NotDone(not_done) = &tried
+            && let NotDone::Panicked(_) = **not_done
+        {
             self.io.board.counters.panics.fetch_add(1, Ordering::Relaxed);
             // Built anew for the next attempt. What its drop says was said by the panic already.
             let _ = dismiss(self.handler.take());

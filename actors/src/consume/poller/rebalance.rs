@@ -223,10 +223,11 @@ impl Poller {
         self.rebalance.asked = Some(Asked::Revoke { partitions, since: now });
         if lost {
             // Also what was draining, or stopping: it is others' already.
-            self.note_uncommitted();
-            let draining = self.rebalance.revocation.take().map(|revocation| revocation.stays).unwrap_or_default();
+            if let Some(draining) = self.rebalance.revocation.take() {
+                self.note_uncommitted();
+                self.end(&draining.stays, false);
+            }
             Counters::add(&self.board.counters.lost, stays.len() as u64);
-            self.end(&draining, false);
             self.end(&stays, false);
         }
         // A second signal while the first drains, or during a stop, waits for that drain.

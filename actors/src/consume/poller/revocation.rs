@@ -163,9 +163,10 @@ impl Poller {
         }
     }
 
-    /// What was finished will not be committed: at a stop, that is to be told.
+    /// What was finished since the last commit will not be committed by this member: it is counted, and told at a stop.
     pub(super) fn note_uncommitted(&mut self) {
         self.committed_at_end &= !matches!(self.rebalance.stop, Stop::Draining);
+        Counters::add(&self.board.counters.drains_uncommitted, 1);
     }
 
     /// The drain deadline passed: what handlers still hold is fenced, and named.
