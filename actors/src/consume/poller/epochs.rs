@@ -96,6 +96,7 @@ impl Poller {
                 queue,
                 guard: PositionGuard::new(start),
                 worker: None,
+                rewound: None,
                 reposition: None,
                 average: 128,
             },
