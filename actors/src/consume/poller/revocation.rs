@@ -43,6 +43,16 @@ impl Revocation {
         self.stays.iter().any(|(each, _)| *each == slot)
     }
 
+    /// Leaves it no more time than this: a stop began, and has a deadline of its own.
+    fn hurry(&mut self, drain_until: Instant, commit: Duration) {
+        self.commit_deadline = self.commit_deadline.min(commit);
+        let (until, latest) = match &mut self.stage {
+            Stage::Draining { until } => (until, drain_until),
+            Stage::Committing { until, .. } | Stage::Refused { until, .. } => (until, drain_until + commit),
+        };
+        *until = latest.min(*until);
+    }
+
     /// When the stage has to be looked at.
     pub(super) fn next_look(&self) -> Instant {
         match &self.stage {
@@ -96,7 +106,7 @@ impl Poller {
         };
         match revocation.stage {
             Stage::Committing { commit, .. } if commit == id && refused.is_empty() => {
-                self.committed_at_end &= confirmed || !matches!(self.rebalance.stop, Stop::Draining);
+                self.committed_at_end &= confirmed || !self.rebalance.is_stopping();
                 self.end_revocation(now);
             }
             Stage::Committing { commit, until } if commit == id => {
@@ -124,11 +134,11 @@ impl Poller {
     /// Deadlines, and the loss of what is being given up.
     pub(super) fn check_rebalance(&mut self, now: Instant) {
         if self.rebalance.revocation.is_none()
-            && let Stop::Asked(plan) = self.rebalance.stop
+            && let Stop::Asked { drain_until, commit } = self.rebalance.stop
         {
             let stays: Vec<_> = self.slots.iter().map(|(slot, stay)| (slot, stay.cell.epoch)).collect();
             self.rebalance.stop = Stop::Draining;
-            self.begin_drain(stays, plan.drain, plan.commit, now);
+            self.begin_drain(stays, drain_until.saturating_duration_since(now), commit, now);
         }
         let Some(revocation) = &self.rebalance.revocation else {
             return;
@@ -136,7 +146,7 @@ impl Poller {
         let (id, commit_deadline) = (revocation.id, revocation.commit_deadline);
         if matches!(self.rebalance.asked, Some(Asked::Revoke { .. })) && self.consumer.assignment_lost() {
             warn!("the partitions being given up were lost meanwhile: nothing is committed of them");
-            self.committed_at_end &= !matches!(self.rebalance.stop, Stop::Draining);
+            self.committed_at_end &= !self.rebalance.is_stopping();
             let stays = self.rebalance.revocation.take().map(|revocation| revocation.stays).unwrap_or_default();
             Counters::add(&self.board.counters.lost, stays.len() as u64);
             self.end(&stays, false);
@@ -153,7 +163,7 @@ impl Poller {
             }
             Stage::Committing { until, .. } | Stage::Refused { until, .. } if now >= *until => {
                 warn!("the last commit was not answered by its deadline: what it held is repeated by the next owner");
-                self.committed_at_end &= !matches!(self.rebalance.stop, Stop::Draining);
+                self.committed_at_end &= !self.rebalance.is_stopping();
                 self.end_revocation(now);
             }
             Stage::Refused { again, .. } if now >= *again => self.commit_again(now),
@@ -164,7 +174,7 @@ impl Poller {
     /// The drain deadline passed: what handlers still hold is fenced, and named.
     fn cut_drain_short(&mut self, now: Instant) {
         let stays = self.rebalance.revocation.as_ref().map(|revocation| revocation.stays.clone()).unwrap_or_default();
-        let stopping = matches!(self.rebalance.stop, Stop::Draining);
+        let stopping = self.rebalance.is_stopping();
         Counters::add(&self.board.counters.drains_cut_short, 1);
         for (slot, _) in stays {
             let Some(stay) = self.slots.get_mut(slot) else { continue };
@@ -194,7 +204,9 @@ impl Poller {
             return;
         };
         self.end(&revocation.stays, true);
-        if matches!(self.rebalance.asked, Some(Asked::Revoke { .. })) {
+        if matches!(self.rebalance.stop, Stop::Asked { .. }) {
+            // The answer would have the member join again, and the group make it wait, before it can leave: the close gives it.
+        } else if matches!(self.rebalance.asked, Some(Asked::Revoke { .. })) {
             self.drain_or_answer(now);
         } else if matches!(self.rebalance.stop, Stop::Draining) {
             self.rebalance.stop = Stop::Stopped;
@@ -217,11 +229,19 @@ impl Poller {
     }
 
     pub(super) fn on_stop(&mut self, plan: StopPlan, now: Instant) {
-        if !matches!(self.rebalance.stop, Stop::No) {
+        if self.rebalance.is_stopping() {
             return;
         }
         self.resolver.abandon();
-        self.rebalance.stop = Stop::Asked(plan);
+        let drain_until = now + plan.drain;
+        let mut commit = plan.commit;
+        if let Some(revocation) = &mut self.rebalance.revocation {
+            // Two commits share the time of one. The drains run side by side: the partitions that stay end their intake now.
+            commit /= 2;
+            revocation.hurry(drain_until, commit);
+            self.slots.iter().for_each(|(_, stay)| stay.cell.revoke());
+        }
+        self.rebalance.stop = Stop::Asked { drain_until, commit };
         self.check_rebalance(now);
     }
 }
