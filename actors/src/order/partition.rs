@@ -22,6 +22,7 @@ pub(crate) async fn pump<H: Handler>(factory: impl Fn(&PartitionContext) -> H, i
         lane.run(chunk).await;
     }
     if let Err(cause) = dismiss(lane.handler.take()) {
+        lane.io.board.counters.panics.fetch_add(1, Ordering::Relaxed);
         let cell = &lane.io.cell;
         let (partition, epoch) = (&cell.partition, cell.epoch.0);
         warn!(topic = %partition.topic, partition = partition.partition.0, epoch, %cause, "a handler panicked when it was dropped");
@@ -96,7 +97,10 @@ impl<H: Handler, F: Fn(&PartitionContext) -> H> Lane<H, F> {
             Some(handler) => handler,
             empty => match build(|| (self.factory)(&self.io.context(NextOffset(record.offset().0)))) {
                 Ok(handler) => empty.insert(handler),
-                Err(cause) => return Attempt::Panicked(cause),
+                Err(cause) => {
+                    self.io.board.counters.panics.fetch_add(1, Ordering::Relaxed);
+                    return Attempt::Panicked(cause);
+                }
             },
         };
         let pace = &mut self.pace;
