@@ -191,6 +191,39 @@ fn a_partitions_handler_keeps_its_state_and_is_built_anew_after_a_panic() {
 }
 
 #[test]
+fn a_handler_that_panics_when_it_is_built_or_dropped_is_counted() {
+    struct Torn(Journal);
+    impl Handler for Torn {
+        type Answer = ();
+        async fn handle(&mut self, record: &Record) {
+            self.0.note("a", record);
+        }
+    }
+    impl Drop for Torn {
+        fn drop(&mut self) {
+            panic!("not to be let go");
+        }
+    }
+    let stage = Stage::new(1);
+    stage.produce(0, 10, 20);
+    let (journal, built) = (Journal::default(), Arc::new(AtomicUsize::new(0)));
+    let consumer = {
+        let journal = journal.clone();
+        let factory = move |_: &PartitionContext| {
+            assert!(built.fetch_add(1, Ordering::SeqCst) > 0, "not at once");
+            Torn(journal.clone())
+        };
+        let pause = Duration::from_millis(1);
+        stage.consumer("g").partition_handler(factory).retry_pause(pause, pause).start().unwrap()
+    };
+    eventually("all is handled", || journal.len() == 10);
+    assert_eq!(consumer.state().counters.panics, 1, "the build");
+    consumer.shutdown_blocking(STOP).unwrap();
+    assert_eq!(consumer.state().counters.panics, 2, "and the drop");
+    journal.assert_exactly_once_in_order(1, 10);
+}
+
+#[test]
 fn a_broker_that_goes_away_and_comes_back_loses_and_repeats_nothing() {
     let stage = Stage::new(2);
     stage.produce(0, 500, 20);

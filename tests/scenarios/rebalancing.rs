@@ -250,3 +250,103 @@ fn what_is_lost_to_others_is_fenced_and_not_committed() {
     consumer.shutdown_blocking(STOP).unwrap();
     assert_eq!(stage.committed("g"), [(0, 50), (1, 50)].into());
 }
+
+#[test]
+fn a_stop_during_a_rebalance_keeps_to_its_own_deadline() {
+    let stage = Stage::new(2);
+    stage.produce(0, 5, 20);
+    let gate = Gate::default();
+    let a = {
+        let gate = gate.clone();
+        let builder = stage.steady_consumer("g").handler(move |_: &Record| gate.wait()).worker_threads(2);
+        builder.drain_deadline(Duration::from_secs(25)).start().unwrap()
+    };
+    eventually("a's handlers hold a record each", || {
+        a.state().partitions.iter().map(|p| p.in_flight).sum::<u64>() == 2
+    });
+    let b = member(&stage, "b", &Journal::default());
+    eventually("a is asked for one", || {
+        a.state().partitions.iter().any(|p| p.phase == kafka_troupe::consume::PartitionPhase::Revoking)
+    });
+    let begun = std::time::Instant::now();
+    let stopped = a.shutdown_blocking(Duration::from_secs(4));
+    gate.open();
+    let stopped = stopped.unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(!stopped.drained);
+    let mut unfinished: Vec<_> = stopped.unfinished.iter().map(|r| (r.partition, r.offset)).collect();
+    unfinished.sort_unstable();
+    assert_eq!(unfinished, [(0, 0), (1, 0)], "also of the partition that the rebalance asked for");
+    b.shutdown_blocking(STOP).unwrap();
+}
+
+#[test]
+fn a_stop_whose_partitions_are_lost_meanwhile_is_not_called_drained() {
+    use rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID as FORGOTTEN;
+    let stage = Stage::new(1);
+    stage.produce(0, 5, 20);
+    let gate = Gate::default();
+    let a = {
+        let gate = gate.clone();
+        let handler = move |record: &Record| {
+            if record.offset().0 == 2 {
+                gate.wait();
+            }
+        };
+        stage.steady_consumer("g").handler(handler).start().unwrap()
+    };
+    eventually("the handler holds a record", || a.state().partitions.iter().any(|p| p.committed == Some(2)));
+    let stopping = std::thread::spawn({
+        let a = a.clone();
+        move || a.shutdown_blocking(STOP)
+    });
+    eventually("it stops", || {
+        a.state().partitions.iter().all(|p| p.phase == kafka_troupe::consume::PartitionPhase::Revoking)
+    });
+    stage.broker.fail_requests(kafka_troupe::broker::RDKafkaApiKey::Heartbeat, &[FORGOTTEN]);
+    eventually("its partition is lost", || a.state().counters.lost == 1);
+    gate.open();
+    let stopped = stopping.join().unwrap().unwrap();
+    assert_eq!(stage.committed("g")[&0], 2);
+    assert!(!stopped.drained, "record 2 was finished, and never committed: {stopped:?}");
+}
+
+#[test]
+fn an_idle_partition_is_given_up_at_once_though_another_handler_keeps_its_thread() {
+    // Which partition moves is the assignor's choice: one of the two rounds, each with the other partition held, tells.
+    let told = (0..2).any(|held| {
+        let stage = Stage::new(2);
+        stage.produce_to(&[held], 0, 1, 20);
+        let gate = Gate::default();
+        let a = {
+            let gate = gate.clone();
+            let builder = stage.steady_consumer("g").handler(move |_: &Record| gate.wait()).worker_threads(1);
+            builder.drain_deadline(Duration::from_secs(10)).start().unwrap()
+        };
+        eventually("a handler keeps the only thread", || {
+            assigned(&a) == 2 && a.state().partitions.iter().map(|p| p.in_flight).sum::<u64>() == 1
+        });
+        let b = member(&stage, "b", &Journal::default());
+        eventually("a is asked for one", || {
+            let partitions = a.state().partitions;
+            partitions.len() == 1
+                || partitions.iter().any(|p| p.phase == kafka_troupe::consume::PartitionPhase::Revoking)
+        });
+        let asked = a
+            .state()
+            .partitions
+            .iter()
+            .any(|p| p.partition == held && p.phase == kafka_troupe::consume::PartitionPhase::Revoking);
+        if !asked {
+            eventually("b has the idle one", || assigned(&b) == 1);
+            let stall = a.state().counters.last_rebalance_stall_ms;
+            assert!(stall < 5_000, "idle, and yet waited for: {stall} ms");
+            assert_eq!(a.state().counters.drains_cut_short, 0);
+        }
+        gate.open();
+        a.shutdown_blocking(STOP).unwrap();
+        b.shutdown_blocking(STOP).unwrap();
+        !asked
+    });
+    assert!(told, "both rounds moved the partition that was held");
+}

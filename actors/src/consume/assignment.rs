@@ -19,10 +19,26 @@ pub(crate) struct Stay {
     pub(crate) guard: PositionGuard,
     /// Takes the chunks, once it is ready.
     pub(crate) worker: Option<Recipient<Deliver>>,
+    /// Where the log goes on that went back: the next epoch begins there, or at the ledger's watermark.
+    pub(crate) rewound: Option<NextOffset>,
     /// To be sought to, and a new epoch begun there.
     pub(crate) reposition: Option<NextOffset>,
     /// Bytes of an average record, so that arenas are made the right size.
     pub(crate) average: usize,
+}
+
+impl Stay {
+    /// The epoch's ledger was closed at `watermark`: where the next one begins.
+    ///
+    /// After a rewind that is not always where the log goes on: what was handed out below, and is not finished, is still in the log and would
+    /// be lost.
+    pub(crate) fn begin_anew(&mut self, watermark: NextOffset) {
+        self.reposition = Some(restart(watermark, self.rewound.take()));
+    }
+}
+
+fn restart(watermark: NextOffset, rewound: Option<NextOffset>) -> NextOffset {
+    rewound.map_or(watermark, |found| found.min(watermark))
 }
 
 /// Slots never move and are never given to another partition: a slot's number names its partition for the engine's life.
@@ -81,5 +97,20 @@ impl Slots {
 
     pub(crate) fn clear(&mut self) {
         self.stays.iter_mut().for_each(|stay| *stay = None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_handed_out_and_not_finished_is_read_again_after_a_log_rewind() {
+        // 50 to 100 handed out, 50 to 60 finished, then the log's end was cut off at 90.
+        assert_eq!(restart(NextOffset(60), Some(NextOffset(90))), NextOffset(60));
+        // The topic was created again.
+        assert_eq!(restart(NextOffset(60), Some(NextOffset(0))), NextOffset(0));
+        // A worker died.
+        assert_eq!(restart(NextOffset(60), None), NextOffset(60));
     }
 }

@@ -237,7 +237,7 @@ impl ConsumerBuilder {
         self
     }
 
-    /// The pauses before a failed record is tried again: the first, doubling up to the second. Default: 100 ms up to 30 s.
+    /// The pauses before a failed record is tried again: the first, doubling up to the second. Default: 100 ms up to 10 s.
     pub fn retry_pause(mut self, first: Duration, most: Duration) -> Self {
         self.retry_pause = RetrySchedule::new(first, most);
         self

@@ -1,6 +1,6 @@
 //! The control cell: what poller, worker and tracker share of one partition's epoch, beside the data.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -85,6 +85,8 @@ struct Handling {
     chunk: Mutex<Option<Arc<RecordChunk>>>,
     /// The record that is next to finish; all of the chunk's before it are finished. -1: no chunk.
     offset: AtomicI64,
+    /// The pump waits for the chunk's next attempt, or for its partition's end.
+    resting: AtomicBool,
     /// The attempt at it that a handler is at; 0 while no handler holds it.
     attempt: AtomicU32,
     /// The sampler's memory of `offset`, so that no record costs a clock call.
@@ -132,6 +134,7 @@ impl ControlCell {
             handling: Handling {
                 chunk: Mutex::new(None),
                 offset: AtomicI64::new(NONE),
+                resting: AtomicBool::new(false),
                 attempt: AtomicU32::new(0),
                 sampled: Mutex::new(None),
             },
@@ -260,9 +263,28 @@ impl ControlCell {
         (self.flow.records.load(Ordering::Relaxed), self.flow.bytes.load(Ordering::Relaxed))
     }
 
-    /// The worker begins a chunk.
-    pub(crate) fn take_in_hand(&self, chunk: &Arc<RecordChunk>) {
+    /// The worker begins a chunk; false when its partition is to be given up instead.
+    pub(crate) fn take_in_hand(&self, chunk: &Arc<RecordChunk>) -> bool {
         *self.lock_chunk() = Some(Arc::clone(chunk));
+        fence(Ordering::SeqCst);
+        if self.is_ending() {
+            self.put_down();
+            return false;
+        }
+        true
+    }
+
+    /// Whether nothing is under way here, and nothing will be: asked after [`revoke`](Self::revoke), by who need not wait for a worker whose
+    /// thread another partition's handler keeps.
+    ///
+    /// The pump and who asks, at the same moment:
+    /// 1. pump: takes a chunk in hand, or ends its rest; 2. pump: looks whether the partition is ending.
+    ///
+    /// Who asks has marked the partition ending first, then looks here. Whichever comes second sees the other: either the pump sees the
+    /// mark and starts nothing, or the chunk in hand is seen here.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        fence(Ordering::SeqCst);
+        self.handling.resting.load(Ordering::SeqCst) || self.lock_chunk().is_none()
     }
 
     /// A handler gets this record of the chunk in hand; those before it are finished.
@@ -275,11 +297,18 @@ impl ControlCell {
     /// No handler holds a record: it waits for its next attempt, or for its partition's end.
     pub(crate) fn handler_rests(&self) {
         self.handling.attempt.store(0, Ordering::Relaxed);
+        self.handling.resting.store(true, Ordering::SeqCst);
+    }
+
+    /// The rest is over. To be called before the look that tells whether another attempt may begin.
+    pub(crate) fn rest_ends(&self) {
+        self.handling.resting.store(false, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
     }
 
     /// The worker has reported the chunk in hand.
     pub(crate) fn put_down(&self) {
-        self.handler_rests();
+        self.handling.attempt.store(0, Ordering::Relaxed);
         self.handling.offset.store(NONE, Ordering::Release);
         *self.lock_chunk() = None;
     }
@@ -442,5 +471,25 @@ mod tests {
         assert_eq!(seen, Some(InHandler { offset: 7, attempt: 2, age: Duration::from_secs(3) }));
         cell.handler_holds(8, 1);
         assert_eq!(cell.sample_handler(now + Duration::from_secs(4)).map(|held| held.age), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn a_partition_counted_as_at_rest_never_starts_a_chunk() {
+        // The race of `is_at_rest`, many times over: whatever the interleaving, not both may win.
+        for _ in 0..2_000 {
+            let cell = Arc::new(cell());
+            let tile = crate::offsets::Tile::new(NextOffset(0), NextOffset(1));
+            let mut builder = crate::consume::record::ChunkBuilder::new(1, 1, 1, 1);
+            builder.push(0, 0, None, None);
+            let chunk = Arc::new(builder.finish(cell.partition.clone(), cell.epoch, tile));
+            let pump = std::thread::spawn({
+                let cell = Arc::clone(&cell);
+                move || cell.take_in_hand(&chunk)
+            });
+            cell.revoke();
+            let at_rest = cell.is_at_rest();
+            let started = pump.join().unwrap_or(true);
+            assert!(!(at_rest && started), "counted as at rest, and started");
+        }
     }
 }

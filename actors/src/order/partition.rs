@@ -22,6 +22,7 @@ pub(crate) async fn pump<H: Handler>(factory: impl Fn(&PartitionContext) -> H, i
         lane.run(chunk).await;
     }
     if let Err(cause) = dismiss(lane.handler.take()) {
+        lane.io.board.counters.panics.fetch_add(1, Ordering::Relaxed);
         let cell = &lane.io.cell;
         let (partition, epoch) = (&cell.partition, cell.epoch.0);
         warn!(topic = %partition.topic, partition = partition.partition.0, epoch, %cause, "a handler panicked when it was dropped");
@@ -47,7 +48,9 @@ impl<H: Handler, F: Fn(&PartitionContext) -> H> Lane<H, F> {
     /// Runs a chunk's records, and reports them at its end, or when the partition is to be given up. In between the tracker sees in the
     /// control cell how far the chunk is.
     async fn run(&mut self, chunk: Arc<RecordChunk>) {
-        self.io.cell.take_in_hand(&chunk);
+        if !self.io.cell.take_in_hand(&chunk) {
+            return;
+        }
         let mut finished = 0;
         let mut record = Record { chunk: Arc::clone(&chunk), position: 0, attempt: 1 };
         while finished < chunk.len() {
@@ -88,6 +91,7 @@ impl<H: Handler, F: Fn(&PartitionContext) -> H> Lane<H, F> {
                 }
             };
             self.pause(record, after, cause).await;
+            self.io.cell.rest_ends();
             record.attempt = record.attempt.saturating_add(1);
         }
     }
@@ -99,7 +103,10 @@ impl<H: Handler, F: Fn(&PartitionContext) -> H> Lane<H, F> {
             Some(handler) => handler,
             empty => match build(|| (self.factory)(&self.io.context(NextOffset(record.offset().0)))) {
                 Ok(handler) => empty.insert(handler),
-                Err(cause) => return Attempt::panicked(cause),
+                Err(cause) => {
+                    self.io.board.counters.panics.fetch_add(1, Ordering::Relaxed);
+                    return Attempt::panicked(cause);
+                }
             },
         };
         let pace = &mut self.pace;

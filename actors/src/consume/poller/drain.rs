@@ -14,6 +14,7 @@ use crate::consume::state::Counters;
 use crate::ids::{NextOffset, Offset};
 use crate::invariants::At;
 use crate::offsets::Tile;
+use crate::offsets::tracker::CloseLedger;
 
 impl Poller {
     /// Drains each ready partition once, one chunk each; says whether there is more to do.
@@ -136,8 +137,9 @@ impl Poller {
         match self.options.on_log_rewind {
             OnLogRewind::Stop => self.fail(ConsumerError::LogRewound { partition, expected, found }),
             OnLogRewind::Continue => {
-                stay.reposition = Some(NextOffset(found.0));
-                self.reposition(slot);
+                stay.rewound = Some(NextOffset(found.0));
+                let epoch = stay.cell.epoch;
+                self.tell_tracker(CloseLedger { slot, epoch });
             }
         }
     }

@@ -44,7 +44,7 @@ impl Poller {
 
     /// Seeks, and begins a new epoch there. What does not succeed is tried again; until then the partition is not drained.
     pub(super) fn reposition(&mut self, slot: usize) {
-        if self.rebalance.is_draining(slot) {
+        if self.rebalance.is_draining(slot) || self.rebalance.is_stopping() {
             return;
         }
         let Some(stay) = self.slots.get_mut(slot) else { return };
@@ -96,6 +96,7 @@ impl Poller {
                 queue,
                 guard: PositionGuard::new(start),
                 worker: None,
+                rewound: None,
                 reposition: None,
                 average: 128,
             },

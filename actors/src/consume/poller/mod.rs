@@ -227,7 +227,7 @@ impl Poller {
                 PollerCommand::WorkerDied { slot, epoch } => self.on_worker_died(slot, epoch),
                 PollerCommand::LedgerClosed { slot, epoch, watermark } => {
                     if let Some(stay) = self.slots.in_epoch(slot, epoch) {
-                        stay.reposition = Some(watermark);
+                        stay.begin_anew(watermark);
                         self.reposition(slot);
                     }
                 }

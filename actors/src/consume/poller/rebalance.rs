@@ -18,7 +18,6 @@ use tracing::{debug, info, warn};
 
 use super::revocation::Revocation;
 use super::{Poller, kafka_error};
-use crate::consume::command::StopPlan;
 use crate::consume::context::{PollerContext, RebalanceEvent};
 use crate::consume::error::ConsumerError;
 use crate::consume::native::PartitionQueue;
@@ -57,8 +56,11 @@ pub(super) enum Asked {
 pub(super) enum Stop {
     #[default]
     No,
-    /// Asked for, once the revocation under way is over.
-    Asked(StopPlan),
+    /// Asked for, once the revocation under way is over. Nothing is taken in any more.
+    Asked {
+        drain_until: Instant,
+        commit: Duration,
+    },
     Draining,
     Stopped,
 }
@@ -68,13 +70,22 @@ impl Rebalance {
         matches!(self.stop, Stop::Stopped)
     }
 
+    /// Whether the engine stops, or has stopped.
+    pub(crate) fn is_stopping(&self) -> bool {
+        !matches!(self.stop, Stop::No)
+    }
+
     /// Whether the slot is being given up.
     pub(crate) fn is_draining(&self, slot: usize) -> bool {
         self.revocation.as_ref().is_some_and(|revocation| revocation.holds(slot))
     }
 
     pub(crate) fn next_deadline(&self, now: Instant) -> Option<Duration> {
-        Some(self.revocation.as_ref()?.next_look().saturating_duration_since(now))
+        match &self.revocation {
+            Some(revocation) => Some(revocation.next_look().saturating_duration_since(now)),
+            // A revocation has just ended, and the stop that waited for it begins.
+            None => matches!(self.stop, Stop::Asked { .. }).then_some(Duration::ZERO),
+        }
     }
 
     /// Closing a consumer that still waits for an answer hangs for ever: answer it.

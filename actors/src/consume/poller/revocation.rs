@@ -11,7 +11,7 @@ use crate::consume::command::{Commit, CommitEntry, StopPlan};
 use crate::consume::error::UnfinishedRecord;
 use crate::consume::state::Counters;
 use crate::ids::Epoch;
-use crate::offsets::tracker::{BeginDrain, DrainDeadline, EpochsEnded};
+use crate::offsets::tracker::{BeginDrain, ChunkProgress, DrainDeadline, EpochsEnded};
 
 /// The pause before a last commit that was refused is sent again.
 const COMMIT_AGAIN: Duration = Duration::from_millis(50);
@@ -43,6 +43,16 @@ impl Revocation {
         self.stays.iter().any(|(each, _)| *each == slot)
     }
 
+    /// Leaves it no more time than this: a stop began, and has a deadline of its own.
+    fn hurry(&mut self, drain_until: Instant, commit: Duration) {
+        self.commit_deadline = self.commit_deadline.min(commit);
+        let (until, latest) = match &mut self.stage {
+            Stage::Draining { until } => (until, drain_until),
+            Stage::Committing { until, .. } | Stage::Refused { until, .. } => (until, drain_until + commit),
+        };
+        *until = latest.min(*until);
+    }
+
     /// When the stage has to be looked at.
     pub(super) fn next_look(&self) -> Instant {
         match &self.stage {
@@ -63,12 +73,19 @@ impl Poller {
     ) {
         let id = self.rebalance.next_id();
         let mut asked = Vec::with_capacity(stays.len());
+        let mut at_rest = Vec::new();
         for (slot, epoch) in &stays {
             if let Some(stay) = self.slots.get_mut(*slot) {
-                asked.push((*slot, *epoch, stay.worker.is_some()));
                 stay.cell.revoke();
+                // A worker that is at rest starts nothing more, and cannot say so while another handler keeps its thread. What it has
+                // finished of a chunk is reported for it, before the drain: either it is seen here, or the worker has reported it itself.
+                let rests = stay.cell.is_at_rest();
+                let finished = stay.cell.in_hand().filter(|_| rests);
+                at_rest.extend(finished.map(|progress| ChunkProgress { slot: *slot, epoch: *epoch, progress }));
+                asked.push((*slot, *epoch, stay.worker.is_some() && !rests));
             }
         }
+        at_rest.into_iter().for_each(|progress| self.tell_tracker(progress));
         self.tell_tracker(BeginDrain { id, stays: asked });
         let stage = Stage::Draining { until: now + drain };
         self.rebalance.revocation = Some(Revocation { id, stays, stage, commit_deadline });
@@ -126,11 +143,11 @@ impl Poller {
     /// Deadlines, and the loss of what is being given up.
     pub(super) fn check_rebalance(&mut self, now: Instant) {
         if self.rebalance.revocation.is_none()
-            && let Stop::Asked(plan) = self.rebalance.stop
+            && let Stop::Asked { drain_until, commit } = self.rebalance.stop
         {
             let stays: Vec<_> = self.slots.iter().map(|(slot, stay)| (slot, stay.cell.epoch)).collect();
             self.rebalance.stop = Stop::Draining;
-            self.begin_drain(stays, plan.drain, plan.commit, now);
+            self.begin_drain(stays, drain_until.saturating_duration_since(now), commit, now);
         }
         let Some(revocation) = &self.rebalance.revocation else {
             return;
@@ -165,14 +182,14 @@ impl Poller {
 
     /// What was finished since the last commit will not be committed by this member: it is counted, and told at a stop.
     pub(super) fn note_uncommitted(&mut self) {
-        self.committed_at_end &= !matches!(self.rebalance.stop, Stop::Draining);
+        self.committed_at_end &= !self.rebalance.is_stopping();
         Counters::add(&self.board.counters.drains_uncommitted, 1);
     }
 
     /// The drain deadline passed: what handlers still hold is fenced, and named.
     fn cut_drain_short(&mut self, now: Instant) {
         let stays = self.rebalance.revocation.as_ref().map(|revocation| revocation.stays.clone()).unwrap_or_default();
-        let stopping = matches!(self.rebalance.stop, Stop::Draining);
+        let stopping = self.rebalance.is_stopping();
         Counters::add(&self.board.counters.drains_cut_short, 1);
         for (slot, _) in stays {
             let Some(stay) = self.slots.get_mut(slot) else { continue };
@@ -202,7 +219,9 @@ impl Poller {
             return;
         };
         self.end(&revocation.stays, true);
-        if matches!(self.rebalance.asked, Some(Asked::Revoke { .. })) {
+        if matches!(self.rebalance.stop, Stop::Asked { .. }) {
+            // The answer would have the member join again, and the group make it wait, before it can leave: the close gives it.
+        } else if matches!(self.rebalance.asked, Some(Asked::Revoke { .. })) {
             self.drain_or_answer(now);
         } else if matches!(self.rebalance.stop, Stop::Draining) {
             self.rebalance.stop = Stop::Stopped;
@@ -225,11 +244,19 @@ impl Poller {
     }
 
     pub(super) fn on_stop(&mut self, plan: StopPlan, now: Instant) {
-        if !matches!(self.rebalance.stop, Stop::No) {
+        if self.rebalance.is_stopping() {
             return;
         }
         self.resolver.abandon();
-        self.rebalance.stop = Stop::Asked(plan);
+        let drain_until = now + plan.drain;
+        let mut commit = plan.commit;
+        if let Some(revocation) = &mut self.rebalance.revocation {
+            // Two commits share the time of one. The drains run side by side: the partitions that stay end their intake now.
+            commit /= 2;
+            revocation.hurry(drain_until, commit);
+            self.slots.iter().for_each(|(_, stay)| stay.cell.revoke());
+        }
+        self.rebalance.stop = Stop::Asked { drain_until, commit };
         self.check_rebalance(now);
     }
 }
