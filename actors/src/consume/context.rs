@@ -1,7 +1,7 @@
 //! librdkafka's callbacks. They run on the poller's thread, inside its poll, and only note what happened: the poller acts on it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -31,7 +31,7 @@ pub(crate) struct PollerContext {
     events: Mutex<Vec<RebalanceEvent>>,
     /// An event was served that leaves no other note: the poller cannot tell it from an empty queue.
     served: AtomicBool,
-    closing: AtomicBool,
+    closing: Arc<AtomicBool>,
     answered: AtomicBool,
 }
 
@@ -49,6 +49,20 @@ impl PollerContext {
     /// From here on a rebalance is answered at once with an unassign: nobody acts on notes any more.
     pub(crate) fn close(&self) {
         self.closing.store(true, Ordering::Release);
+    }
+
+    /// Does so when it is dropped: a poller that panics drops the consumer, whose close would wait for ever for an answer.
+    pub(crate) fn close_on_drop(&self) -> CloseOnDrop {
+        CloseOnDrop(Arc::clone(&self.closing))
+    }
+}
+
+/// See [`PollerContext::close_on_drop`].
+pub(crate) struct CloseOnDrop(Arc<AtomicBool>);
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use actix::{Actor, Addr, Arbiter, System};
 use rdkafka::ClientConfig;
-use rdkafka::consumer::BaseConsumer;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -175,6 +175,7 @@ impl Parts {
                 let ran = catch_unwind(AssertUnwindSafe(move || {
                     let now = Instant::now();
                     Poller {
+                        _close_on_drop: consumer.context().close_on_drop(),
                         slots: Slots::default(),
                         commit_queue: CommitQueue::new(&consumer, &wake),
                         consumer,

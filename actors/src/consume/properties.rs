@@ -22,6 +22,10 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("fetch.message.max.bytes", "1048576"),
 ];
 
+/// What librdkafka spends on a queued record beside its bytes: a backlogged partition of 10,000 records of 100 bytes was seen to take
+/// about 9 MB.
+const RECORD_COST: u64 = 512;
+
 /// What the engine must decide itself: name, value, why.
 const OWNED: &[(&str, &str, &str)] = &[
     ("enable.auto.commit", "false", "the engine commits exactly what is processed"),
@@ -83,14 +87,17 @@ impl Properties {
         Ok(config)
     }
 
-    /// The most bytes that librdkafka holds for one partition: its queue's limit, and the fetch that may follow a queue just below it.
+    /// The most bytes that librdkafka holds for one partition: its queue's limit, the fetch that may follow a queue just below it, and what
+    /// it spends on each queued record itself. A compressed fetch can hold more, by as much as it shrank.
     pub(crate) fn queue_bytes(&self) -> u64 {
         let number = |name: &str| {
             let default = DEFAULTS.iter().find(|(each, _)| *each == name).map(|(_, value)| *value);
             self.get(name).or(default).and_then(|value| value.parse::<u64>().ok()).unwrap_or(0)
         };
         let fetch = self.get("max.partition.fetch.bytes").and_then(|value| value.parse().ok());
-        number("queued.max.messages.kbytes") * 1024 + fetch.unwrap_or_else(|| number("fetch.message.max.bytes"))
+        number("queued.max.messages.kbytes") * 1024
+            + fetch.unwrap_or_else(|| number("fetch.message.max.bytes"))
+            + number("queued.min.messages") * RECORD_COST
     }
 }
 
@@ -150,10 +157,10 @@ mod tests {
     }
 
     #[test]
-    fn the_queue_of_a_partition_holds_its_limit_and_one_fetch() {
+    fn the_queue_of_a_partition_holds_its_limit_one_fetch_and_what_records_cost() {
         let mut properties = Properties::default();
-        assert_eq!(properties.queue_bytes(), 5 << 20);
+        assert_eq!(properties.queue_bytes(), (5 << 20) + 10_000 * 512);
         properties.set("queued.max.messages.kbytes", "1024");
-        assert_eq!(properties.queue_bytes(), 2 << 20);
+        assert_eq!(properties.queue_bytes(), (2 << 20) + 10_000 * 512);
     }
 }

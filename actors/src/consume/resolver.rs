@@ -31,7 +31,7 @@ pub enum AutoOffsetReset {
 }
 
 /// One try of a look-up. Short, so that an abandoned request or a stop is seen soon.
-const TRY: Duration = Duration::from_secs(1);
+const TRY: Duration = Duration::from_millis(500);
 /// Pause between tries that failed at once.
 const PAUSE: Duration = Duration::from_millis(100);
 

@@ -25,7 +25,7 @@ pub(crate) use rebalance::Rebalance;
 
 use crate::consume::assignment::Slots;
 use crate::consume::command::{Commit, PollerCommand};
-use crate::consume::context::PollerContext;
+use crate::consume::context::{CloseOnDrop, PollerContext};
 use crate::consume::control::Credits;
 use crate::consume::error::{ConsumerError, Stopped, UnfinishedRecord};
 use crate::consume::native::CommitQueue;
@@ -71,6 +71,7 @@ pub(crate) struct PollerOptions {
 
 /// See the module. Its fields drop in order: queues before the consumer they are of.
 pub(crate) struct Poller {
+    pub(crate) _close_on_drop: CloseOnDrop,
     pub(crate) slots: Slots,
     pub(crate) commit_queue: CommitQueue,
     pub(crate) consumer: Arc<BaseConsumer<PollerContext>>,
