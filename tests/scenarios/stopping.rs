@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use kafka_troupe::consume::Record;
 
-use crate::fixture::{Journal, Stage, eventually};
+use crate::fixture::{Gate, Journal, Stage, eventually};
 
 #[test]
 fn a_clean_stop_under_load_redelivers_nothing() {
@@ -25,4 +25,32 @@ fn a_clean_stop_under_load_redelivers_nothing() {
     eventually("all is committed", || second.state().partitions.iter().all(|p| p.committed == Some(2000)));
     second.shutdown_blocking(Duration::from_secs(20)).unwrap();
     journal.assert_exactly_once_in_order(4, 2000);
+}
+
+#[test]
+fn a_second_shorter_stop_cuts_the_first_one_short() {
+    let stage = Stage::new(1);
+    stage.produce(0, 3, 20);
+    let gate = Gate::default();
+    let consumer = {
+        let gate = gate.clone();
+        let handler = move |record: &Record| {
+            if record.offset().0 == 1 {
+                gate.wait();
+            }
+        };
+        stage.consumer("g").handler(handler).start().unwrap()
+    };
+    eventually("the handler is stuck", || consumer.state().partitions.iter().any(|p| p.committed == Some(1)));
+    let patient = std::thread::spawn({
+        let consumer = consumer.clone();
+        move || consumer.shutdown_blocking(Duration::from_secs(25))
+    });
+    eventually("it stops", || consumer.state().stopping);
+    let begun = std::time::Instant::now();
+    let stopped = consumer.shutdown_blocking(Duration::from_secs(2)).unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    assert_eq!(stopped.unfinished.iter().map(|record| record.offset).collect::<Vec<_>>(), [1]);
+    assert_eq!(patient.join().unwrap().unwrap(), stopped);
+    gate.open();
 }

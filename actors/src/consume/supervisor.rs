@@ -165,8 +165,8 @@ impl ConsumerSupervisor {
         ctx.run_later(deadline, |supervisor, _| supervisor.finish());
         if !self.board.stopping.swap(true, Ordering::AcqRel) {
             self.parts.token.cancel();
-            self.poller.send(PollerCommand::Stop(StopPlan::within(deadline, self.parts.commit_deadline)));
         }
+        self.poller.send(PollerCommand::Stop(StopPlan::within(deadline, self.parts.commit_deadline)));
     }
 
     /// A stop without a deadline of its own does not shorten one that is under way.

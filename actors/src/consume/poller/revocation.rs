@@ -245,6 +245,10 @@ impl Poller {
 
     pub(super) fn on_stop(&mut self, plan: StopPlan, now: Instant) {
         if self.rebalance.is_stopping() {
+            // A second, shorter one.
+            if let Some(revocation) = &mut self.rebalance.revocation {
+                revocation.hurry(now + plan.drain, plan.commit);
+            }
             return;
         }
         self.resolver.abandon();
