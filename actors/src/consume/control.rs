@@ -211,17 +211,22 @@ impl ControlCell {
     /// The worker subtracts, then looks at `starved`. Whichever comes second sees the other: either the poller's second look finds the
     /// room, or the worker finds the flag and wakes it.
     pub(crate) fn room(&self) -> u64 {
-        match self.look() {
-            0 => {
-                self.flow.starved.store(true, Ordering::SeqCst);
-                if self.above_low_water() {
-                    return 0;
-                }
-                self.flow.starved.store(false, Ordering::SeqCst);
-                self.look()
-            }
-            room => room,
+        self.room_while(|| ())
+    }
+
+    /// `meanwhile` is what the worker does between the first look and the flag: nothing, but in the test of that.
+    fn room_while(&self, meanwhile: impl FnOnce()) -> u64 {
+        let room = self.look();
+        if room > 0 {
+            return room;
         }
+        meanwhile();
+        self.flow.starved.store(true, Ordering::SeqCst);
+        if self.above_low_water() {
+            return 0;
+        }
+        self.flow.starved.store(false, Ordering::SeqCst);
+        self.look()
     }
 
     fn look(&self) -> u64 {
@@ -416,9 +421,17 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_that_frees_room_while_the_poller_goes_to_sleep_is_never_missed() {
-        // Poller and worker on two threads, one credit: every hand-over is the race. Without the second look in `room`, or with the flag
-        // looked at before the subtraction in `free`, the poller waits out its timeout.
+    fn room_that_is_freed_between_the_pollers_look_and_its_flag_is_found() {
+        let cell = cell();
+        cell.take(10, 100);
+        let room = cell.room_while(|| cell.free(10, 100));
+        // The worker saw no flag and woke nobody: the poller must find the room itself.
+        assert_eq!((room, cell.wake.take_slots(0)), (10, 0));
+    }
+
+    #[test]
+    fn hand_overs_between_two_threads_never_wait_for_a_wake_up_that_is_lost() {
+        // One credit: every hand-over sleeps and is woken.
         let cell = Arc::new(ControlCell::new(
             TopicPartition::new("t", 0),
             Epoch(1),

@@ -137,6 +137,17 @@ impl OffsetTracker {
         }
     }
 
+    /// An epoch's ledger begins where the poller has assigned its partition.
+    fn begin(&mut self, cell: Arc<ControlCell>) {
+        let slot = cell.slot;
+        if self.epochs.len() <= slot {
+            self.epochs.resize_with(slot + 1, || None);
+        }
+        let (ledger, committed, confirmed) = (OffsetLedger::new(cell.start), cell.committed(), cell.start);
+        self.epochs[slot] = Some(TrackedEpoch { cell, ledger, committed, confirmed, drained: false, closed: false });
+        self.held_until = None;
+    }
+
     /// The open epoch that a report speaks of, if it is still the current one.
     fn current(&mut self, slot: usize, epoch: Epoch) -> Option<&mut TrackedEpoch> {
         self.epochs.get_mut(slot)?.as_mut().filter(|tracked| tracked.cell.epoch == epoch && !tracked.closed)
@@ -245,13 +256,7 @@ impl Handler<EpochStarted> for OffsetTracker {
     type Result = ();
 
     fn handle(&mut self, EpochStarted(cell): EpochStarted, _: &mut Context<Self>) {
-        let slot = cell.slot;
-        if self.epochs.len() <= slot {
-            self.epochs.resize_with(slot + 1, || None);
-        }
-        let (ledger, committed, confirmed) = (OffsetLedger::new(cell.start), cell.committed(), cell.start);
-        self.epochs[slot] = Some(TrackedEpoch { cell, ledger, committed, confirmed, drained: false, closed: false });
-        self.held_until = None;
+        self.begin(cell);
     }
 }
 
@@ -345,6 +350,12 @@ impl Handler<CommitAnswered> for OffsetTracker {
     type Result = ();
 
     fn handle(&mut self, CommitAnswered { id, results }: CommitAnswered, _: &mut Context<Self>) {
+        self.answered(id, results);
+    }
+}
+
+impl OffsetTracker {
+    fn answered(&mut self, id: u64, results: Vec<(CommitEntry, Option<RDKafkaErrorCode>)>) {
         if self.in_flight == Some(id) {
             self.in_flight = None;
         }
@@ -361,9 +372,7 @@ impl Handler<CommitAnswered> for OffsetTracker {
             }
         }
     }
-}
 
-impl OffsetTracker {
     fn on_committed(&mut self, entry: &CommitEntry, board: &Board) {
         let known = self.epochs.get_mut(entry.slot).and_then(Option::as_mut);
         // An answer of an old epoch says nothing of the current one, which read the committed offset for itself.
@@ -399,5 +408,84 @@ impl OffsetTracker {
         if let Some(tracked) = self.current(entry.slot, entry.epoch) {
             tracked.cell.set_last_error(detail);
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use actix::dev::channel::channel;
+
+    use super::*;
+    use crate::consume::control::Credits;
+    use crate::consume::wake::Wake;
+    use crate::ids::TopicPartition;
+    use crate::offsets::{Finished, Tile};
+
+    struct Stage {
+        tracker: OffsetTracker,
+        commands: crossbeam_channel::Receiver<PollerCommand>,
+        wake: Arc<Wake>,
+    }
+
+    impl Stage {
+        fn new() -> Self {
+            let (sender, commands) = crossbeam_channel::unbounded();
+            let wake = Arc::new(Wake::new());
+            let (port, board) = (PollerPort::new(sender, Arc::clone(&wake)), Arc::new(Board::new()));
+            // Nobody listens: what is told to the supervisor is not looked at here.
+            let supervisor = Addr::new(channel(1).0);
+            let tracker = OffsetTracker::new(port, supervisor, board, Duration::from_millis(100));
+            Self { tracker, commands, wake }
+        }
+
+        fn begin(&mut self, epoch: u64) -> Arc<ControlCell> {
+            let credits = Credits { records: 10, bytes: 1000 };
+            let (partition, start) = (TopicPartition::new("t", 0), NextOffset(0));
+            let wake = Arc::clone(&self.wake);
+            let cell = Arc::new(ControlCell::new(partition, Epoch(epoch), 0, start, None, credits, wake));
+            self.tracker.begin(Arc::clone(&cell));
+            cell
+        }
+
+        fn report(&mut self, epoch: u64, to: i64) {
+            let tile = Tile::new(NextOffset(0), NextOffset(to));
+            let progress = TileProgress { tile, records: to as u32, offsets: None, finished: Finished::All };
+            self.tracker.record(ChunkProgress { slot: 0, epoch: Epoch(epoch), progress });
+        }
+
+        /// What the next commit says of the partition.
+        fn commit(&mut self) -> Option<(u64, i64)> {
+            self.tracker.tick(Instant::now());
+            match self.commands.try_recv() {
+                Ok(PollerCommand::Commit(commit)) => Some((commit.entries[0].epoch.0, commit.entries[0].next.0)),
+                _ => None,
+            }
+        }
+    }
+
+    #[test]
+    fn a_late_report_of_an_old_epoch_changes_nothing() {
+        let mut stage = Stage::new();
+        stage.begin(1);
+        let cell = stage.begin(2);
+        stage.report(1, 7);
+        assert_eq!((cell.watermark(), stage.commit()), (NextOffset(0), None));
+        assert_eq!(stage.tracker.board.counters.snapshot().fenced_reports, 1);
+        stage.report(2, 3);
+        assert_eq!(stage.commit(), Some((2, 3)));
+    }
+
+    #[test]
+    fn a_commit_that_failed_is_built_again_with_what_was_finished_since() {
+        let mut stage = Stage::new();
+        stage.begin(1);
+        stage.report(1, 3);
+        assert_eq!(stage.commit(), Some((1, 3)));
+        assert_eq!(stage.commit(), None, "one in flight at a time");
+        let entry =
+            CommitEntry { slot: 0, epoch: Epoch(1), partition: TopicPartition::new("t", 0), next: NextOffset(3) };
+        stage.tracker.answered(1, vec![(entry, Some(RDKafkaErrorCode::RequestTimedOut))]);
+        assert_eq!(stage.commit(), Some((1, 3)));
     }
 }
