@@ -5,7 +5,7 @@ use std::time::Duration;
 use kafka_troupe::consume::{Cause, ConsumerError, Handler, Outcome, PartitionContext, Record};
 use kafka_troupe::ids::TopicPartition;
 
-use crate::fixture::{Gate, Journal, Stage, eventually};
+use crate::fixture::{Gate, Journal, Stage, eventually, noting_slowly};
 
 const STOP: Duration = Duration::from_secs(20);
 
@@ -68,17 +68,7 @@ fn a_worker_that_dies_is_replaced_and_nothing_is_lost() {
     let stage = Stage::new(2);
     stage.produce(0, 1000, 20);
     let journal = Journal::default();
-    let consumer = {
-        let journal = journal.clone();
-        let handler = move |record: Record| {
-            let journal = journal.clone();
-            async move {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-                journal.note("a", &record);
-            }
-        };
-        stage.consumer("g").async_handler(handler).start().unwrap()
-    };
+    let consumer = stage.consumer("g").async_handler(noting_slowly(&journal, "a")).start().unwrap();
     eventually("some is handled", || journal.of(0).len() > 100);
     let before = consumer.state();
     consumer.kill_worker(&TopicPartition::new(stage.topic.as_str(), 0));
@@ -228,17 +218,8 @@ fn a_broker_that_goes_away_and_comes_back_loses_and_repeats_nothing() {
     let stage = Stage::new(2);
     stage.produce(0, 500, 20);
     let journal = Journal::default();
-    let consumer = {
-        let journal = journal.clone();
-        let handler = move |record: Record| {
-            let journal = journal.clone();
-            async move {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-                journal.note("a", &record);
-            }
-        };
-        stage.consumer("g").async_handler(handler).property("session.timeout.ms", "6000").start().unwrap()
-    };
+    let builder = stage.consumer("g").property("session.timeout.ms", "6000");
+    let consumer = builder.async_handler(noting_slowly(&journal, "a")).start().unwrap();
     eventually("some is handled", || journal.len() > 100);
     stage.broker.take_down(1).unwrap();
     eventually("what was fetched is handled, or the outage is noticed", || {

@@ -1,6 +1,7 @@
 //! What scenarios share: a broker with a topic, a producer beneath the engine, a journal of what handlers did, and waits that end.
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -155,6 +156,21 @@ impl Journal {
                 offsets.len()
             );
         }
+    }
+}
+
+/// An asynchronous handler that notes each record after a millisecond of waiting.
+pub fn noting_slowly(
+    journal: &Journal,
+    member: &'static str,
+) -> impl Fn(Record) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync + use<> {
+    let journal = journal.clone();
+    move |record| {
+        let journal = journal.clone();
+        Box::pin(async move {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            journal.note(member, &record);
+        })
     }
 }
 

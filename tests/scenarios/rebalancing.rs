@@ -4,21 +4,13 @@ use std::time::Duration;
 
 use kafka_troupe::consume::{ConsumerHandle, Record};
 
-use crate::fixture::{Gate, Journal, Stage, eventually};
+use crate::fixture::{Gate, Journal, Stage, eventually, noting_slowly};
 
 const STOP: Duration = Duration::from_secs(20);
 
 /// A member whose handler notes each record after a millisecond of waiting.
 fn member(stage: &Stage, name: &'static str, journal: &Journal) -> ConsumerHandle {
-    let journal = journal.clone();
-    let builder = stage.steady_consumer("g").async_handler(move |record: Record| {
-        let journal = journal.clone();
-        async move {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-            journal.note(name, &record);
-        }
-    });
-    builder.start().unwrap()
+    stage.steady_consumer("g").async_handler(noting_slowly(journal, name)).start().unwrap()
 }
 
 fn assigned(consumer: &ConsumerHandle) -> usize {
@@ -164,15 +156,8 @@ fn an_eager_group_shares_its_partitions_and_loses_nothing() {
     stage.produce(0, count, 50);
     let journal = Journal::default();
     let eager = |name: &'static str| {
-        let journal = journal.clone();
         let builder = stage.steady_consumer("g").property("partition.assignment.strategy", "range");
-        let builder = builder.async_handler(move |record: Record| {
-            let journal = journal.clone();
-            async move {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-                journal.note(name, &record);
-            }
-        });
+        let builder = builder.async_handler(noting_slowly(&journal, name));
         builder.start().unwrap()
     };
     let a = eager("a");
@@ -197,20 +182,13 @@ fn a_group_of_the_new_protocol_hands_over_without_repeats() {
     stage.produce(0, count, 50);
     let journal = Journal::default();
     let member = |name: &'static str| {
-        let journal = journal.clone();
         let builder = kafka_troupe::Consumer::builder()
             .bootstrap_servers(stage.broker.bootstrap_servers())
             .group_id("g")
             .topics([&stage.topic]);
         let properties = kafka_troupe::broker::EmbeddedBroker::CONSUMER_PROTOCOL_PROPERTIES.iter();
         let builder = properties.fold(builder, |builder, (name, value)| builder.property(*name, *value));
-        let builder = builder.async_handler(move |record: Record| {
-            let journal = journal.clone();
-            async move {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-                journal.note(name, &record);
-            }
-        });
+        let builder = builder.async_handler(noting_slowly(&journal, name));
         builder.start().unwrap()
     };
     let a = member("a");
