@@ -269,12 +269,7 @@ fn a_last_commit_that_is_refused_in_passing_is_sent_again() {
     let stage = Stage::new(2);
     stage.produce(0, 50, 20);
     let journal = Journal::default();
-    let consumer = {
-        let journal = journal.clone();
-        let builder = stage.consumer("g").handler(move |record: &Record| journal.note("a", record));
-        builder.commit_interval(Duration::from_secs(60)).start().unwrap()
-    };
-    eventually("all is handled", || journal.len() == 100);
+    let consumer = stage.finished_and_uncommitted("g", &journal, 100);
     assert!(stage.committed("g").is_empty(), "nothing is committed before the stop");
     stage.broker.fail_requests(kafka_troupe::broker::RDKafkaApiKey::OffsetCommit, &[REFUSED; 3]);
     consumer.shutdown_blocking(STOP).unwrap();
@@ -301,12 +296,7 @@ fn a_last_commit_of_a_member_that_the_group_has_moved_on_without_is_given_up_at_
     let stage = Stage::new(1);
     stage.produce(0, 50, 20);
     let journal = Journal::default();
-    let consumer = {
-        let journal = journal.clone();
-        let builder = stage.consumer("g").handler(move |record: &Record| journal.note("a", record));
-        builder.commit_interval(Duration::from_secs(60)).start().unwrap()
-    };
-    eventually("all is handled", || journal.len() == 50);
+    let consumer = stage.finished_and_uncommitted("g", &journal, 50);
     stage.broker.fail_requests(kafka_troupe::broker::RDKafkaApiKey::OffsetCommit, &[SUPERSEDED]);
     let stopped = consumer.shutdown_blocking(STOP).unwrap();
     assert!(!stopped.drained, "what was finished is not committed: {stopped:?}");

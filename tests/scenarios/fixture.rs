@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use kafka_troupe::broker::EmbeddedBroker;
-use kafka_troupe::consume::{Consumer, ConsumerBuilder, Record};
+use kafka_troupe::consume::{Consumer, ConsumerBuilder, ConsumerHandle, Record};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
@@ -60,6 +60,15 @@ impl Stage {
     /// A consumer whose session outlasts a busy machine's pauses: for scenarios in which a lost partition would be another story.
     pub fn steady_consumer(&self, group: &str) -> ConsumerBuilder {
         self.consumer(group).property("session.timeout.ms", "3000")
+    }
+
+    /// A consumer that has handled all `count` records, and committed none: it would in a minute.
+    pub fn finished_and_uncommitted(&self, group: &str, journal: &Journal, count: usize) -> ConsumerHandle {
+        let notes = journal.clone();
+        let builder = self.consumer(group).handler(move |record: &Record| notes.note("a", record));
+        let consumer = builder.commit_interval(Duration::from_secs(60)).start().unwrap();
+        eventually("all is handled", || journal.len() == count);
+        consumer
     }
 
     fn client(&self) -> ClientConfig {

@@ -208,12 +208,7 @@ fn what_is_lost_to_others_is_fenced_and_not_committed() {
     let stage = Stage::new(2);
     stage.produce(0, 50, 20);
     let journal = Journal::default();
-    let consumer = {
-        let journal = journal.clone();
-        let builder = stage.consumer("g").handler(move |record: &Record| journal.note("a", record));
-        builder.commit_interval(Duration::from_secs(60)).start().unwrap()
-    };
-    eventually("all is handled, and nothing committed", || journal.len() == 100);
+    let consumer = stage.finished_and_uncommitted("g", &journal, 100);
     let before = consumer.state();
     let unknown = RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID;
     stage.broker.fail_requests(RDKafkaApiKey::Heartbeat, &[unknown]);

@@ -1,0 +1,225 @@
+//! The control cell: what poller, worker and tracker share of one partition's epoch, beside the data.
+
+mod credits;
+mod hand;
+
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::task::AtomicWaker;
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use crate::consume::wake::Wake;
+use crate::ids::{Epoch, NextOffset, TopicPartition};
+
+pub(crate) use credits::Credits;
+use credits::Flow;
+use hand::Handling;
+
+/// Where a partition stands in its epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum PartitionPhase {
+    /// Assigned; its worker is not ready yet, or the worker of an earlier epoch has not ended.
+    Starting,
+    /// Records flow.
+    Running,
+    /// To be given up: records that a handler holds are waited for, no others are started.
+    Revoking,
+    /// Over: what is still reported of it changes nothing.
+    Fenced,
+}
+
+/// One partition's epoch, seen from all sides. Control is read between records, so that it never queues behind data.
+///
+/// Each field has one writer, named at its group; anyone may read.
+#[derive(Debug)]
+pub(crate) struct ControlCell {
+    pub(crate) partition: TopicPartition,
+    pub(crate) epoch: Epoch,
+    pub(crate) slot: usize,
+    pub(crate) start: NextOffset,
+    pub(crate) credits: Credits,
+    /// Cancelled at revoke: for handlers that want to know.
+    pub(crate) revoking: CancellationToken,
+    wake: Arc<Wake>,
+    phase: AtomicU8,
+    abandoned: AtomicBool,
+    pump: AtomicWaker,
+    end_offset: AtomicI64,
+    last_error: Mutex<Option<String>>,
+    flow: Flow,
+    tracked: Tracked,
+    handling: Handling,
+}
+
+/// Written by the tracker.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Tracked {
+    watermark: AtomicI64,
+    committed: AtomicI64,
+}
+
+const NONE: i64 = -1;
+
+impl ControlCell {
+    pub(crate) fn new(
+        partition: TopicPartition,
+        epoch: Epoch,
+        slot: usize,
+        start: NextOffset,
+        committed: Option<NextOffset>,
+        credits: Credits,
+        wake: Arc<Wake>,
+    ) -> Self {
+        Self {
+            partition,
+            epoch,
+            slot,
+            start,
+            credits,
+            revoking: CancellationToken::new(),
+            wake,
+            phase: AtomicU8::new(PartitionPhase::Starting as u8),
+            abandoned: AtomicBool::new(false),
+            pump: AtomicWaker::new(),
+            end_offset: AtomicI64::new(NONE),
+            last_error: Mutex::new(None),
+            flow: Flow::default(),
+            tracked: Tracked {
+                watermark: AtomicI64::new(start.0),
+                committed: AtomicI64::new(committed.map_or(NONE, |offset| offset.0)),
+            },
+            handling: Handling {
+                chunk: Mutex::new(None),
+                offset: AtomicI64::new(NONE),
+                resting: AtomicBool::new(false),
+                attempt: AtomicU32::new(0),
+                sampled: Mutex::new(None),
+            },
+        }
+    }
+
+    #[inline]
+    pub(crate) fn phase(&self) -> PartitionPhase {
+        match self.phase.load(Ordering::Acquire) {
+            0 => PartitionPhase::Starting,
+            1 => PartitionPhase::Running,
+            2 => PartitionPhase::Revoking,
+            _ => PartitionPhase::Fenced,
+        }
+    }
+
+    /// Goes on to a later phase; phases never go back.
+    fn advance(&self, phase: PartitionPhase) {
+        self.phase.fetch_max(phase as u8, Ordering::AcqRel);
+        self.pump.wake();
+    }
+
+    pub(crate) fn run(&self) {
+        self.advance(PartitionPhase::Running);
+    }
+
+    pub(crate) fn revoke(&self) {
+        self.advance(PartitionPhase::Revoking);
+        self.revoking.cancel();
+    }
+
+    pub(crate) fn fence(&self) {
+        self.advance(PartitionPhase::Fenced);
+        self.revoking.cancel();
+    }
+
+    /// The worker's actor died under its pump: whatever that does from here on, the epoch has to be replaced.
+    pub(crate) fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Release);
+        self.fence();
+    }
+
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::Acquire)
+    }
+
+    /// No further record may be started.
+    #[inline]
+    pub(crate) fn is_ending(&self) -> bool {
+        self.phase() >= PartitionPhase::Revoking
+    }
+
+    #[inline]
+    pub(crate) fn is_fenced(&self) -> bool {
+        self.phase() == PartitionPhase::Fenced
+    }
+
+    /// Wakes the worker's pump: a chunk arrived.
+    pub(crate) fn wake_pump(&self) {
+        self.pump.wake();
+    }
+
+    /// To be called before the pump's last look at what it waits for.
+    pub(crate) fn register_pump(&self, waker: &std::task::Waker) {
+        self.pump.register(waker);
+    }
+
+    pub(crate) fn set_watermark(&self, watermark: NextOffset) {
+        self.tracked.watermark.store(watermark.0, Ordering::Release);
+    }
+
+    pub(crate) fn watermark(&self) -> NextOffset {
+        NextOffset(self.tracked.watermark.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn set_committed(&self, committed: NextOffset) {
+        self.tracked.committed.store(committed.0, Ordering::Release);
+    }
+
+    pub(crate) fn committed(&self) -> Option<NextOffset> {
+        Some(self.tracked.committed.load(Ordering::Acquire)).filter(|offset| *offset != NONE).map(NextOffset)
+    }
+
+    pub(crate) fn set_end_offset(&self, end: i64) {
+        self.end_offset.store(end, Ordering::Relaxed);
+    }
+
+    pub(crate) fn end_offset(&self) -> Option<NextOffset> {
+        Some(self.end_offset.load(Ordering::Relaxed)).filter(|offset| *offset >= 0).map(NextOffset)
+    }
+
+    pub(crate) fn set_last_error(&self, error: String) {
+        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+    }
+
+    pub(crate) fn last_error(&self) -> Option<String> {
+        self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    pub(super) fn cell() -> ControlCell {
+        ControlCell::new(
+            TopicPartition::new("t", 0),
+            Epoch(1),
+            0,
+            NextOffset(0),
+            None,
+            Credits { records: 10, bytes: 1000 },
+            Arc::new(Wake::new()),
+        )
+    }
+
+    #[test]
+    fn phases_never_go_back() {
+        let cell = cell();
+        cell.fence();
+        cell.run();
+        cell.revoke();
+        assert_eq!(cell.phase(), PartitionPhase::Fenced);
+        assert!(cell.revoking.is_cancelled());
+    }
+}
