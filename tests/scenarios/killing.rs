@@ -3,10 +3,15 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use kafka_troupe::broker::EmbeddedBroker;
 use kafka_troupe::consume::Record;
 
-use crate::fixture::{Journal, Stage, eventually};
+use crate::fixture::{Journal, On, Stage, eventually};
+
+scenarios! {
+    on both brokers:
+        a_member_killed_half_way_loses_nothing_and_repeats_only_what_was_not_committed,
+        the_example_ends_by_itself_with_everything_committed_when_its_input_ends;
+}
 
 /// A member in a process of its own: the example that prints what it handles. It dies with the test.
 struct Process {
@@ -18,9 +23,9 @@ impl Process {
     fn start(stage: &Stage, group: &str) -> Self {
         let tests = std::env::current_exe().unwrap();
         let example = tests.ancestors().nth(2).unwrap().join("examples/print_records");
-        let properties = EmbeddedBroker::CONSUMER_PROPERTIES.iter().map(|(name, value)| format!("{name}={value}"));
+        let properties = stage.broker.consumer_properties().iter().map(|(name, value)| format!("{name}={value}"));
         let mut child = Command::new(example)
-            .args([stage.broker.bootstrap_servers(), group, &stage.topic])
+            .args([stage.broker.bootstrap_servers(), &stage.group(group), &stage.topic])
             .args(properties)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -52,9 +57,8 @@ impl Drop for Process {
     }
 }
 
-#[test]
-fn a_member_killed_half_way_loses_nothing_and_repeats_only_what_was_not_committed() {
-    let stage = Stage::new(4);
+fn a_member_killed_half_way_loses_nothing_and_repeats_only_what_was_not_committed(on: On) {
+    let stage = Stage::new(on, 4);
     let count = 1500;
     stage.produce(0, count, 50);
     let mut killed = Process::start(&stage, "g");
@@ -87,9 +91,8 @@ fn a_member_killed_half_way_loses_nothing_and_repeats_only_what_was_not_committe
     }
 }
 
-#[test]
-fn the_example_ends_by_itself_with_everything_committed_when_its_input_ends() {
-    let stage = Stage::new(2);
+fn the_example_ends_by_itself_with_everything_committed_when_its_input_ends(on: On) {
+    let stage = Stage::new(on, 2);
     stage.produce(0, 50, 20);
     let mut member = Process::start(&stage, "g");
     eventually("it is done", || member.printed().len() == 100);
