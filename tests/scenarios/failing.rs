@@ -227,7 +227,8 @@ fn a_broker_that_goes_away_and_comes_back_loses_and_repeats_nothing(on: On) {
     let stage = Stage::alone(on, 2);
     stage.produce(0, 500, 20);
     let journal = Journal::default();
-    let builder = stage.consumer("g").property("session.timeout.ms", "6000");
+    // The session outlasts the outage: Kafka takes a few seconds to start again.
+    let builder = stage.consumer("g").property("session.timeout.ms", "30000");
     let consumer = builder.async_handler(noting_slowly(&journal, "a")).start().unwrap();
     eventually("some is handled", || journal.len() > 100);
     stage.broker.take_down();

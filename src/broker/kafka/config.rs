@@ -30,7 +30,7 @@ impl NodePorts {
 ///
 /// - Groups form at once, and sessions may be short, so that scenarios need not wait.
 /// - A topic comes into being only when it is asked for.
-/// - A node that is gone is missed after 4 s, not 9.
+/// - A node that is gone is missed after 3 s, not 9.
 pub(super) fn server_properties(
     index: usize,
     nodes: &[NodePorts],
@@ -74,7 +74,7 @@ group.min.session.timeout.ms=500
 group.consumer.min.heartbeat.interval.ms=100
 group.consumer.heartbeat.interval.ms=300
 broker.heartbeat.interval.ms=500
-broker.session.timeout.ms=4000
+broker.session.timeout.ms=3000
 log.retention.check.interval.ms=1000
 log.initial.task.delay.ms=1000
 log.cleaner.backoff.ms=500
