@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
-use kafka_troupe::broker::{EmbeddedBroker, LocalKafka};
+use kafka_troupe::broker::{BrokerError, EmbeddedBroker, LocalKafka};
 use kafka_troupe::consume::{Consumer, ConsumerBuilder, ConsumerHandle, Record};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -148,13 +148,21 @@ impl Stage {
         show_log();
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let topic = format!("topic-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
-        match &broker {
-            Broker::Embedded(broker) => broker.create_topic(&topic, partitions),
-            Broker::Shared(kafka) => kafka.create_topic_with(&topic, partitions, properties),
-            Broker::Own(kafka) => kafka.create_topic_with(&topic, partitions, properties),
+        let stage = Self { broker, topic, partitions };
+        stage.create_topic_with(properties).unwrap();
+        stage
+    }
+
+    pub fn create_topic(&self) -> Result<(), BrokerError> {
+        self.create_topic_with(&[])
+    }
+
+    fn create_topic_with(&self, properties: &[(&str, &str)]) -> Result<(), BrokerError> {
+        match &self.broker {
+            Broker::Embedded(broker) => broker.create_topic(&self.topic, self.partitions),
+            Broker::Shared(kafka) => kafka.create_topic_with(&self.topic, self.partitions, properties),
+            Broker::Own(kafka) => kafka.create_topic_with(&self.topic, self.partitions, properties),
         }
-        .unwrap();
-        Self { broker, topic, partitions }
     }
 
     /// The group's name on the broker, which scenarios share.
@@ -224,6 +232,13 @@ impl Stage {
             }
         }
         producer.flush(PATIENCE).unwrap();
+    }
+
+    /// The end of each partition's log, by partition: markers count.
+    pub fn ends(&self) -> BTreeMap<i32, i64> {
+        let consumer: BaseConsumer = self.client().create().unwrap();
+        let end = |partition| consumer.fetch_watermarks(&self.topic, partition, PATIENCE).unwrap().1;
+        (0..self.partitions).map(|partition| (partition, end(partition))).collect()
     }
 
     /// What the group has committed, by partition.

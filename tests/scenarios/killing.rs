@@ -1,60 +1,14 @@
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kafka_troupe::consume::Record;
 
 use crate::fixture::{Journal, On, Stage, eventually};
+use crate::process::Process;
 
 scenarios! {
     on both brokers:
         a_member_killed_half_way_loses_nothing_and_repeats_only_what_was_not_committed,
         the_example_ends_by_itself_with_everything_committed_when_its_input_ends;
-}
-
-/// A member in a process of its own: the example that prints what it handles. It dies with the test.
-struct Process {
-    child: Child,
-    printed: Arc<Mutex<Vec<(i32, i64)>>>,
-}
-
-impl Process {
-    fn start(stage: &Stage, group: &str) -> Self {
-        let tests = std::env::current_exe().unwrap();
-        let example = tests.ancestors().nth(2).unwrap().join("examples/print_records");
-        let properties = stage.broker.consumer_properties().iter().map(|(name, value)| format!("{name}={value}"));
-        let mut child = Command::new(example)
-            .args([stage.broker.bootstrap_servers(), &stage.group(group), &stage.topic])
-            .args(properties)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let (lines, printed) = (BufReader::new(child.stdout.take().unwrap()).lines(), Arc::<Mutex<Vec<_>>>::default());
-        std::thread::spawn({
-            let printed = Arc::clone(&printed);
-            move || {
-                for line in lines.map_while(Result::ok) {
-                    let (partition, offset) = line.split_once(' ').unwrap();
-                    printed.lock().unwrap().push((partition.parse().unwrap(), offset.parse().unwrap()));
-                }
-            }
-        });
-        Self { child, printed }
-    }
-
-    fn printed(&self) -> Vec<(i32, i64)> {
-        self.printed.lock().unwrap().clone()
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 fn a_member_killed_half_way_loses_nothing_and_repeats_only_what_was_not_committed(on: On) {

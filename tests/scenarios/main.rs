@@ -23,11 +23,18 @@ macro_rules! scenarios {
     };
 }
 
+mod admin;
 mod fixture;
+mod process;
 
 mod bounds;
 mod embedding;
 mod failing;
+mod gaps;
 mod killing;
+mod outages;
 mod rebalancing;
+mod static_members;
 mod stopping;
+mod topics;
+mod zombies;

@@ -24,7 +24,7 @@ use crate::consume::native::PartitionQueue;
 
 use crate::consume::resolver::{Resolution, StartPosition};
 use crate::consume::state::Counters;
-use crate::ids::{Epoch, TopicPartition};
+use crate::ids::{Epoch, Offset, TopicPartition};
 
 /// Where the protocol stands.
 #[derive(Debug, Default)]
@@ -188,6 +188,11 @@ impl Poller {
                 self.fail(ConsumerError::Engine { detail });
                 return false;
             };
+            if let Some(expected) = self.slots.gone_back(slot, start.committed)
+                && self.report_rewind(&start.partition, expected, Offset(start.position.0))
+            {
+                return false;
+            }
             queues.push((slot, queue));
         }
         let mut list = TopicPartitionList::with_capacity(starts.len());
