@@ -48,10 +48,16 @@ impl Stage {
 
     /// A consumer of the topic in group `group`, without a handler yet.
     pub fn consumer(&self, group: &str) -> ConsumerBuilder {
-        let builder = Consumer::builder()
-            .bootstrap_servers(self.broker.bootstrap_servers())
-            .group_id(group)
-            .topics([&self.topic]);
+        self.anyone().group_id(group)
+    }
+
+    /// A consumer of the topic in no group, without a handler yet.
+    pub fn standalone(&self) -> ConsumerBuilder {
+        self.anyone().standalone()
+    }
+
+    fn anyone(&self) -> ConsumerBuilder {
+        let builder = Consumer::builder().bootstrap_servers(self.broker.bootstrap_servers()).topics([&self.topic]);
         EmbeddedBroker::CONSUMER_PROPERTIES
             .iter()
             .fold(builder, |builder, (name, value)| builder.property(*name, *value))

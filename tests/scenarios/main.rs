@@ -9,4 +9,5 @@ mod embedding;
 mod failing;
 mod killing;
 mod rebalancing;
+mod standalone;
 mod stopping;
