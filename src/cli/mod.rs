@@ -5,11 +5,17 @@
 //! - The first SIGINT or SIGTERM ends the work in good order, the second at once: [`shutdown`].
 //! - A reader of stdout that goes away is no error: [`data`].
 //! - Durations carry their unit: [`duration`].
+//! - Every command that connects does so in the same way: [`connect`].
+//! - A record is printed and read as JSON in one way: [`record_json`].
 
+#[allow(dead_code, reason = "the commands that connect follow")]
+mod connect;
 mod data;
 mod demo;
 mod duration;
 pub(crate) mod exit;
+#[allow(dead_code, reason = "the commands that connect follow")]
+mod record_json;
 pub(crate) mod shutdown;
 pub(crate) mod terminal;
 

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use actix::{Actor, Addr, Arbiter, System};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -31,6 +30,7 @@ use crate::consume::supervisor::{
 use crate::consume::wake::{Source, Wake};
 use crate::offsets::tracker::OffsetTracker;
 use crate::order::pump::Workload;
+use crate::secret;
 use crate::system::start_with_capacity;
 
 /// Everything a consumer is started with.
@@ -54,11 +54,8 @@ pub(crate) type Ending = Option<Result<Stopped, ConsumerError>>;
 pub(crate) fn start(settings: Settings) -> Result<ConsumerHandle, ConsumerError> {
     let wake = Arc::new(Wake::new());
     let created = settings.config.create_with_context(PollerContext::default());
-    let mut consumer: BaseConsumer<PollerContext> = created.map_err(|error| match error {
-        // Not rdkafka's words: they repeat the value, which may be a secret.
-        KafkaError::ClientConfig(_, why, name, _) => configuration(format!("property {name}: {why}")),
-        error => configuration(error.to_string()),
-    })?;
+    // Not rdkafka's words: they repeat the value, which may be a secret.
+    let mut consumer: BaseConsumer<PollerContext> = created.map_err(|error| configuration(secret::refusal(&error)))?;
     consumer.set_nonempty_callback({
         let wake = Arc::clone(&wake);
         move || wake.source(Source::Main)
