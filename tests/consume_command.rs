@@ -124,6 +124,15 @@ fn all(partitions: i32, count: i64) -> BTreeMap<i64, Vec<i64>> {
     (0..partitions.into()).map(|partition| (partition, (0..count).collect())).collect()
 }
 
+#[track_caller]
+fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let until = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < until, "waited {PATIENCE:?} in vain: {what}");
+        std::thread::park_timeout(Duration::from_millis(200));
+    }
+}
+
 fn send(child: &Child, signal: i32) {
     // SAFETY: the process is our child and not yet waited for, so the number is still its own.
     assert_eq!(unsafe { libc::kill(i32::try_from(child.id()).unwrap(), signal) }, 0);
@@ -206,6 +215,28 @@ fn a_signal_ends_it_in_good_order_and_what_is_printed_is_committed() {
             offsets(&printed).into_iter().map(|(p, offsets)| (p, offsets.len() as i64)).collect();
         assert_eq!(stage.committed(&group), counts);
     }
+}
+
+#[test]
+fn a_signal_ends_it_also_while_its_reader_stands_still() {
+    let stage = Stage::with(1, 1000, 500);
+    let mut child = stage.spawn(&["--group", "g", "--json"]);
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut printed = read_lines(&mut stdout, 1);
+    // The pipe is full: what is committed stands still, too.
+    let mut before = None;
+    eventually("it is stuck", || {
+        let now = Some(stage.committed("g"));
+        std::mem::replace(&mut before, now.clone()) == now && now.is_some_and(|committed| !committed.is_empty())
+    });
+    let begun = Instant::now();
+    send(&child, libc::SIGTERM);
+    let log = read_all(child.stderr.take().unwrap());
+    assert_eq!(child.wait().unwrap().code(), Some(0), "{log}");
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    let rest = read_all(stdout);
+    printed.extend(lines(&rest.as_bytes()[..rest.rfind('\n').map_or(0, |at| at + 1)]));
+    assert_eq!(stage.committed("g"), BTreeMap::from([(0, printed.len() as i64)]), "{log}");
 }
 
 #[test]

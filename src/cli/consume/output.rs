@@ -1,6 +1,7 @@
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use tokio_util::sync::CancellationToken;
@@ -11,20 +12,22 @@ use tokio_util::sync::CancellationToken;
 #[derive(Debug)]
 pub(super) struct Output<W = File> {
     sink: Mutex<Sink<W>>,
+    /// Beside the lock: a reader that stands still keeps it, and the command has to come to an end nevertheless.
+    records: AtomicU64,
+    bytes: AtomicU64,
     over: CancellationToken,
 }
 
 #[derive(Debug)]
 struct Sink<W> {
     out: W,
-    printed: Printed,
     /// How many records more may be printed.
     left: Option<u64>,
     closed: bool,
 }
 
 /// What has been written, as a whole.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Printed {
     pub(super) records: u64,
     pub(super) bytes: u64,
@@ -40,8 +43,8 @@ impl Output {
 
 impl<W: Write> Output<W> {
     fn new(out: W, most: Option<u64>) -> Self {
-        let sink = Sink { out, printed: Printed::default(), left: most, closed: false };
-        Self { sink: Mutex::new(sink), over: CancellationToken::new() }
+        let sink = Mutex::new(Sink { out, left: most, closed: false });
+        Self { sink, records: AtomicU64::new(0), bytes: AtomicU64::new(0), over: CancellationToken::new() }
     }
 
     /// Writes one record's line, all of it; false where no more is taken: enough is printed, or the reader went away.
@@ -55,8 +58,8 @@ impl<W: Write> Output<W> {
         }
         let written = sink.out.write_all(line);
         if written.is_ok() {
-            sink.printed.records += 1;
-            sink.printed.bytes += line.len() as u64;
+            self.records.fetch_add(1, Ordering::Relaxed);
+            self.bytes.fetch_add(line.len() as u64, Ordering::Relaxed);
             sink.left = sink.left.map(|left| left.saturating_sub(1));
         }
         if written.is_err() || sink.left == Some(0) {
@@ -76,7 +79,7 @@ impl<W: Write> Output<W> {
     }
 
     pub(super) fn printed(&self) -> Printed {
-        self.sink.lock().unwrap_or_else(PoisonError::into_inner).printed
+        Printed { records: self.records.load(Ordering::Relaxed), bytes: self.bytes.load(Ordering::Relaxed) }
     }
 }
 
