@@ -25,8 +25,11 @@ fn main() -> ExitCode {
         Err(complaint) => return Exit::after(&complaint).into(),
     };
     let exit = run(&cli, &terminal).unwrap_or_else(|error| {
-        terminal.report(&error);
-        Exit::Environment
+        let exit = Exit::of(&error);
+        if exit != Exit::Fine {
+            terminal.report(&error);
+        }
+        exit
     });
     exit.into()
 }

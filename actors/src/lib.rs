@@ -4,7 +4,7 @@
 //!
 //! - [`consume`]: poller, supervisor and workers. [`offsets`]: ledger and tracker. `order`: how much of a partition runs at once.
 //! - [`produce`]: the producing actors and their sender.
-//! - [`ids`], [`invariants`]: the types of positions, and what must always hold.
+//! - [`ids`], [`invariants`]: the types of positions, and what must always hold. [`secret`]: which properties are not shown.
 
 mod block_on;
 mod client_log;
@@ -14,6 +14,7 @@ pub mod invariants;
 pub mod offsets;
 mod order;
 pub mod produce;
+pub mod secret;
 mod system;
 #[cfg(feature = "testing")]
 pub mod testing;

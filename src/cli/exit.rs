@@ -1,4 +1,5 @@
-use std::fmt::Write;
+use std::error::Error;
+use std::fmt::{self, Write};
 use std::process::ExitCode;
 
 /// What a command's exit code means, the same for every command.
@@ -30,7 +31,42 @@ impl Exit {
         let _ = message.print();
         if message.use_stderr() { Self::Usage } else { Self::Fine }
     }
+
+    /// What an error that ended a command means.
+    pub(crate) fn of(error: &anyhow::Error) -> Self {
+        if error.is::<Misuse>() {
+            Self::Usage
+        } else if error.is::<Interrupted>() {
+            Self::Fine
+        } else {
+            Self::Environment
+        }
+    }
 }
+
+/// What was asked for cannot be: an option, or a property, has to change.
+#[derive(Debug)]
+pub(crate) struct Misuse(pub(crate) String);
+
+impl fmt::Display for Misuse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Error for Misuse {}
+
+/// A signal came before there was anything to finish.
+#[derive(Debug)]
+pub(crate) struct Interrupted;
+
+impl fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("stopped by a signal")
+    }
+}
+
+impl Error for Interrupted {}
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {

@@ -5,11 +5,18 @@
 //! - The first SIGINT or SIGTERM ends the work in good order, the second at once: [`shutdown`].
 //! - A reader of stdout that goes away is no error: [`data`].
 //! - Durations carry their unit: [`duration`].
+//! - Every command that connects does so in the same way: [`connect`].
+//! - A record is printed and read as JSON in one way: [`record_json`].
 
+#[allow(dead_code, reason = "the commands that connect follow")]
+mod connect;
+mod consume;
 mod data;
 mod demo;
 mod duration;
 pub(crate) mod exit;
+#[allow(dead_code, reason = "the commands that connect follow")]
+mod record_json;
 pub(crate) mod shutdown;
 pub(crate) mod terminal;
 
@@ -24,7 +31,9 @@ use terminal::{Manners, Terminal};
 #[command(name = "troupe", version)]
 #[command(after_help = exit::help("  troupe demo              see it work, with nothing installed
   troupe demo --json | jq  the same, for a program to read
-  troupe demo --help       what the demo does and how it judges"))]
+  troupe demo --help       what the demo does and how it judges
+  troupe consume --bootstrap-server localhost:9092 --topic orders
+                           print a topic, from its start and on"))]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) manners: Manners,
@@ -34,12 +43,14 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Consume(consume::Consume),
     Demo(demo::Demo),
 }
 
 impl Command {
     pub(crate) async fn run(&self, terminal: &Terminal, shutdown: &Shutdown) -> anyhow::Result<Exit> {
         match self {
+            Self::Consume(consume) => consume.run(terminal, shutdown).await,
             Self::Demo(demo) => demo.run(terminal, shutdown).await,
         }
     }

@@ -170,22 +170,24 @@ impl Stage {
         format!("{}-{group}", self.topic)
     }
 
-    fn consumer_with(&self, group: &str, properties: &[(&str, &str)]) -> ConsumerBuilder {
-        let builder = Consumer::builder()
-            .bootstrap_servers(self.broker.bootstrap_servers())
-            .group_id(self.group(group))
-            .topics([&self.topic]);
-        properties.iter().fold(builder, |builder, (name, value)| builder.property(*name, *value))
-    }
-
     /// A consumer of the topic in group `group`, without a handler yet.
     pub fn consumer(&self, group: &str) -> ConsumerBuilder {
-        self.consumer_with(group, self.broker.consumer_properties())
+        self.anyone(self.broker.consumer_properties()).group_id(self.group(group))
     }
 
     /// The same in a group of the new protocol (KIP-848).
     pub fn new_protocol_consumer(&self, group: &str) -> ConsumerBuilder {
-        self.consumer_with(group, self.broker.consumer_protocol_properties())
+        self.anyone(self.broker.consumer_protocol_properties()).group_id(self.group(group))
+    }
+
+    /// A consumer of the topic in no group, without a handler yet.
+    pub fn standalone(&self) -> ConsumerBuilder {
+        self.anyone(self.broker.consumer_properties()).standalone()
+    }
+
+    fn anyone(&self, properties: &[(&str, &str)]) -> ConsumerBuilder {
+        let builder = Consumer::builder().bootstrap_servers(self.broker.bootstrap_servers()).topics([&self.topic]);
+        properties.iter().fold(builder, |builder, (name, value)| builder.property(*name, *value))
     }
 
     /// A consumer whose session outlasts a busy machine's pauses: for scenarios in which a lost partition would be another story.

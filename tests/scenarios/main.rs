@@ -34,6 +34,7 @@ mod gaps;
 mod killing;
 mod outages;
 mod rebalancing;
+mod standalone;
 mod static_members;
 mod stopping;
 mod topics;

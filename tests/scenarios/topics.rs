@@ -59,10 +59,10 @@ fn partitions_that_are_added_are_consumed_from_their_start_and_produced_to(on: O
 }
 
 /// How soon a member looks at its topics again: soon, it sees that the topic is gone; late, it goes on fetching at its old position.
-const REFRESHES: [&str; 1] = ["300000"];
+const REFRESHES: [&str; 2] = ["200", "300000"];
 
 /// The new log is shorter than the old one, or longer.
-const REFILLS: [usize; 1] = [150];
+const REFILLS: [usize; 2] = [30, 150];
 
 fn a_topic_that_is_deleted_and_created_again_is_reported_as_a_rewind_and_stops_the_engine(on: On) {
     for (refresh, refill) in REFRESHES.into_iter().flat_map(|refresh| REFILLS.map(|refill| (refresh, refill))) {

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use actix::{Actor, Addr, Arbiter, System};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -18,6 +17,7 @@ use crate::consume::command::PollerPort;
 use crate::consume::context::PollerContext;
 use crate::consume::error::{ConsumerError, Stopped};
 use crate::consume::handle::ConsumerHandle;
+use crate::consume::membership::Membership;
 use crate::consume::native::CommitQueue;
 use crate::consume::poller::{Poller, PollerOptions, Rebalance};
 use crate::consume::properties::configuration;
@@ -30,11 +30,13 @@ use crate::consume::supervisor::{
 use crate::consume::wake::{Source, Wake};
 use crate::offsets::tracker::OffsetTracker;
 use crate::order::pump::Workload;
+use crate::secret;
 use crate::system::start_with_capacity;
 
 /// Everything a consumer is started with.
 pub(crate) struct Settings {
     pub(crate) config: ClientConfig,
+    pub(crate) membership: Membership,
     pub(crate) reset: AutoOffsetReset,
     pub(crate) workload: Arc<dyn Workload>,
     pub(crate) threads: usize,
@@ -52,16 +54,13 @@ pub(crate) type Ending = Option<Result<Stopped, ConsumerError>>;
 pub(crate) fn start(settings: Settings) -> Result<ConsumerHandle, ConsumerError> {
     let wake = Arc::new(Wake::new());
     let created = settings.config.create_with_context(PollerContext::default());
-    let mut consumer: BaseConsumer<PollerContext> = created.map_err(|error| match error {
-        // Not rdkafka's words: they repeat the value, which may be a secret.
-        KafkaError::ClientConfig(_, why, name, _) => configuration(format!("property {name}: {why}")),
-        error => configuration(error.to_string()),
-    })?;
+    // Not rdkafka's words: they repeat the value, which may be a secret.
+    let mut consumer: BaseConsumer<PollerContext> = created.map_err(|error| configuration(secret::refusal(&error)))?;
     consumer.set_nonempty_callback({
         let wake = Arc::clone(&wake);
         move || wake.source(Source::Main)
     });
-    let board = Arc::new(Board::new());
+    let board = Arc::new(Board::new(settings.membership));
     let (ending, ended) = watch::channel(None);
     let (started, starting) = std::sync::mpsc::sync_channel(1);
     let token = settings.token.clone();

@@ -7,6 +7,7 @@ use rdkafka::ClientConfig;
 
 use crate::consume::error::ConsumerError;
 use crate::consume::resolver::AutoOffsetReset;
+use crate::secret;
 
 /// What librdkafka runs with unless the app says otherwise: name, value.
 ///
@@ -103,16 +104,9 @@ impl Properties {
 
 impl fmt::Debug for Properties {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = self.0.iter().map(|(name, value)| (name, if is_secret(name) { "***" } else { value }));
+        let shown = self.0.iter().map(|(name, value)| (name, secret::shown(name, value)));
         f.debug_map().entries(shown).finish()
     }
-}
-
-/// Whether a property's value must not be shown.
-fn is_secret(name: &str) -> bool {
-    ["password", "secret", "sasl.jaas", "private", "key.pem", "oauthbearer.config", "token"]
-        .iter()
-        .any(|part| name.contains(part))
 }
 
 pub(crate) fn configuration(reason: String) -> ConsumerError {
@@ -151,6 +145,7 @@ mod tests {
     fn secrets_are_not_shown() {
         let mut properties = Properties::default();
         properties.set("sasl.password", "hunter2");
+        properties.set("SASL.JAAS.CONFIG", "hunter2");
         properties.set("client.id", "me");
         let shown = format!("{properties:?}");
         assert!(shown.contains("***") && shown.contains("me") && !shown.contains("hunter2"), "{shown}");

@@ -22,6 +22,7 @@ use super::producer_actor::ProducerActor;
 use super::state::Failure;
 use super::{ProducerActorState, ProducerBuilder, ProducerError, ProducerReport, ProducerState, Sender};
 use crate::block_on::{block_on, block_on_until};
+use crate::secret;
 use crate::system::SystemThread;
 use crate::thread::BoundedThread;
 
@@ -160,7 +161,7 @@ impl Drop for Producer {
 impl Parts {
     fn start(builder: ProducerBuilder) -> Result<Self, ProducerError> {
         let native = NativeProducer::new(&builder.config())
-            .map_err(|error| ProducerError::Library { reason: error.to_string() })?;
+            .map_err(|error| ProducerError::Library { reason: secret::refusal(&error) })?;
         let native = Arc::new(native);
         let in_flight = Arc::new(InFlight::default());
         let counts = PartitionCounts::new(DashMap::new());

@@ -1,11 +1,13 @@
 //! Which of librdkafka's properties are the user's, and what the producer sets itself. Pure.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
 
 use super::ProducerError;
+use crate::secret;
 
 /// Properties that the producer sets or relies on, with what to do instead.
 const OWNED: &[(&str, &str)] = &[
@@ -30,8 +32,8 @@ const DEFAULTS: &[(&[&str], &str)] = &[(&["enable.idempotence"], "true"), (&["ac
 /// How often librdkafka looks at its topics again, unless `REFRESH` says otherwise.
 const REFRESH: &str = "topic.metadata.refresh.interval.ms";
 
-/// What the user set, last word first served.
-#[derive(Clone, Debug, Default)]
+/// What the user set, last word first served. Values of secret ones are not shown.
+#[derive(Clone, Default)]
 pub(super) struct Properties(BTreeMap<String, String>);
 
 impl Properties {
@@ -75,6 +77,13 @@ impl Properties {
     }
 }
 
+impl fmt::Debug for Properties {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = self.0.iter().map(|(name, value)| (name, secret::shown(name, value)));
+        f.debug_map().entries(shown).finish()
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
@@ -90,6 +99,14 @@ mod tests {
     fn a_property_of_the_producers_own_is_refused_with_the_reason() {
         let error = with("linger.ms", "3").check().unwrap_err();
         assert_eq!(error.to_string(), "property linger.ms is the producer's own: use `linger`");
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let mut properties = with("sasl.password", "hunter2");
+        properties.set("client.id".to_owned(), "me".to_owned());
+        let shown = format!("{properties:?}");
+        assert!(shown.contains("***") && shown.contains("me") && !shown.contains("hunter2"), "{shown}");
     }
 
     #[test]
