@@ -110,7 +110,7 @@ fn produce(stage: &Stage) {
 #[test]
 fn keys_values_and_headers_are_in_no_log_line_and_positions_are() {
     let captured = Captured::installed();
-    let stage = Stage::new(1);
+    let stage = Stage::new(fixture::On::Embedded, 1);
     produce(&stage);
     let journal = Journal::default();
     let notes = journal.clone();
@@ -167,7 +167,7 @@ fn keys_values_and_headers_are_in_no_log_line_and_positions_are() {
 #[test]
 fn a_librdkafka_that_logs_much_does_not_hold_up_the_group() {
     Captured::installed();
-    let stage = Stage::new(2);
+    let stage = Stage::new(fixture::On::Embedded, 2);
     stage.produce(0, 100, 20);
     let journal = Journal::default();
     let notes = journal.clone();

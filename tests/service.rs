@@ -103,7 +103,7 @@ fn lines(from: impl Read + Send + 'static) -> Arc<Mutex<Vec<String>>> {
 
 #[test]
 fn a_service_that_is_terminated_under_load_drains_and_commits_exactly_what_it_handled() {
-    let stage = Stage::new(2);
+    let stage = Stage::new(fixture::On::Embedded, 2);
     stage.produce(0, 5000, 20);
     let mut service = Service::on(&stage);
     eventually("records are handled", || service.handled() > 100);
@@ -143,9 +143,9 @@ fn a_service_without_arguments_handles_traffic_of_its_own_until_it_is_interrupte
 
 #[test]
 fn a_consumer_that_dies_takes_its_web_server_along_and_the_process_says_why() {
-    let stage = Stage::new(2);
+    let stage = Stage::new(fixture::On::Embedded, 2);
     let refused = RDKafkaRespErr::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED;
-    stage.broker.fail_requests(RDKafkaApiKey::JoinGroup, &[refused; 20]);
+    stage.broker.embedded().fail_requests(RDKafkaApiKey::JoinGroup, &[refused; 20]);
     let mut service = Service::on(&stage);
     assert_eq!(service.end().code(), Some(1));
     eventually("it says why", || {
@@ -181,7 +181,7 @@ fn a_consumer_installs_no_signal_handler_no_panic_hook_and_no_subscriber() {
             }
         })
     });
-    let stage = Stage::new(1);
+    let stage = Stage::new(fixture::On::Embedded, 1);
     stage.produce(0, 10, 20);
     let journal = Journal::default();
     let notes = journal.clone();

@@ -9,6 +9,7 @@ use crate::consume::command::Deliver;
 use crate::consume::control::ControlCell;
 use crate::consume::guard::PositionGuard;
 use crate::consume::native::PartitionQueue;
+use crate::consume::topic_id::TopicId;
 use crate::consume::wake::MAX_SLOTS;
 use crate::ids::{Epoch, NextOffset, TopicPartition};
 
@@ -23,6 +24,10 @@ pub(crate) struct Stay {
     pub(crate) rewound: Option<NextOffset>,
     /// To be sought to, and a new epoch begun there.
     pub(crate) reposition: Option<NextOffset>,
+    /// The topic's id, once it is known: another one is another log.
+    pub(crate) topic_id: Option<TopicId>,
+    /// The broker said that the position is out of its log's range, in these words; it is being found out why.
+    pub(crate) astray: Option<String>,
     /// Bytes of an average record, so that arenas are made the right size.
     pub(crate) average: usize,
 }

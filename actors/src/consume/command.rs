@@ -7,7 +7,7 @@ use actix::{Message, Recipient};
 use crossbeam_channel::Sender;
 
 use crate::consume::record::RecordChunk;
-use crate::consume::resolver::Resolution;
+use crate::consume::resolver::{Identification, Resolution};
 use crate::consume::wake::{Source, Wake};
 use crate::ids::{Epoch, NextOffset, TopicPartition};
 
@@ -60,6 +60,8 @@ pub(crate) enum PollerCommand {
     WorkerDied { slot: usize, epoch: Epoch },
     /// Start positions of an assignment.
     Resolved(Resolution),
+    /// The topics' ids, and the ends of logs that were asked for.
+    Identified(Identification),
     /// Send this commit.
     Commit(Commit),
     /// A drain is over: send its last commit, if it has one.

@@ -19,7 +19,7 @@ use crate::consume::error::{ConsumerError, Stopped};
 use crate::consume::handle::ConsumerHandle;
 use crate::consume::membership::Membership;
 use crate::consume::native::CommitQueue;
-use crate::consume::poller::{Poller, PollerOptions, Rebalance};
+use crate::consume::poller::{Identities, Poller, PollerOptions, Rebalance};
 use crate::consume::properties::configuration;
 use crate::consume::resolver::{AutoOffsetReset, Resolver};
 use crate::consume::retry::RetrySchedule;
@@ -186,6 +186,7 @@ impl Parts {
                         supervisor,
                         board,
                         rebalance: Rebalance::default(),
+                        identities: Identities::new(now),
                         last_epoch: 0,
                         commit_in_flight: None,
                         commits_waiting: VecDeque::new(),

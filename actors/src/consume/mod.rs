@@ -20,6 +20,7 @@ mod resolver;
 pub(crate) mod retry;
 pub(crate) mod state;
 pub(crate) mod supervisor;
+mod topic_id;
 pub(crate) mod wake;
 mod worker;
 

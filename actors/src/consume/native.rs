@@ -1,5 +1,5 @@
-//! The edge to librdkafka's C interface on the consuming side: partition queues, the drain callback, the commit queue. All of the
-//! consumer's `unsafe` is in this file.
+//! The edge to librdkafka's C interface on the consuming side: partition queues, the drain callback, the commit queue. The
+//! consumer's `unsafe` is in this file, but for one request of `topic_id`.
 //!
 //! # Why it is sound
 //! - **Lifetimes.** [`PartitionQueue`] and [`CommitQueue`] hold a reference on their queue (`rd_kafka_queue_get_partition`,

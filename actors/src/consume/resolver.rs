@@ -1,5 +1,6 @@
 //! The resolver: finds out, off the poller, where partitions start, and which ones a topic has.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -15,7 +16,8 @@ use tracing::{debug, warn};
 use crate::consume::command::{PollerCommand, PollerPort};
 use crate::consume::context::PollerContext;
 use crate::consume::error::{CommitFailure, ConsumerError, commit_failure};
-use crate::ids::{NextOffset, TopicPartition};
+use crate::consume::topic_id::{TopicId, topic_ids};
+use crate::ids::{Epoch, NextOffset, TopicPartition};
 
 /// Where a partition starts for which the group has committed nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -60,9 +62,19 @@ pub(crate) enum Sought {
     AllOf(Vec<String>),
 }
 
-struct Request {
-    id: u64,
-    sought: Sought,
+/// What the topics' logs are.
+#[derive(Debug)]
+pub(crate) struct Identification {
+    /// The last epoch that had begun when it was asked.
+    pub(crate) until: Epoch,
+    pub(crate) ids: HashMap<Arc<str>, TopicId>,
+    /// The ends of the logs that were asked for; `None` when not all could be had.
+    pub(crate) edges: Option<HashMap<TopicPartition, (NextOffset, NextOffset)>>,
+}
+
+enum Request {
+    Starts { id: u64, sought: Sought },
+    Identify { topics: Vec<Arc<str>>, astray: Vec<TopicPartition>, until: Epoch },
 }
 
 /// A thread that makes read-only look-ups on the poller's consumer. It holds the consumer, so it is stopped before that is closed.
@@ -92,7 +104,14 @@ impl Resolver {
     pub(crate) fn request(&self, id: u64, sought: Sought) {
         self.wanted.store(id, Ordering::Release);
         if let Some(requests) = &self.requests {
-            let _ = requests.send(Request { id, sought });
+            let _ = requests.send(Request::Starts { id, sought });
+        }
+    }
+
+    /// Asks for the topics' ids and the ends of some logs. It is answered once, whatever comes of it.
+    pub(crate) fn identify(&self, topics: Vec<Arc<str>>, astray: Vec<TopicPartition>, until: Epoch) {
+        if let Some(requests) = &self.requests {
+            let _ = requests.send(Request::Identify { topics, astray, until });
         }
     }
 
@@ -119,7 +138,16 @@ struct Lookup {
 
 impl Lookup {
     fn serve(&self, inbox: &Receiver<Request>, poller: &PollerPort) {
-        for Request { id, sought } in inbox {
+        for request in inbox {
+            let (id, sought) = match request {
+                Request::Starts { id, sought } => (id, sought),
+                Request::Identify { topics, astray, until } => {
+                    let ids = topic_ids(&self.consumer, &topics, TRY).unwrap_or_default();
+                    let edges = self.both_edges(astray).ok();
+                    poller.send(PollerCommand::Identified(Identification { until, ids, edges }));
+                    continue;
+                }
+            };
             while self.wanted.load(Ordering::Acquire) == id {
                 match self.resolve(&sought) {
                     Ok(starts) => {
@@ -137,6 +165,17 @@ impl Lookup {
                 }
             }
         }
+    }
+
+    fn both_edges(
+        &self,
+        partitions: Vec<TopicPartition>,
+    ) -> KafkaResult<HashMap<TopicPartition, (NextOffset, NextOffset)>> {
+        let edges = |each: TopicPartition| {
+            let (low, high) = self.consumer.fetch_watermarks(&each.topic, each.partition.0, TRY)?;
+            Ok((each, (NextOffset(low), NextOffset(high))))
+        };
+        partitions.into_iter().map(edges).collect()
     }
 
     fn resolve(&self, sought: &Sought) -> Result<Vec<StartPosition>, Failure> {
@@ -202,7 +241,7 @@ impl Lookup {
     }
 }
 
-type Positions = std::collections::HashMap<TopicPartition, NextOffset>;
+type Positions = HashMap<TopicPartition, NextOffset>;
 
 enum Failure {
     Passing(String),

@@ -1,20 +1,20 @@
 //! From librdkafka's partition queues to the workers, chunk by chunk, as credits allow.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use rdkafka::error::RDKafkaErrorCode;
-use tracing::{error, warn};
+use tracing::warn;
 
-use super::{OnLogRewind, Poller};
+use super::Poller;
 use crate::consume::command::Deliver;
 use crate::consume::error::ConsumerError;
 use crate::consume::native::{Drained, cached_watermarks};
 use crate::consume::record::ChunkBuilder;
 use crate::consume::state::Counters;
-use crate::ids::{NextOffset, Offset, TopicPartition};
+use crate::ids::NextOffset;
 use crate::invariants::At;
 use crate::offsets::Tile;
-use crate::offsets::tracker::CloseLedger;
 
 impl Poller {
     /// Drains each ready partition once, one chunk each; says whether there is more to do.
@@ -118,36 +118,15 @@ impl Poller {
         warn!(topic = %partition.topic, partition = partition.partition.0, offset = position.0, error = %code, text, "a partition reports an error");
         match code {
             E::AutoOffsetReset | E::OffsetOutOfRange => {
-                self.fail(ConsumerError::OffsetOutOfRange { partition, position, detail: text.to_owned() });
+                // Retention, truncation or another topic of that name: the poller finds out.
+                stay.astray = Some(text.to_owned());
+                self.identities.ask_soon(Instant::now());
             }
             E::TopicAuthorizationFailed | E::Fatal => {
                 self.fail(ConsumerError::Kafka { code, detail: format!("{partition}: {text}") });
             }
             _ => {}
         }
-    }
-
-    fn on_rewind(&mut self, slot: usize, expected: NextOffset, found: Offset) {
-        let Some(stay) = self.slots.get_mut(slot) else { return };
-        let partition = stay.cell.partition.clone();
-        stay.cell.fence();
-        stay.worker = None;
-        stay.rewound = Some(NextOffset(found.0));
-        let epoch = stay.cell.epoch;
-        if !self.report_rewind(&partition, expected, found) {
-            self.tell_tracker(CloseLedger { slot, epoch });
-        }
-    }
-
-    /// Says whether the engine stops for it.
-    pub(super) fn report_rewind(&self, partition: &TopicPartition, expected: NextOffset, found: Offset) -> bool {
-        Counters::add(&self.board.counters.rewinds, 1);
-        error!(topic = %partition.topic, partition = partition.partition.0, expected = expected.0, found = found.0, "the log went back");
-        let stops = self.options.on_log_rewind == OnLogRewind::Stop;
-        if stops {
-            self.fail(ConsumerError::LogRewound { partition: partition.clone(), expected, found });
-        }
-        stops
     }
 
     pub(super) fn read_end_offsets(&self) {

@@ -1,10 +1,11 @@
 //! Epochs of assigned partitions: how they begin, and begin anew elsewhere in the log.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rdkafka::consumer::Consumer;
-use rdkafka::topic_partition_list::Offset as ListOffset;
+use rdkafka::consumer::{Consumer, RebalanceProtocol};
+use rdkafka::error::KafkaResult;
+use rdkafka::topic_partition_list::{Offset as ListOffset, TopicPartitionList};
 use tracing::{info, warn};
 
 use super::Poller;
@@ -44,14 +45,15 @@ impl Poller {
 
     /// Seeks, and begins a new epoch there. What does not succeed is tried again; until then the partition is not drained.
     pub(super) fn reposition(&mut self, slot: usize) {
-        if self.rebalance.is_draining(slot) || self.rebalance.is_stopping() {
+        if self.rebalance.is_asked() || self.rebalance.is_draining(slot) || self.rebalance.is_stopping() {
             return;
         }
         let Some(stay) = self.slots.get_mut(slot) else { return };
         let Some(position) = stay.reposition else { return };
         let (partition, old) = (stay.cell.partition.clone(), Arc::clone(&stay.cell));
         let number = partition.partition.0;
-        if let Err(error) = self.consumer.seek(&partition.topic, number, ListOffset::Offset(position.0), SEEK) {
+        if let Err(error) = self.move_to(&partition, position) {
+            let Some(stay) = self.slots.get_mut(slot) else { return };
             warn!(topic = %partition.topic, partition = number, offset = position.0, %error, "a seek failed and is tried again");
             stay.cell.set_last_error(format!("seek to {position}: {error}"));
             return;
@@ -65,6 +67,28 @@ impl Poller {
             stay.cell = Arc::clone(&cell);
         }
         self.begin(cell);
+    }
+
+    fn move_to(&self, partition: &TopicPartition, position: NextOffset) -> KafkaResult<()> {
+        let number = partition.partition.0;
+        let sought = self.consumer.seek(&partition.topic, number, ListOffset::Offset(position.0), SEEK);
+        // librdkafka fetches a partition no longer whose offset was out of range, and cannot seek in it: assign it again.
+        sought.or_else(|_| self.assign_again(partition, position))
+    }
+
+    fn assign_again(&self, partition: &TopicPartition, position: NextOffset) -> KafkaResult<()> {
+        let mut list = TopicPartitionList::new();
+        if matches!(self.consumer.rebalance_protocol(), RebalanceProtocol::Cooperative) {
+            list.add_partition_offset(&partition.topic, partition.partition.0, ListOffset::Offset(position.0))?;
+            self.consumer.incremental_unassign(&list)?;
+            return self.consumer.incremental_assign(&list);
+        }
+        for (_, stay) in self.slots.iter() {
+            let each = &stay.cell.partition;
+            let position = if each == partition { position } else { stay.guard.expected() };
+            list.add_partition_offset(&each.topic, each.partition.0, ListOffset::Offset(position.0))?;
+        }
+        self.consumer.assign(&list)
     }
 
     fn new_epoch(
@@ -98,9 +122,12 @@ impl Poller {
                 worker: None,
                 rewound: None,
                 reposition: None,
+                topic_id: None,
+                astray: None,
                 average: 128,
             },
         );
+        self.identities.ask_soon(Instant::now());
         self.begin(cell);
     }
 

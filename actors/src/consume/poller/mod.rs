@@ -1,11 +1,12 @@
 //! The poller: one plain thread that owns librdkafka's consumer and never waits without a bound.
 //!
 //! This file is its loop. What it does in it is told by concept: [`drain`] takes chunks out of partition queues, [`commits`] sends commits,
-//! [`epochs`] begins epochs, [`rebalance`] answers the group, [`revocation`] gives partitions up.
+//! [`epochs`] begins epochs, [`identity`] sees to it that a log stays the same, [`rebalance`] answers the group, [`revocation`] gives partitions up.
 
 mod commits;
 mod drain;
 mod epochs;
+mod identity;
 mod rebalance;
 mod revocation;
 
@@ -21,6 +22,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tracing::{debug, warn};
 
+pub(crate) use identity::Identities;
 pub(crate) use rebalance::Rebalance;
 
 use crate::consume::assignment::Slots;
@@ -83,6 +85,7 @@ pub(crate) struct Poller {
     pub(crate) supervisor: Addr<ConsumerSupervisor>,
     pub(crate) board: Arc<Board>,
     pub(crate) rebalance: Rebalance,
+    pub(crate) identities: Identities,
     pub(crate) last_epoch: u64,
     pub(crate) commit_in_flight: Option<Commit>,
     pub(crate) commits_waiting: VecDeque<Commit>,
@@ -118,6 +121,7 @@ impl Poller {
                 self.serve_commands(now);
             }
             self.check_rebalance(now);
+            self.check_identities(now);
             if now.duration_since(self.ends_read) >= END_OFFSETS {
                 self.ends_read = now;
                 self.read_end_offsets();
@@ -245,6 +249,7 @@ impl Poller {
                     }
                 }
                 PollerCommand::Resolved(resolution) => self.on_resolved(resolution, now),
+                PollerCommand::Identified(identification) => self.on_identified(identification, now),
                 PollerCommand::Commit(commit) => {
                     self.commits_waiting.push_back(commit);
                     self.submit_next(now);

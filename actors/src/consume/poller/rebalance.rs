@@ -79,6 +79,11 @@ impl Rebalance {
         !matches!(self.stop, Stop::No)
     }
 
+    /// Whether librdkafka waits for an answer.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.asked.is_some()
+    }
+
     /// Whether the slot is being given up.
     pub(crate) fn is_draining(&self, slot: usize) -> bool {
         self.revocation.as_ref().is_some_and(|revocation| revocation.holds(slot))
