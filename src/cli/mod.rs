@@ -8,13 +8,13 @@
 //! - Every command that connects does so in the same way: [`connect`].
 //! - A record is printed and read as JSON in one way: [`record_json`].
 
-#[allow(dead_code, reason = "the commands that connect follow")]
 mod connect;
 mod data;
 mod demo;
 mod duration;
 pub(crate) mod exit;
-#[allow(dead_code, reason = "the commands that connect follow")]
+mod produce;
+#[allow(dead_code, reason = "the command consume prints with it")]
 mod record_json;
 pub(crate) mod shutdown;
 pub(crate) mod terminal;
@@ -41,12 +41,14 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Demo(demo::Demo),
+    Produce(produce::Produce),
 }
 
 impl Command {
     pub(crate) async fn run(&self, terminal: &Terminal, shutdown: &Shutdown) -> anyhow::Result<Exit> {
         match self {
             Self::Demo(demo) => demo.run(terminal, shutdown).await,
+            Self::Produce(produce) => produce.run(terminal, shutdown).await,
         }
     }
 }

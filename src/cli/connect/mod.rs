@@ -151,6 +151,7 @@ pub(crate) struct Connection {
 
 impl Connection {
     /// `host:port` of the brokers to begin with.
+    #[allow(dead_code, reason = "the command consume names them")]
     pub(crate) fn servers(&self) -> &str {
         &self.servers
     }

@@ -72,7 +72,6 @@ impl Connection {
     ///
     /// # Errors
     /// As `reach`; and the topic does not exist, with what to do.
-    #[allow(dead_code, reason = "the command consume begins with it")]
     pub(crate) fn reach_topic(&self, topic: &str, stop: &CancellationToken) -> anyhow::Result<usize> {
         self.reach(Some(topic), stop)?.partitions.ok_or_else(|| self.missing(topic))
     }
