@@ -20,7 +20,7 @@ impl CsvRows {
     pub(super) fn new(splitter: Splitter, key: Option<&str>, from_line: u64) -> anyhow::Result<Self> {
         let mut splitter = splitter.without_blanks(<[u8]>::is_empty);
         let Some(Stretch { bytes, .. }) = next(&mut splitter)? else {
-            anyhow::bail!("the input is empty, where a CSV file has a header");
+            return Err(BadInput { line: 1, what: "the input is empty, where CSV has a header".to_owned() }.into());
         };
         let header = fields(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes));
         let named = |key: &str| {

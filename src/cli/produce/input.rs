@@ -155,6 +155,18 @@ mod tests {
     }
 
     #[test]
+    fn all_that_stands_before_the_cut_is_read() {
+        let flights = include_bytes!("../../../examples/data/flights-2013-01.csv.zst");
+        let half = flights[..flights.len() / 2].to_vec();
+        let (mut content, mut rest) = (Vec::new(), decompressed(Trickle { bytes: half, at: 0, step: 1000 }).unwrap());
+        let error = rest.read_to_end(&mut content).unwrap_err().to_string();
+        assert!(error.contains("cut off"), "{error}");
+        let whole = read(flights.to_vec(), 1000).unwrap();
+        // Blocks are of 128 KiB.
+        assert!(whole.starts_with(&content) && content.len() > whole.len() / 3, "{} of {}", content.len(), whole.len());
+    }
+
+    #[test]
     fn a_short_line_that_begins_like_zstd_is_a_line() {
         for line in [&b""[..], b"(", b"(\xb5", b"\x1f"] {
             assert_eq!(read(line.to_vec(), 1).unwrap(), line);

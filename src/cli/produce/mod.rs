@@ -35,7 +35,7 @@ use json::{JsonRows, Pointer};
 use lines::LineRows;
 use records::RecordRows;
 use row::Rows;
-use split::Splitter;
+use split::{BadInput, Splitter};
 use topic::Layout;
 
 /// Write a file or stdin to a topic, a record per line
@@ -119,7 +119,13 @@ impl Produce {
         // First what costs nothing: nobody wants a topic for a file that is not there.
         let input = input::open(&self.file)?;
         let (read_so_far, size) = (input.read_so_far.clone(), input.size);
-        let rows = self.rows(input)?;
+        let rows = match self.rows(input) {
+            Err(error) if error.is::<BadInput>() => {
+                terminal.report(&error);
+                return Ok(Exit::Failed);
+            }
+            rows => rows?,
+        };
         let stop = shutdown.requested();
         topic::ensure(&connection, &self.topic, self.create_topic, stop).await?;
         let producer = self.producer(&connection, stop).await?;

@@ -16,11 +16,9 @@ pub(super) enum End {
     All,
     /// A signal came.
     Signal,
-    /// Further records would have failed too.
-    Hopeless,
     Bad(BadInput),
-    /// The producer failed, or its thread.
-    Broken(String),
+    /// Further records would have failed too, or the producer itself failed.
+    GivenUp(String),
 }
 
 /// What became of the input.
@@ -50,7 +48,11 @@ impl Report {
         let next_line = match end {
             End::All => None,
             End::Bad(bad) => Some(bad.line),
-            End::Signal | End::Hopeless | End::Broken(_) => Some(tally.last_line() + 1),
+            End::Signal => Some(tally.last_line() + 1),
+            // Later ones may have been sent, for partitions do not wait for each other.
+            End::GivenUp(_) => {
+                tally.named_failures().first().map(|failure| failure.line).or(Some(tally.last_line() + 1))
+            }
         };
         let mut report = Self {
             sent,
@@ -62,7 +64,7 @@ impl Report {
             next_line,
             error: None,
         };
-        report.error = report.complaint(end);
+        report.error = report.complaint(tally, end);
         report
     }
 
@@ -71,38 +73,53 @@ impl Report {
         self.error.as_deref()
     }
 
-    fn complaint(&self, end: &End) -> Option<String> {
-        let mut complaint = String::new();
-        let all_before =
-            if self.failed == 0 { "all records before it are sent" } else { "the records before it are not all sent" };
-        let _ = match end {
-            End::All | End::Signal if self.failed == 0 => return None,
-            End::All | End::Signal => Ok(()),
+    fn complaint(&self, tally: &Tally, end: &End) -> Option<String> {
+        let failures = self.named();
+        match end {
+            End::All | End::Signal => failures,
             End::Bad(bad) => {
-                let next = bad.line + 1;
-                write!(
-                    complaint,
-                    "{bad}\n{all_before}; go on with --from-line {} once it is mended, or with --from-line {next} without it",
-                    bad.line
+                let (line, next) = (bad.line, bad.line + 1);
+                let before = if failures.is_some() {
+                    "not all of the records before it are sent"
+                } else {
+                    "all records before it are sent"
+                };
+                let go_on =
+                    format!("go on with --from-line {line} once it is mended, or with --from-line {next} without it");
+                Some(
+                    [Some(format!("{bad}\n{before}; {go_on}")), failures]
+                        .into_iter()
+                        .flatten()
+                        .collect::<Vec<_>>()
+                        .join("\n"),
                 )
             }
-            End::Hopeless => write!(complaint, "given up: further records would fail too"),
-            End::Broken(why) => write!(complaint, "given up: {why}"),
-        };
-        if self.failed > 0 {
-            if !complaint.is_empty() {
-                complaint.push('\n');
-            }
-            let _ = write!(complaint, "{} failed:", records(self.failed));
-            for failure in &self.failures {
-                let _ = write!(complaint, "\n  line {}: {}", failure.line, failure.error);
-            }
-            let more = self.failed - self.failures.len() as u64;
-            if more > 0 {
-                let _ = write!(complaint, "\n  and {more} more, in later lines");
+            // The records on their way have failed too, of which there is no more to say.
+            End::GivenUp(why) => {
+                let why = if why.is_empty() { tally.why_given_up().unwrap_or_default() } else { why };
+                let line = self.next_line.unwrap_or(1);
+                let failed = records(self.failed);
+                Some(format!(
+                    "{why}\n{failed} failed, the first in line {line}; once that is mended, go on with --from-line {line}"
+                ))
             }
         }
-        Some(complaint)
+    }
+
+    /// The failures, the first of them one by one.
+    fn named(&self) -> Option<String> {
+        let more = self.failed.checked_sub(self.failures.len() as u64)?;
+        if self.failed == 0 {
+            return None;
+        }
+        let mut named = format!("{} failed:", records(self.failed));
+        for failure in &self.failures {
+            let _ = write!(named, "\n  line {}: {}", failure.line, failure.error);
+        }
+        if more > 0 {
+            let _ = write!(named, "\n  and {more} more, in later lines");
+        }
+        Some(named)
     }
 
     /// The report as an event of the log.

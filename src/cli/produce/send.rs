@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::report::{End, Report};
 use super::row::Rows;
-use super::tally::Tally;
+use super::tally::{Tally, no_permission};
 
 /// How long a signal leaves for what is on its way.
 const AFTER_A_SIGNAL: Duration = Duration::from_secs(30);
@@ -38,8 +38,8 @@ pub(super) async fn all(
         tokio::select! {
             biased;
             () = stop.cancelled() => break End::Signal,
-            () = tally.given_up.cancelled() => break End::Hopeless,
-            read = &mut reading => break read.unwrap_or_else(|_| End::Broken("the thread that reads died".to_owned())),
+            () = tally.given_up.cancelled() => break End::GivenUp(String::new()),
+            read = &mut reading => break read.unwrap_or_else(|_| End::GivenUp("the thread that reads died".to_owned())),
             _ = ticks.tick() => show(&tally),
         }
     };
@@ -53,10 +53,16 @@ pub(super) async fn all(
     // No more is taken from here on, also where the thread still waits for its input. All that was taken is answered.
     let ended = producer.shutdown(AFTER_A_SIGNAL).await;
     let end = match ended {
-        Err(error) => End::Broken(error.to_string()),
+        Err(error) => End::GivenUp(explained(topic, &error)),
         Ok(_) => end,
     };
     Ok(Report::new(&tally, &end, started.elapsed()))
+}
+
+/// Why a producer failed. An idempotent one fails as a whole where it may write to no topic at all.
+fn explained(topic: &str, error: &ProducerError) -> String {
+    let error = error.to_string();
+    if error.contains("authorization failed") { no_permission(topic, error) } else { error }
 }
 
 fn start_reading(

@@ -1,5 +1,6 @@
 //! What became of the records: counted as their answers come, on the producer's threads.
 
+use std::fmt::Display;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -28,9 +29,9 @@ pub(super) struct Tally {
     /// The last line that was answered. Lines are accepted in order, so once all are answered it is the last that was accepted.
     last_line: AtomicU64,
     failures: Mutex<Vec<Failure>>,
-    hopeless: OnceLock<String>,
     /// Cancelled when it makes no sense to go on.
     pub(super) given_up: CancellationToken,
+    hopeless: OnceLock<String>,
 }
 
 impl Tally {
@@ -50,7 +51,9 @@ impl Tally {
     pub(super) fn fail(&self, line: u64, error: &SendError) {
         self.last_line.fetch_max(line, Ordering::Relaxed);
         self.failed.fetch_add(1, Ordering::Relaxed);
-        if is_hopeless(error) && self.hopeless.set(error.to_string()).is_ok() {
+        if let Some(why) = hopeless(error)
+            && self.hopeless.set(why).is_ok()
+        {
             self.given_up.cancel();
         }
         let mut failures = self.failures();
@@ -83,25 +86,37 @@ impl Tally {
         self.last_line.load(Ordering::Relaxed)
     }
 
+    /// Why it made no sense to go on.
+    pub(super) fn why_given_up(&self) -> Option<&str> {
+        self.hopeless.get().map(String::as_str)
+    }
+
     /// Those of the lowest lines, some at most.
     pub(super) fn named_failures(&self) -> Vec<Failure> {
         self.failures().clone()
     }
 }
 
-/// Whether the next record would fare no better.
-fn is_hopeless(error: &SendError) -> bool {
+/// Why the next record would fare no better, if so.
+fn hopeless(error: &SendError) -> Option<String> {
     match error {
-        // No permission: it is the only permanent refusal that is not about this record.
-        SendError::Rejected { error, .. } => {
-            matches!(error.code(), TOPIC_AUTHORIZATION_FAILED | CLUSTER_AUTHORIZATION_FAILED)
+        SendError::Rejected { topic, error, .. } | SendError::Fatal { topic, error, .. }
+            if [TOPIC_AUTHORIZATION_FAILED, CLUSTER_AUTHORIZATION_FAILED].contains(&error.code()) =>
+        {
+            Some(no_permission(topic, error))
         }
-        SendError::UnknownTopic { .. } | SendError::InvalidTopic { .. } => true,
-        error => error.class() == ErrorClass::Fatal,
+        SendError::UnknownTopic { topic } => Some(format!("topic {topic} does not exist any more")),
+        SendError::InvalidTopic { .. } => Some(error.to_string()),
+        _ => (error.class() == ErrorClass::Fatal).then(|| error.to_string()),
     }
 }
 
-/// Kafka's numbers for having no permission.
+/// What is said where an ACL is missing.
+pub(super) fn no_permission(topic: &str, error: impl Display) -> String {
+    format!("no permission to write to topic {topic}, an ACL must allow Write: {error}")
+}
+
+/// Kafka's numbers for having no permission. An idempotent producer gets the latter where it may write to no topic at all.
 const TOPIC_AUTHORIZATION_FAILED: i32 = 29;
 const CLUSTER_AUTHORIZATION_FAILED: i32 = 31;
 
@@ -141,6 +156,8 @@ mod tests {
     fn what_every_further_record_would_suffer_too_ends_it() {
         let tally = Tally::default();
         tally.fail(1, &SendError::UnknownTopic { topic: "t".into() });
+        tally.fail(2, &too_large());
         assert!(tally.given_up.is_cancelled());
+        assert_eq!(tally.why_given_up(), Some("topic t does not exist any more"));
     }
 }

@@ -11,11 +11,18 @@ pub(super) struct ZstdFrames<R> {
     source: R,
     decoder: FrameDecoder,
     in_frame: bool,
+    /// The data ended within a frame. What came of the frame before is given out first.
+    cut_off: bool,
 }
+
+/// A block without content that ends its frame, and room for a checksum.
+///
+/// The decoder holds back what later blocks may refer to, in a small file all of it. Where no later block comes, this one sets it free.
+const LAST_BLOCK: &[u8] = &[1, 0, 0, 0, 0, 0, 0];
 
 impl<R: BufRead> ZstdFrames<R> {
     pub(super) fn new(source: R) -> Self {
-        Self { source, decoder: FrameDecoder::new(), in_frame: false }
+        Self { source, decoder: FrameDecoder::new(), in_frame: false, cut_off: false }
     }
 
     /// Begins the next frame, or passes over one that holds no data. False at the end.
@@ -36,8 +43,25 @@ impl<R: BufRead> ZstdFrames<R> {
         Ok(true)
     }
 
+    fn decode(&mut self) -> io::Result<()> {
+        let decoded = self.decoder.decode_blocks(&mut self.source, BlockDecodingStrategy::UptoBlocks(1));
+        match decoded {
+            Ok(_) => Ok(()),
+            Err(error) if is_end(&error) => {
+                self.cut_off = true;
+                let ended = self.decoder.decode_blocks(LAST_BLOCK, BlockDecodingStrategy::All);
+                ended.map(|_| ()).map_err(|error| broken(&error))
+            }
+            // A block that is broken may have left something behind that is no data.
+            Err(error) => Err(broken(&error)),
+        }
+    }
+
     fn end(&mut self) -> io::Result<()> {
         self.in_frame = false;
+        if self.cut_off {
+            return Err(cut_off());
+        }
         let stored = self.decoder.get_checksum_from_data();
         if stored.is_some() && stored != self.decoder.get_calculated_checksum() {
             return Err(io::Error::other("the zstd data are broken: their checksum is another"));
@@ -56,8 +80,7 @@ impl<R: BufRead> Read for ZstdFrames<R> {
                 continue;
             }
             while self.decoder.can_collect() == 0 && !self.decoder.is_finished() {
-                let one = BlockDecodingStrategy::UptoBlocks(1);
-                self.decoder.decode_blocks(&mut self.source, one).map_err(|error| broken(&error))?;
+                self.decode()?;
             }
             match self.decoder.read(buffer)? {
                 0 if self.decoder.is_finished() && self.decoder.can_collect() == 0 => self.end()?,
@@ -72,12 +95,17 @@ fn cut_off() -> io::Error {
 }
 
 fn broken(error: &FrameDecoderError) -> io::Error {
+    if is_end(error) { cut_off() } else { io::Error::other(format!("the zstd data are broken: {error}")) }
+}
+
+/// Whether it is the source's end that the decoder did not expect.
+fn is_end(error: &FrameDecoderError) -> bool {
     let mut cause: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(error) = cause {
         if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::UnexpectedEof) {
-            return cut_off();
+            return true;
         }
         cause = error.source();
     }
-    io::Error::other(format!("the zstd data are broken: {error}"))
+    false
 }
