@@ -35,9 +35,12 @@
 //! - [`ids`]: offsets, positions, partitions and epochs as types.
 //! - [`offsets`]: the ledger, for those who want to know how far is far enough.
 //! - [`invariants`]: what the engine checks of itself, and counts.
-#![cfg_attr(feature = "embedded", doc = "- [`broker`]: a broker in this process, for tests, demos and examples.")]
+#![cfg_attr(
+    any(feature = "embedded", feature = "local-kafka"),
+    doc = "- [`broker`]: brokers for tests, demos and examples."
+)]
 
-#[cfg(feature = "embedded")]
+#[cfg(any(feature = "embedded", feature = "local-kafka"))]
 pub mod broker;
 
 #[doc(inline)]

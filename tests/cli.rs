@@ -30,7 +30,9 @@ fn json_lines(bytes: &[u8]) -> Vec<Value> {
 
 #[test]
 fn help_goes_to_stdout_with_examples_and_the_exit_codes() {
-    for arguments in [&["--help"][..], &["-h"], &["demo", "--help"], &["demo", "-h"]] {
+    for arguments in
+        [&["--help"][..], &["-h"], &["demo", "--help"], &["demo", "-h"], &["consume", "--help"], &["consume", "-h"]]
+    {
         let output = run(arguments);
         assert_eq!(output.status.code(), Some(0));
         let help = text(&output.stdout);

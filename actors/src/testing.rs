@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::consume::builder::{CHUNK_BYTES, CHUNK_RECORDS, SyncWorkload};
 use crate::consume::command::{Commit, Deliver, PollerCommand, PollerPort};
 use crate::consume::control::{ControlCell, Credits};
+use crate::consume::membership::Membership;
 use crate::consume::record::{ChunkBuilder, Record, RecordChunk};
 use crate::consume::retry::RetrySchedule;
 use crate::consume::state::{Board, CounterState, Counters};
@@ -75,7 +76,7 @@ impl EngineAlone {
         wake.attach();
         let (commands, inbox) = crossbeam_channel::unbounded();
         let port = PollerPort::new(commands, Arc::clone(&wake));
-        let board = Arc::new(Board::new());
+        let board = Arc::new(Board::new(Membership::Group));
         let system = SystemThread::start("troupe-system", 1 + self.worker_threads)?;
         let (tracker_arbiter, workers) = system.arbiters().split_at(1);
         let parts = WorkerParts {

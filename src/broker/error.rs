@@ -37,4 +37,29 @@ pub enum BrokerError {
         #[source]
         source: RDKafkaErrorCode,
     },
+    /// A program that is needed is not installed.
+    #[error("a local Apache Kafka needs {tool}, which cannot be run: install {install}")]
+    MissingTool {
+        /// The program.
+        tool: &'static str,
+        /// What brings it.
+        install: &'static str,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Apache Kafka's jars could not be fetched.
+    #[error("Apache Kafka could not be fetched: {detail}")]
+    Fetch {
+        /// What went wrong.
+        detail: String,
+    },
+    /// A node of a local Apache Kafka did not come up, or did not take a signal.
+    #[error("node {node} of the local Apache Kafka failed: {detail}")]
+    Node {
+        /// Its number, from 1.
+        node: usize,
+        /// What went wrong, with the end of its log where there is one.
+        detail: String,
+    },
 }

@@ -9,6 +9,7 @@
 //! - A record is printed and read as JSON in one way: [`record_json`].
 
 mod connect;
+mod consume;
 mod data;
 mod demo;
 mod duration;
@@ -30,7 +31,9 @@ use terminal::{Manners, Terminal};
 #[command(name = "troupe", version)]
 #[command(after_help = exit::help("  troupe demo              see it work, with nothing installed
   troupe demo --json | jq  the same, for a program to read
-  troupe demo --help       what the demo does and how it judges"))]
+  troupe demo --help       what the demo does and how it judges
+  troupe consume --bootstrap-server localhost:9092 --topic orders
+                           print a topic, from its start and on"))]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) manners: Manners,
@@ -40,6 +43,7 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Consume(consume::Consume),
     Demo(demo::Demo),
     Produce(produce::Produce),
 }
@@ -47,6 +51,7 @@ pub(crate) enum Command {
 impl Command {
     pub(crate) async fn run(&self, terminal: &Terminal, shutdown: &Shutdown) -> anyhow::Result<Exit> {
         match self {
+            Self::Consume(consume) => consume.run(terminal, shutdown).await,
             Self::Demo(demo) => demo.run(terminal, shutdown).await,
             Self::Produce(produce) => produce.run(terminal, shutdown).await,
         }

@@ -2,11 +2,17 @@ use std::time::Duration;
 
 use kafka_troupe::consume::Record;
 
-use crate::fixture::{Gate, Journal, Stage, eventually};
+use crate::fixture::{Gate, Journal, On, Stage, eventually};
 
-#[test]
-fn a_slow_handler_is_bounded_and_leaves_other_partitions_alone() {
-    let stage = Stage::new(2);
+scenarios! {
+    on both brokers:
+        a_slow_handler_is_bounded_and_leaves_other_partitions_alone,
+        one_credit_is_enough_to_get_everything_through,
+        state_tells_the_oldest_record_in_flight_and_its_age;
+}
+
+fn a_slow_handler_is_bounded_and_leaves_other_partitions_alone(on: On) {
+    let stage = Stage::new(on, 2);
     stage.produce(0, 4000, 500);
     let (journal, gate) = (Journal::default(), Gate::default());
     let consumer = {
@@ -37,9 +43,8 @@ fn a_slow_handler_is_bounded_and_leaves_other_partitions_alone() {
     journal.assert_exactly_once_in_order(2, 4000);
 }
 
-#[test]
-fn one_credit_is_enough_to_get_everything_through() {
-    let stage = Stage::new(2);
+fn one_credit_is_enough_to_get_everything_through(on: On) {
+    let stage = Stage::new(on, 2);
     stage.produce(0, 2000, 20);
     let journal = Journal::default();
     let consumer = {
@@ -58,9 +63,8 @@ fn one_credit_is_enough_to_get_everything_through() {
     journal.assert_exactly_once_in_order(2, 2000);
 }
 
-#[test]
-fn state_tells_the_oldest_record_in_flight_and_its_age() {
-    let stage = Stage::new(1);
+fn state_tells_the_oldest_record_in_flight_and_its_age(on: On) {
+    let stage = Stage::new(on, 1);
     stage.produce(0, 10, 20);
     let gate = Gate::default();
     let consumer = {

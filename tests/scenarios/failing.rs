@@ -5,13 +5,29 @@ use std::time::Duration;
 use kafka_troupe::consume::{Cause, ConsumerError, Handler, Outcome, PartitionContext, Record};
 use kafka_troupe::ids::TopicPartition;
 
-use crate::fixture::{Gate, Journal, Stage, eventually, noting_slowly};
+use crate::fixture::{Gate, Journal, On, Stage, eventually, noting_slowly};
+
+scenarios! {
+    on both brokers:
+        a_handler_that_panics_fails_its_record_and_the_record_is_tried_again,
+        a_record_that_keeps_failing_holds_only_its_partition,
+        a_worker_that_dies_is_replaced_and_nothing_is_lost,
+        a_dead_worker_on_the_apps_runtime_never_shares_its_partition_with_its_successor,
+        a_handler_that_says_stop_ends_the_engine_with_an_error_that_names_the_record,
+        a_partitions_handler_keeps_its_state_and_is_built_anew_after_a_panic,
+        a_handler_that_panics_when_it_is_built_or_dropped_is_counted,
+        a_broker_that_goes_away_and_comes_back_loses_and_repeats_nothing,
+        a_stop_ends_by_its_deadline_when_a_handler_is_stuck;
+    on the embedded broker, "which answers requests with the errors that a test asks for":
+        a_last_commit_that_is_refused_in_passing_is_sent_again,
+        a_commit_that_fails_while_running_is_not_counted_as_done,
+        a_last_commit_of_a_member_that_the_group_has_moved_on_without_is_given_up_at_once;
+}
 
 const STOP: Duration = Duration::from_secs(20);
 
-#[test]
-fn a_handler_that_panics_fails_its_record_and_the_record_is_tried_again() {
-    let stage = Stage::new(2);
+fn a_handler_that_panics_fails_its_record_and_the_record_is_tried_again(on: On) {
+    let stage = Stage::new(on, 2);
     stage.produce(0, 100, 20);
     let (journal, panics) = (Journal::default(), Arc::new(AtomicUsize::new(0)));
     let consumer = {
@@ -37,9 +53,8 @@ fn a_handler_that_panics_fails_its_record_and_the_record_is_tried_again() {
     assert_eq!((state.counters.panics, state.counters.retries), (2, 2));
 }
 
-#[test]
-fn a_record_that_keeps_failing_holds_only_its_partition() {
-    let stage = Stage::new(2);
+fn a_record_that_keeps_failing_holds_only_its_partition(on: On) {
+    let stage = Stage::new(on, 2);
     stage.produce(0, 100, 20);
     let journal = Journal::default();
     let consumer = {
@@ -63,9 +78,8 @@ fn a_record_that_keeps_failing_holds_only_its_partition() {
     assert_eq!(stage.committed("g")[&0], 10);
 }
 
-#[test]
-fn a_worker_that_dies_is_replaced_and_nothing_is_lost() {
-    let stage = Stage::new(2);
+fn a_worker_that_dies_is_replaced_and_nothing_is_lost(on: On) {
+    let stage = Stage::new(on, 2);
     stage.produce(0, 1000, 20);
     let journal = Journal::default();
     let consumer = stage.consumer("g").async_handler(noting_slowly(&journal, "a")).start().unwrap();
@@ -86,10 +100,9 @@ fn a_worker_that_dies_is_replaced_and_nothing_is_lost() {
     assert!(rewinds <= 1, "in order but for the one restart");
 }
 
-#[test]
-fn a_dead_worker_on_the_apps_runtime_never_shares_its_partition_with_its_successor() {
+fn a_dead_worker_on_the_apps_runtime_never_shares_its_partition_with_its_successor(on: On) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let stage = Stage::new(1);
+    let stage = Stage::new(on, 1);
     stage.produce(0, 300, 20);
     let (journal, busy, overlaps) =
         (Journal::default(), Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
@@ -124,9 +137,8 @@ fn a_dead_worker_on_the_apps_runtime_never_shares_its_partition_with_its_success
     assert_eq!(overlaps.load(Ordering::SeqCst), 0);
 }
 
-#[test]
-fn a_handler_that_says_stop_ends_the_engine_with_an_error_that_names_the_record() {
-    let stage = Stage::new(2);
+fn a_handler_that_says_stop_ends_the_engine_with_an_error_that_names_the_record(on: On) {
+    let stage = Stage::new(on, 2);
     stage.produce(0, 100, 20);
     let handler = |record: &Record| match (record.partition().0, record.offset().0) {
         (1, 30) => Outcome::Stop { cause: Cause::new("enough") },
@@ -142,8 +154,7 @@ fn a_handler_that_says_stop_ends_the_engine_with_an_error_that_names_the_record(
     assert!(consumer.cancellation_token().is_cancelled());
 }
 
-#[test]
-fn a_partitions_handler_keeps_its_state_and_is_built_anew_after_a_panic() {
+fn a_partitions_handler_keeps_its_state_and_is_built_anew_after_a_panic(on: On) {
     struct Counting {
         seen: u32,
         from: i64,
@@ -162,7 +173,7 @@ fn a_partitions_handler_keeps_its_state_and_is_built_anew_after_a_panic() {
             self.built.load(Ordering::SeqCst);
         }
     }
-    let stage = Stage::new(2);
+    let stage = Stage::new(on, 2);
     stage.produce(0, 100, 20);
     let (journal, built) = (Journal::default(), Arc::new(AtomicUsize::new(0)));
     let consumer = {
@@ -180,8 +191,7 @@ fn a_partitions_handler_keeps_its_state_and_is_built_anew_after_a_panic() {
     assert_eq!(built.load(Ordering::SeqCst), 4, "two partitions, two panics");
 }
 
-#[test]
-fn a_handler_that_panics_when_it_is_built_or_dropped_is_counted() {
+fn a_handler_that_panics_when_it_is_built_or_dropped_is_counted(on: On) {
     struct Torn(Journal);
     impl Handler for Torn {
         type Answer = ();
@@ -194,7 +204,7 @@ fn a_handler_that_panics_when_it_is_built_or_dropped_is_counted() {
             panic!("not to be let go");
         }
     }
-    let stage = Stage::new(1);
+    let stage = Stage::new(on, 1);
     stage.produce(0, 10, 20);
     let (journal, built) = (Journal::default(), Arc::new(AtomicUsize::new(0)));
     let consumer = {
@@ -213,19 +223,19 @@ fn a_handler_that_panics_when_it_is_built_or_dropped_is_counted() {
     journal.assert_exactly_once_in_order(1, 10);
 }
 
-#[test]
-fn a_broker_that_goes_away_and_comes_back_loses_and_repeats_nothing() {
-    let stage = Stage::new(2);
+fn a_broker_that_goes_away_and_comes_back_loses_and_repeats_nothing(on: On) {
+    let stage = Stage::alone(on, 2);
     stage.produce(0, 500, 20);
     let journal = Journal::default();
-    let builder = stage.consumer("g").property("session.timeout.ms", "6000");
+    // The session outlasts the outage: Kafka takes a few seconds to start again.
+    let builder = stage.consumer("g").property("session.timeout.ms", "30000");
     let consumer = builder.async_handler(noting_slowly(&journal, "a")).start().unwrap();
     eventually("some is handled", || journal.len() > 100);
-    stage.broker.take_down(1).unwrap();
+    stage.broker.take_down();
     eventually("what was fetched is handled, or the outage is noticed", || {
         journal.len() == 1000 || consumer.state().counters.failed_commits > 0
     });
-    stage.broker.bring_up(1).unwrap();
+    stage.broker.bring_up();
     stage.produce(500, 500, 20);
     eventually("all is handled", || journal.distinct() == 2000);
     eventually("all is committed", || consumer.state().partitions.iter().all(|p| p.committed == Some(1000)));
@@ -233,9 +243,8 @@ fn a_broker_that_goes_away_and_comes_back_loses_and_repeats_nothing() {
     journal.assert_exactly_once_in_order(2, 1000);
 }
 
-#[test]
-fn a_stop_ends_by_its_deadline_when_a_handler_is_stuck() {
-    let stage = Stage::new(2);
+fn a_stop_ends_by_its_deadline_when_a_handler_is_stuck(on: On) {
+    let stage = Stage::new(on, 2);
     stage.produce(0, 3, 20);
     let gate = Gate::default();
     let consumer = {
@@ -263,25 +272,23 @@ fn a_stop_ends_by_its_deadline_when_a_handler_is_stuck() {
     assert_eq!(stage.committed("g"), [(0, 3), (1, 1)].into());
 }
 
-#[test]
-fn a_last_commit_that_is_refused_in_passing_is_sent_again() {
+fn a_last_commit_that_is_refused_in_passing_is_sent_again(on: On) {
     use rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS as REFUSED;
-    let stage = Stage::new(2);
+    let stage = Stage::new(on, 2);
     stage.produce(0, 50, 20);
     let journal = Journal::default();
     let consumer = stage.finished_and_uncommitted("g", &journal, 100);
     assert!(stage.committed("g").is_empty(), "nothing is committed before the stop");
-    stage.broker.fail_requests(kafka_troupe::broker::RDKafkaApiKey::OffsetCommit, &[REFUSED; 3]);
+    stage.broker.embedded().fail_requests(kafka_troupe::broker::RDKafkaApiKey::OffsetCommit, &[REFUSED; 3]);
     consumer.shutdown_blocking(STOP).unwrap();
     assert_eq!(stage.committed("g"), [(0, 50), (1, 50)].into());
     assert_eq!(consumer.state().counters.failed_commits, 3);
 }
 
-#[test]
-fn a_commit_that_fails_while_running_is_not_counted_as_done() {
+fn a_commit_that_fails_while_running_is_not_counted_as_done(on: On) {
     use rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_COMMIT_OFFSET_SIZE as FAILED;
-    let stage = Stage::new(1);
-    stage.broker.fail_requests(kafka_troupe::broker::RDKafkaApiKey::OffsetCommit, &[FAILED; 2]);
+    let stage = Stage::new(on, 1);
+    stage.broker.embedded().fail_requests(kafka_troupe::broker::RDKafkaApiKey::OffsetCommit, &[FAILED; 2]);
     stage.produce(0, 50, 20);
     let consumer = stage.consumer("g").handler(|_: &Record| ()).start().unwrap();
     eventually("it failed, and was told so", || consumer.state().counters.failed_commits > 0);
@@ -290,14 +297,13 @@ fn a_commit_that_fails_while_running_is_not_counted_as_done() {
     consumer.shutdown_blocking(STOP).unwrap();
 }
 
-#[test]
-fn a_last_commit_of_a_member_that_the_group_has_moved_on_without_is_given_up_at_once() {
+fn a_last_commit_of_a_member_that_the_group_has_moved_on_without_is_given_up_at_once(on: On) {
     use rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION as SUPERSEDED;
-    let stage = Stage::new(1);
+    let stage = Stage::new(on, 1);
     stage.produce(0, 50, 20);
     let journal = Journal::default();
     let consumer = stage.finished_and_uncommitted("g", &journal, 50);
-    stage.broker.fail_requests(kafka_troupe::broker::RDKafkaApiKey::OffsetCommit, &[SUPERSEDED]);
+    stage.broker.embedded().fail_requests(kafka_troupe::broker::RDKafkaApiKey::OffsetCommit, &[SUPERSEDED]);
     let stopped = consumer.shutdown_blocking(STOP).unwrap();
     assert!(!stopped.drained, "what was finished is not committed: {stopped:?}");
     assert_eq!(consumer.state().counters.drains_uncommitted, 1);

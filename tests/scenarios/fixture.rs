@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
-use kafka_troupe::broker::EmbeddedBroker;
+use kafka_troupe::broker::{BrokerError, EmbeddedBroker, LocalKafka};
 use kafka_troupe::consume::{Consumer, ConsumerBuilder, ConsumerHandle, Record};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -26,40 +26,177 @@ pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
+/// The kind of broker that a scenario runs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum On {
+    Embedded,
+    Kafka,
+}
+
+/// Runs a scenario on Apache Kafka, unless `TROUPE_TEST_KAFKA=skip` says not to.
+pub fn on_kafka(scenario: fn(On)) {
+    if std::env::var_os("TROUPE_TEST_KAFKA").is_some_and(|value| value == "skip") {
+        eprintln!("skipped: TROUPE_TEST_KAFKA=skip");
+    } else {
+        scenario(On::Kafka);
+    }
+}
+
+/// The Kafka of all scenarios that do it no harm. It ends with this process.
+fn shared_kafka() -> &'static LocalKafka {
+    static KAFKA: LazyLock<LocalKafka> =
+        LazyLock::new(|| LocalKafka::start().unwrap_or_else(|error| panic!("{error}")));
+    &KAFKA
+}
+
+pub enum Broker {
+    Embedded(EmbeddedBroker),
+    Shared(&'static LocalKafka),
+    Own(LocalKafka),
+}
+
+impl Broker {
+    pub fn bootstrap_servers(&self) -> &str {
+        match self {
+            Self::Embedded(broker) => broker.bootstrap_servers(),
+            Self::Shared(kafka) => kafka.bootstrap_servers(),
+            Self::Own(kafka) => kafka.bootstrap_servers(),
+        }
+    }
+
+    /// What a member of a classic group sets so that the group changes fast.
+    pub fn consumer_properties(&self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Embedded(_) => EmbeddedBroker::CONSUMER_PROPERTIES,
+            _ => &[
+                ("session.timeout.ms", "3000"),
+                ("heartbeat.interval.ms", "100"),
+                ("reconnect.backoff.ms", "20"),
+                ("reconnect.backoff.max.ms", "200"),
+            ],
+        }
+    }
+
+    /// What a member of a group of the new protocol sets.
+    pub fn consumer_protocol_properties(&self) -> &'static [(&'static str, &'static str)] {
+        EmbeddedBroker::CONSUMER_PROTOCOL_PROPERTIES
+    }
+
+    /// For what only the embedded broker can do.
+    pub fn embedded(&self) -> &EmbeddedBroker {
+        match self {
+            Self::Embedded(broker) => broker,
+            _ => panic!("this scenario runs on the embedded broker"),
+        }
+    }
+
+    /// For the harm that is done to a Kafka of the scenario's own.
+    pub fn own_kafka(&self) -> &LocalKafka {
+        match self {
+            Self::Own(kafka) => kafka,
+            _ => panic!("this scenario runs on a Kafka of its own"),
+        }
+    }
+
+    /// Takes its only node down: connections close, and new ones are refused.
+    pub fn take_down(&self) {
+        match self {
+            Self::Embedded(broker) => broker.take_down(1).unwrap(),
+            _ => self.own_kafka().kill(1),
+        }
+    }
+
+    /// Brings it up again, with its records.
+    pub fn bring_up(&self) {
+        match self {
+            Self::Embedded(broker) => broker.bring_up(1).unwrap(),
+            _ => self.own_kafka().restart(1).unwrap(),
+        }
+    }
+}
+
 /// A broker with one topic.
 pub struct Stage {
-    pub broker: EmbeddedBroker,
+    pub broker: Broker,
     pub topic: String,
     pub partitions: i32,
 }
 
 impl Stage {
-    pub fn new(partitions: i32) -> Self {
-        show_log();
-        Self::on(EmbeddedBroker::start().unwrap(), partitions)
+    pub fn new(on: On, partitions: i32) -> Self {
+        Self::with_topic(on, partitions, &[])
     }
 
-    pub fn on(broker: EmbeddedBroker, partitions: i32) -> Self {
+    /// On Kafka a topic with these properties. The embedded broker knows none.
+    pub fn with_topic(on: On, partitions: i32, properties: &[(&str, &str)]) -> Self {
+        let broker = match on {
+            On::Embedded => Broker::Embedded(EmbeddedBroker::start().unwrap()),
+            On::Kafka => Broker::Shared(shared_kafka()),
+        };
+        Self::on(broker, partitions, properties)
+    }
+
+    /// On a broker that no other scenario uses, for those that do it harm.
+    pub fn alone(on: On, partitions: i32) -> Self {
+        match on {
+            On::Embedded => Self::new(on, partitions),
+            On::Kafka => Self::on(Broker::Own(LocalKafka::start().unwrap()), partitions, &[]),
+        }
+    }
+
+    pub fn on(broker: Broker, partitions: i32, properties: &[(&str, &str)]) -> Self {
+        show_log();
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let topic = format!("topic-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
-        broker.create_topic(&topic, partitions).unwrap();
-        Self { broker, topic, partitions }
+        let stage = Self { broker, topic, partitions };
+        stage.create_topic_with(properties).unwrap();
+        stage
+    }
+
+    pub fn create_topic(&self) -> Result<(), BrokerError> {
+        self.create_topic_with(&[])
+    }
+
+    fn create_topic_with(&self, properties: &[(&str, &str)]) -> Result<(), BrokerError> {
+        match &self.broker {
+            Broker::Embedded(broker) => broker.create_topic(&self.topic, self.partitions),
+            Broker::Shared(kafka) => kafka.create_topic_with(&self.topic, self.partitions, properties),
+            Broker::Own(kafka) => kafka.create_topic_with(&self.topic, self.partitions, properties),
+        }
+    }
+
+    /// The group's name on the broker, which scenarios share.
+    pub fn group(&self, group: &str) -> String {
+        format!("{}-{group}", self.topic)
     }
 
     /// A consumer of the topic in group `group`, without a handler yet.
     pub fn consumer(&self, group: &str) -> ConsumerBuilder {
-        let builder = Consumer::builder()
-            .bootstrap_servers(self.broker.bootstrap_servers())
-            .group_id(group)
-            .topics([&self.topic]);
-        EmbeddedBroker::CONSUMER_PROPERTIES
-            .iter()
-            .fold(builder, |builder, (name, value)| builder.property(*name, *value))
+        self.anyone(self.broker.consumer_properties()).group_id(self.group(group))
+    }
+
+    /// The same in a group of the new protocol (KIP-848).
+    pub fn new_protocol_consumer(&self, group: &str) -> ConsumerBuilder {
+        self.anyone(self.broker.consumer_protocol_properties()).group_id(self.group(group))
+    }
+
+    /// A consumer of the topic in no group, without a handler yet.
+    pub fn standalone(&self) -> ConsumerBuilder {
+        self.anyone(self.broker.consumer_properties()).standalone()
+    }
+
+    fn anyone(&self, properties: &[(&str, &str)]) -> ConsumerBuilder {
+        let builder = Consumer::builder().bootstrap_servers(self.broker.bootstrap_servers()).topics([&self.topic]);
+        properties.iter().fold(builder, |builder, (name, value)| builder.property(*name, *value))
     }
 
     /// A consumer whose session outlasts a busy machine's pauses: for scenarios in which a lost partition would be another story.
     pub fn steady_consumer(&self, group: &str) -> ConsumerBuilder {
-        self.consumer(group).property("session.timeout.ms", "3000")
+        let session = match self.broker {
+            Broker::Embedded(_) => "3000",
+            _ => "10000",
+        };
+        self.consumer(group).property("session.timeout.ms", session)
     }
 
     /// A consumer that has handled all `count` records, and committed none: it would in a minute.
@@ -71,7 +208,7 @@ impl Stage {
         consumer
     }
 
-    fn client(&self) -> ClientConfig {
+    pub fn client(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", self.broker.bootstrap_servers());
         config
@@ -99,9 +236,16 @@ impl Stage {
         producer.flush(PATIENCE).unwrap();
     }
 
+    /// The end of each partition's log, by partition: markers count.
+    pub fn ends(&self) -> BTreeMap<i32, i64> {
+        let consumer: BaseConsumer = self.client().create().unwrap();
+        let end = |partition| consumer.fetch_watermarks(&self.topic, partition, PATIENCE).unwrap().1;
+        (0..self.partitions).map(|partition| (partition, end(partition))).collect()
+    }
+
     /// What the group has committed, by partition.
     pub fn committed(&self, group: &str) -> BTreeMap<i32, i64> {
-        let consumer: BaseConsumer = self.client().set("group.id", group).create().unwrap();
+        let consumer: BaseConsumer = self.client().set("group.id", self.group(group)).create().unwrap();
         let mut list = TopicPartitionList::new();
         for partition in 0..self.partitions {
             list.add_partition(&self.topic, partition);

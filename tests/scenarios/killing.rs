@@ -1,60 +1,18 @@
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use kafka_troupe::broker::EmbeddedBroker;
 use kafka_troupe::consume::Record;
 
-use crate::fixture::{Journal, Stage, eventually};
+use crate::fixture::{Journal, On, Stage, eventually};
+use crate::process::Process;
 
-/// A member in a process of its own: the example that prints what it handles. It dies with the test.
-struct Process {
-    child: Child,
-    printed: Arc<Mutex<Vec<(i32, i64)>>>,
+scenarios! {
+    on both brokers:
+        a_member_killed_half_way_loses_nothing_and_repeats_only_what_was_not_committed,
+        the_example_ends_by_itself_with_everything_committed_when_its_input_ends;
 }
 
-impl Process {
-    fn start(stage: &Stage, group: &str) -> Self {
-        let tests = std::env::current_exe().unwrap();
-        let example = tests.ancestors().nth(2).unwrap().join("examples/print_records");
-        let properties = EmbeddedBroker::CONSUMER_PROPERTIES.iter().map(|(name, value)| format!("{name}={value}"));
-        let mut child = Command::new(example)
-            .args([stage.broker.bootstrap_servers(), group, &stage.topic])
-            .args(properties)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let (lines, printed) = (BufReader::new(child.stdout.take().unwrap()).lines(), Arc::<Mutex<Vec<_>>>::default());
-        std::thread::spawn({
-            let printed = Arc::clone(&printed);
-            move || {
-                for line in lines.map_while(Result::ok) {
-                    let (partition, offset) = line.split_once(' ').unwrap();
-                    printed.lock().unwrap().push((partition.parse().unwrap(), offset.parse().unwrap()));
-                }
-            }
-        });
-        Self { child, printed }
-    }
-
-    fn printed(&self) -> Vec<(i32, i64)> {
-        self.printed.lock().unwrap().clone()
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-#[test]
-fn a_member_killed_half_way_loses_nothing_and_repeats_only_what_was_not_committed() {
-    let stage = Stage::new(4);
+fn a_member_killed_half_way_loses_nothing_and_repeats_only_what_was_not_committed(on: On) {
+    let stage = Stage::new(on, 4);
     let count = 1500;
     stage.produce(0, count, 50);
     let mut killed = Process::start(&stage, "g");
@@ -87,9 +45,8 @@ fn a_member_killed_half_way_loses_nothing_and_repeats_only_what_was_not_committe
     }
 }
 
-#[test]
-fn the_example_ends_by_itself_with_everything_committed_when_its_input_ends() {
-    let stage = Stage::new(2);
+fn the_example_ends_by_itself_with_everything_committed_when_its_input_ends(on: On) {
+    let stage = Stage::new(on, 2);
     stage.produce(0, 50, 20);
     let mut member = Process::start(&stage, "g");
     eventually("it is done", || member.printed().len() == 100);

@@ -1,12 +1,41 @@
 //! What must not break, told as scenarios on a running broker. Each test is named as the sentence it proves.
+//!
+//! `cargo test --test scenarios kafka::` runs those on Apache Kafka, `embedded::` those on the embedded broker. Kafka is started once, by
+//! the first scenario that needs it.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
 
+/// States which brokers a module's scenarios run on, and why where it is not both.
+macro_rules! scenarios {
+    (
+        $(on both brokers: $($both:ident),+;)?
+        $(on the embedded broker, $why_embedded:literal: $($embedded:ident),+;)*
+        $(on Apache Kafka, $why_kafka:literal: $($kafka:ident),+;)*
+    ) => {
+        mod embedded {
+            $($(#[test] fn $both() { super::$both($crate::fixture::On::Embedded); })+)?
+            $($(#[doc = $why_embedded] #[test] fn $embedded() { super::$embedded($crate::fixture::On::Embedded); })+)*
+        }
+        mod kafka {
+            $($(#[test] fn $both() { $crate::fixture::on_kafka(super::$both); })+)?
+            $($(#[doc = $why_kafka] #[test] fn $kafka() { $crate::fixture::on_kafka(super::$kafka); })+)*
+        }
+    };
+}
+
+mod admin;
 mod fixture;
+mod process;
 
 mod bounds;
 mod embedding;
 mod failing;
+mod gaps;
 mod killing;
+mod outages;
 mod rebalancing;
+mod standalone;
+mod static_members;
 mod stopping;
+mod topics;
+mod zombies;

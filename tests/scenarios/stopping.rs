@@ -2,11 +2,16 @@ use std::time::Duration;
 
 use kafka_troupe::consume::Record;
 
-use crate::fixture::{Gate, Journal, Stage, eventually};
+use crate::fixture::{Gate, Journal, On, Stage, eventually};
 
-#[test]
-fn a_clean_stop_under_load_redelivers_nothing() {
-    let stage = Stage::new(4);
+scenarios! {
+    on both brokers:
+        a_clean_stop_under_load_redelivers_nothing,
+        a_second_shorter_stop_cuts_the_first_one_short;
+}
+
+fn a_clean_stop_under_load_redelivers_nothing(on: On) {
+    let stage = Stage::new(on, 4);
     stage.produce(0, 2000, 50);
     let journal = Journal::default();
     let start = || {
@@ -27,9 +32,8 @@ fn a_clean_stop_under_load_redelivers_nothing() {
     journal.assert_exactly_once_in_order(4, 2000);
 }
 
-#[test]
-fn a_second_shorter_stop_cuts_the_first_one_short() {
-    let stage = Stage::new(1);
+fn a_second_shorter_stop_cuts_the_first_one_short(on: On) {
+    let stage = Stage::new(on, 1);
     stage.produce(0, 3, 20);
     let gate = Gate::default();
     let consumer = {

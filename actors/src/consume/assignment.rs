@@ -46,6 +46,8 @@ fn restart(watermark: NextOffset, rewound: Option<NextOffset>) -> NextOffset {
 pub(crate) struct Slots {
     numbers: HashMap<TopicPartition, usize>,
     stays: Vec<Option<Stay>>,
+    /// What this engine last committed of each, over all of its stays.
+    committed: Vec<Option<NextOffset>>,
 }
 
 impl Slots {
@@ -58,6 +60,7 @@ impl Slots {
         (slot < MAX_SLOTS).then(|| {
             self.numbers.insert(partition.clone(), slot);
             self.stays.push(None);
+            self.committed.push(None);
             slot
         })
     }
@@ -85,6 +88,18 @@ impl Slots {
         self.stays.get_mut(slot)?.take()
     }
 
+    pub(crate) fn note_committed(&mut self, slot: usize, next: NextOffset) {
+        if let Some(noted) = self.committed.get_mut(slot) {
+            *noted = Some(next);
+        }
+    }
+
+    /// Where the log went back from, told once, if the group has no commit of a partition though this engine made one: a broker drops
+    /// commits with their topic, so it is another topic of that name. (A lower commit is no sign: another member may have sought.)
+    pub(crate) fn gone_back(&mut self, slot: usize, group_has: Option<NextOffset>) -> Option<NextOffset> {
+        if group_has.is_some() { None } else { self.committed.get_mut(slot)?.take() }
+    }
+
     /// The assigned slots.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, &Stay)> {
         self.stays.iter().enumerate().filter_map(|(slot, stay)| Some((slot, stay.as_ref()?)))
@@ -102,7 +117,20 @@ impl Slots {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
+
+    #[test]
+    fn a_commit_that_the_group_no_longer_has_tells_once_that_the_topic_is_another() {
+        let mut slots = Slots::default();
+        let slot = slots.number(&TopicPartition::new("t", 0)).unwrap();
+        assert_eq!(slots.gone_back(slot, None), None, "nothing was committed");
+        slots.note_committed(slot, NextOffset(100));
+        assert_eq!(slots.gone_back(slot, Some(NextOffset(50))), None, "somebody sought");
+        assert_eq!(slots.gone_back(slot, None), Some(NextOffset(100)));
+        assert_eq!(slots.gone_back(slot, None), None);
+    }
 
     #[test]
     fn what_was_handed_out_and_not_finished_is_read_again_after_a_log_rewind() {

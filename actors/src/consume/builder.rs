@@ -13,6 +13,7 @@ use crate::consume::engine;
 use crate::consume::error::ConsumerError;
 use crate::consume::handle::{ConsumerHandle, on_the_clock};
 use crate::consume::handler::{AsyncClosure, Handler, IntoOutcome, PartitionContext, SyncClosure};
+use crate::consume::membership::Membership;
 use crate::consume::poller::{OnLogRewind, PollerOptions};
 use crate::consume::properties::{Properties, configuration};
 use crate::consume::record::Record;
@@ -29,7 +30,10 @@ pub(crate) const CHUNK_RECORDS: usize = 512;
 /// Bytes that end a chunk.
 pub(crate) const CHUNK_BYTES: usize = 256 * 1024;
 
-/// A member of a consumer group that processes partitions in parallel and commits exactly what is processed.
+/// librdkafka assigns nothing to a client without a `group.id`. This one is never joined, nor committed to.
+const STANDALONE: &str = "troupe-standalone";
+
+/// A member of a consumer group, or a [standalone](ConsumerBuilder::standalone) consumer, that processes partitions in parallel and commits exactly what is processed.
 ///
 /// ```no_run
 /// use troupe_actors::consume::{Consumer, Outcome, Record};
@@ -65,6 +69,7 @@ type MakeWorkload = Box<dyn FnOnce(Option<Handle>) -> Result<Arc<dyn Workload>, 
 pub struct ConsumerBuilder {
     properties: Properties,
     topics: Vec<String>,
+    membership: Membership,
     reset: Option<AutoOffsetReset>,
     make: Option<MakeWorkload>,
     runtime: Option<Handle>,
@@ -85,6 +90,7 @@ impl Default for ConsumerBuilder {
         Self {
             properties: Properties::default(),
             topics: Vec::new(),
+            membership: Membership::default(),
             reset: None,
             make: None,
             runtime: None,
@@ -108,12 +114,25 @@ impl ConsumerBuilder {
         self.property("bootstrap.servers", servers)
     }
 
-    /// The consumer group. Required.
+    /// The consumer group. Required, unless the consumer is [`standalone`](Self::standalone).
     pub fn group_id(self, group: impl Into<String>) -> Self {
         self.property("group.id", group)
     }
 
-    /// The topics to subscribe to. Required: at least one. A name that begins with `^` is a regular expression.
+    /// Belongs to no group, instead of [`group_id`](Self::group_id): the consumer takes every partition of its topics, starts each by
+    /// [`auto_offset_reset`](Self::auto_offset_reset), and commits nothing. For a reader that wants everything and leaves no trace.
+    ///
+    /// Order, bounds, retries and [`state`](ConsumerHandle::state) are as in a group; the watermarks there are how far it came. It has the
+    /// partitions that the topics have when it starts: ones added later are not noticed. A topic that does not exist ends it with
+    /// [`ConsumerError::UnknownTopic`].
+    ///
+    /// It has to be said, for a group that was merely forgotten must not end in work that nobody remembers.
+    pub fn standalone(mut self) -> Self {
+        self.membership = Membership::Standalone;
+        self
+    }
+
+    /// The topics to subscribe to. Required: at least one. A name that begins with `^` is a regular expression, for members of a group.
     pub fn topics<T: Into<String>>(mut self, topics: impl IntoIterator<Item = T>) -> Self {
         self.topics = topics.into_iter().map(Into::into).collect();
         self
@@ -126,7 +145,7 @@ impl ConsumerBuilder {
         self
     }
 
-    /// Where partitions start for which the group has committed nothing. Default: [`AutoOffsetReset::Earliest`].
+    /// Where partitions start for which the group has committed nothing, and those of a standalone consumer. Default: [`AutoOffsetReset::Earliest`].
     pub fn auto_offset_reset(mut self, reset: AutoOffsetReset) -> Self {
         self.reset = Some(reset);
         self
@@ -256,13 +275,16 @@ impl ConsumerBuilder {
         self
     }
 
-    /// Starts the consumer's threads. It joins its group in the background; call it from any runtime or none.
+    /// Starts the consumer's threads. It joins its group, or looks up its partitions, in the background; call it from any runtime or none.
     ///
     /// # Errors
     /// [`ConsumerError::Configuration`] when something required is missing or a value is refused, [`ConsumerError::Start`] when a thread
     /// cannot be had. A cluster that cannot be reached is no error: the consumer waits for it, and logs.
     pub fn start(mut self) -> Result<ConsumerHandle, ConsumerError> {
         let missing = |what: &str| configuration(format!("{what} is missing"));
+        if self.membership == Membership::Standalone {
+            self.be_standalone()?;
+        }
         for required in ["bootstrap.servers", "group.id"] {
             if self.properties.get(required).is_none_or(str::is_empty) {
                 return Err(missing(required));
@@ -271,8 +293,8 @@ impl ConsumerBuilder {
         if self.topics.is_empty() {
             return Err(missing("a topic"));
         }
-        if self.topics.iter().any(String::is_empty) {
-            return Err(configuration("a topic's name is empty".to_owned()));
+        if self.topics.iter().any(|topic| topic.is_empty() || topic.contains('\0')) {
+            return Err(configuration("a topic's name is empty or holds a NUL".to_owned()));
         }
         if self.credits.records > MAX_CREDITS {
             return Err(configuration(format!("max_buffered_records must not be above {MAX_CREDITS}")));
@@ -287,11 +309,18 @@ impl ConsumerBuilder {
             return Err(configuration("commit_interval must be above 0".to_owned()));
         }
         let from_property = self.properties.take_offset_reset()?;
+        let reset = self.reset.or(from_property).unwrap_or_default();
+        if self.membership == Membership::Standalone && reset == AutoOffsetReset::None {
+            return Err(configuration(
+                "auto_offset_reset is none, and without a group there is no offset to go on from: use earliest or latest".to_owned(),
+            ));
+        }
         let make = self.make.take().ok_or_else(|| missing("a handler"))?;
         let workload = make(self.runtime.take())?;
         engine::start(engine::Settings {
             config: self.properties.client_config()?,
-            reset: self.reset.or(from_property).unwrap_or_default(),
+            membership: self.membership,
+            reset,
             workload,
             threads: self.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),
             commit_interval: on_the_clock(self.commit_interval),
@@ -310,6 +339,24 @@ impl ConsumerBuilder {
                 memory_budget: self.memory_budget,
             },
         })
+    }
+}
+
+impl ConsumerBuilder {
+    /// Refuses what only a group has.
+    fn be_standalone(&mut self) -> Result<(), ConsumerError> {
+        if let Some(group) = self.properties.get("group.id") {
+            return Err(configuration(format!(
+                "a standalone consumer has no group: leave out standalone(), or the group {group:?}"
+            )));
+        }
+        if let Some(pattern) = self.topics.iter().find(|topic| topic.starts_with('^')) {
+            return Err(configuration(format!(
+                "{pattern:?} is a pattern, which only a group's members subscribe to: name the topics of a standalone consumer"
+            )));
+        }
+        self.properties.set("group.id", STANDALONE);
+        Ok(())
     }
 }
 

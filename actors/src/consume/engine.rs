@@ -17,6 +17,7 @@ use crate::consume::command::PollerPort;
 use crate::consume::context::PollerContext;
 use crate::consume::error::{ConsumerError, Stopped};
 use crate::consume::handle::ConsumerHandle;
+use crate::consume::membership::Membership;
 use crate::consume::native::CommitQueue;
 use crate::consume::poller::{Poller, PollerOptions, Rebalance};
 use crate::consume::properties::configuration;
@@ -35,6 +36,7 @@ use crate::system::start_with_capacity;
 /// Everything a consumer is started with.
 pub(crate) struct Settings {
     pub(crate) config: ClientConfig,
+    pub(crate) membership: Membership,
     pub(crate) reset: AutoOffsetReset,
     pub(crate) workload: Arc<dyn Workload>,
     pub(crate) threads: usize,
@@ -58,7 +60,7 @@ pub(crate) fn start(settings: Settings) -> Result<ConsumerHandle, ConsumerError>
         let wake = Arc::clone(&wake);
         move || wake.source(Source::Main)
     });
-    let board = Arc::new(Board::new());
+    let board = Arc::new(Board::new(settings.membership));
     let (ending, ended) = watch::channel(None);
     let (started, starting) = std::sync::mpsc::sync_channel(1);
     let token = settings.token.clone();

@@ -44,6 +44,12 @@ pub enum ConsumerError {
         /// librdkafka's words.
         detail: String,
     },
+    /// A topic that a standalone consumer was to read does not exist. Nothing was consumed.
+    #[error("the topic {topic} does not exist: create it, or check its name and the cluster's address")]
+    UnknownTopic {
+        /// The topic's name.
+        topic: String,
+    },
     /// The group has no committed offset for the partition, and the consumer is set to refuse to choose one.
     #[error(
         "{partition}: the group has no committed offset and auto_offset_reset is none; commit one, or allow earliest or latest"

@@ -11,6 +11,7 @@ mod guard;
 mod handle;
 pub(crate) mod handler;
 pub(crate) mod inbox;
+pub(crate) mod membership;
 mod native;
 mod poller;
 mod properties;

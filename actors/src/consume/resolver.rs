@@ -1,4 +1,4 @@
-//! The resolver: finds out, off the poller, where assigned partitions start.
+//! The resolver: finds out, off the poller, where partitions start, and which ones a topic has.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -51,9 +51,18 @@ pub(crate) struct Resolution {
     pub(crate) starts: Result<Vec<StartPosition>, ConsumerError>,
 }
 
+/// Whose start positions are asked for.
+#[derive(Debug, Clone)]
+pub(crate) enum Sought {
+    /// What the group has assigned: each partition goes on where the group committed.
+    Assigned(Vec<TopicPartition>),
+    /// Every partition of these topics, for an engine without a group: nothing is committed anywhere.
+    AllOf(Vec<String>),
+}
+
 struct Request {
     id: u64,
-    partitions: Vec<TopicPartition>,
+    sought: Sought,
 }
 
 /// A thread that makes read-only look-ups on the poller's consumer. It holds the consumer, so it is stopped before that is closed.
@@ -80,10 +89,10 @@ impl Resolver {
     }
 
     /// Asks where these start; `id` rises. An earlier request that has not been answered is dropped.
-    pub(crate) fn request(&self, id: u64, partitions: Vec<TopicPartition>) {
+    pub(crate) fn request(&self, id: u64, sought: Sought) {
         self.wanted.store(id, Ordering::Release);
         if let Some(requests) = &self.requests {
-            let _ = requests.send(Request { id, partitions });
+            let _ = requests.send(Request { id, sought });
         }
     }
 
@@ -110,9 +119,9 @@ struct Lookup {
 
 impl Lookup {
     fn serve(&self, inbox: &Receiver<Request>, poller: &PollerPort) {
-        for Request { id, partitions } in inbox {
+        for Request { id, sought } in inbox {
             while self.wanted.load(Ordering::Acquire) == id {
-                match self.resolve(&partitions) {
+                match self.resolve(&sought) {
                     Ok(starts) => {
                         poller.send(PollerCommand::Resolved(Resolution { id, starts: Ok(starts) }));
                         break;
@@ -122,7 +131,7 @@ impl Lookup {
                         break;
                     }
                     Err(Failure::Passing(error)) => {
-                        warn!(%error, partitions = partitions.len(), "start positions are not known yet");
+                        warn!(%error, "start positions are not known yet");
                         std::thread::park_timeout(PAUSE);
                     }
                 }
@@ -130,9 +139,24 @@ impl Lookup {
         }
     }
 
+    fn resolve(&self, sought: &Sought) -> Result<Vec<StartPosition>, Failure> {
+        match sought {
+            Sought::Assigned(partitions) => {
+                let committed = self.consumer.committed_offsets(list(partitions, ListOffset::Invalid)?, TRY)?;
+                self.starts(partitions, &positions(&committed)?)
+            }
+            Sought::AllOf(topics) => {
+                let mut partitions = Vec::new();
+                for topic in topics {
+                    partitions.append(&mut self.partitions_of(topic)?);
+                }
+                self.starts(&partitions, &Positions::new())
+            }
+        }
+    }
+
     /// The committed offset of each, and where there is none, the start or end of the log.
-    fn resolve(&self, partitions: &[TopicPartition]) -> Result<Vec<StartPosition>, Failure> {
-        let committed = positions(&self.consumer.committed_offsets(list(partitions, ListOffset::Invalid)?, TRY)?)?;
+    fn starts(&self, partitions: &[TopicPartition], committed: &Positions) -> Result<Vec<StartPosition>, Failure> {
         let unknown: Vec<_> = partitions.iter().filter(|each| !committed.contains_key(each)).cloned().collect();
         let edges = if unknown.is_empty() { Positions::new() } else { self.edges(&unknown)? };
         debug!(committed = committed.len(), reset = edges.len(), "start positions resolved");
@@ -146,6 +170,22 @@ impl Lookup {
                 Ok(StartPosition { partition: partition.clone(), position, committed })
             })
             .collect()
+    }
+
+    /// The partitions that the topic has now. The request creates no topic: consumers ask with `allow.auto.create.topics=false`.
+    fn partitions_of(&self, topic: &str) -> Result<Vec<TopicPartition>, Failure> {
+        use RDKafkaErrorCode as E;
+        let metadata = self.consumer.fetch_metadata(Some(topic), TRY)?;
+        let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else {
+            return Err(Failure::Passing(format!("the broker told nothing of the topic {topic}")));
+        };
+        match found.error().map(E::from) {
+            None => Ok(found.partitions().iter().map(|each| TopicPartition::new(topic, each.id())).collect()),
+            Some(E::UnknownTopicOrPartition | E::UnknownTopic) => {
+                Err(Failure::Final(ConsumerError::UnknownTopic { topic: topic.to_owned() }))
+            }
+            Some(code) => Err(Failure::new(Some(code), format!("looking up the topic {topic}: {code}"))),
+        }
     }
 
     /// The log's start or end: ListOffsets with the special timestamps -2 and -1, one request per broker.

@@ -8,6 +8,7 @@ use dashmap::DashMap;
 use serde::Serialize;
 
 use crate::consume::control::{ControlCell, PartitionPhase};
+use crate::consume::membership::Membership;
 use crate::ids::{Offset, TopicPartition};
 use crate::invariants::{At, InvariantCounts, InvariantSnapshot};
 
@@ -39,11 +40,12 @@ pub struct PartitionState {
     pub phase: PartitionPhase,
     /// Every record below is finished.
     pub watermark: i64,
-    /// The group's committed position as far as this member knows; `None` before the first.
+    /// The group's committed position as far as this member knows; `None` before the first, and for a standalone consumer.
     pub committed: Option<i64>,
     /// The end of the log as the last fetch told; `None` before the first.
     pub end_offset: Option<i64>,
-    /// `end_offset` less `committed` (less the start position, before the first commit); `None` while the end is unknown.
+    /// `end_offset` less `committed` (less the start position, before the first commit; less `watermark`, where a standalone consumer
+    /// commits nothing); `None` while the end is unknown.
     pub lag: Option<i64>,
     /// Records that a handler holds now.
     pub in_flight: u64,
@@ -140,6 +142,7 @@ impl Counters {
 /// What the engine's parts publish and [`ConsumerState`] is read from. One owner writes each entry; none is touched per record.
 #[derive(Debug)]
 pub(crate) struct Board {
+    pub(crate) membership: Membership,
     pub(crate) partitions: DashMap<TopicPartition, Arc<ControlCell>>,
     pub(crate) counters: Counters,
     pub(crate) invariants: Arc<InvariantCounts>,
@@ -149,8 +152,9 @@ pub(crate) struct Board {
 }
 
 impl Board {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(membership: Membership) -> Self {
         Self {
+            membership,
             partitions: DashMap::new(),
             counters: Counters::default(),
             invariants: Arc::default(),
@@ -173,9 +177,36 @@ impl Board {
         cells.sort_by(|a, b| a.partition.cmp(&b.partition));
         ConsumerState {
             stopping: self.stopping.load(Ordering::Acquire),
-            partitions: cells.iter().map(|cell| partition_state(cell, now)).collect(),
+            partitions: cells.iter().map(|cell| self.partition_state(cell, now)).collect(),
             counters: self.counters.snapshot(),
             invariants: self.invariants.snapshot(),
+        }
+    }
+
+    fn partition_state(&self, cell: &ControlCell, now: Instant) -> PartitionState {
+        let committed = cell.committed();
+        let end = cell.end_offset();
+        let held = cell.sample_handler(now);
+        let (buffered_records, buffered_bytes) = cell.in_use();
+        let reached = if self.membership.commits() { committed.unwrap_or(cell.start) } else { cell.watermark() };
+        PartitionState {
+            topic: cell.partition.topic.to_string(),
+            partition: cell.partition.partition.0,
+            epoch: cell.epoch.0,
+            phase: cell.phase(),
+            watermark: cell.watermark().0,
+            committed: committed.map(|offset| offset.0),
+            end_offset: end.map(|offset| offset.0),
+            lag: end.map(|end| (end.0 - reached.0).max(0)),
+            in_flight: u64::from(held.is_some()),
+            buffered_records,
+            buffered_bytes,
+            oldest_in_flight: held.map(|held| InFlightRecord {
+                offset: held.offset,
+                attempt: held.attempt,
+                age_ms: held.age.as_millis() as u64,
+            }),
+            last_error: cell.last_error(),
         }
     }
 
@@ -198,31 +229,5 @@ impl Drop for PumpGuard {
         if let Some(mut pumps) = self.board.pumps.get_mut(&self.partition) {
             *pumps -= 1;
         }
-    }
-}
-
-fn partition_state(cell: &ControlCell, now: Instant) -> PartitionState {
-    let committed = cell.committed();
-    let end = cell.end_offset();
-    let held = cell.sample_handler(now);
-    let (buffered_records, buffered_bytes) = cell.in_use();
-    PartitionState {
-        topic: cell.partition.topic.to_string(),
-        partition: cell.partition.partition.0,
-        epoch: cell.epoch.0,
-        phase: cell.phase(),
-        watermark: cell.watermark().0,
-        committed: committed.map(|offset| offset.0),
-        end_offset: end.map(|offset| offset.0),
-        lag: end.map(|end| (end.0 - committed.unwrap_or(cell.start).0).max(0)),
-        in_flight: u64::from(held.is_some()),
-        buffered_records,
-        buffered_bytes,
-        oldest_in_flight: held.map(|held| InFlightRecord {
-            offset: held.offset,
-            attempt: held.attempt,
-            age_ms: held.age.as_millis() as u64,
-        }),
-        last_error: cell.last_error(),
     }
 }

@@ -98,7 +98,7 @@ pub(crate) struct WorkerEnded {
 pub(crate) struct EngineFailed(pub(crate) ConsumerError);
 /// Stop the engine. `None`: by its own deadline.
 pub(crate) struct Shutdown(pub(crate) Option<Duration>);
-/// The poller has left the group; its thread ends.
+/// The poller has left the group, if it was in one; its thread ends.
 pub(crate) struct PollerEnded(pub(crate) Stopped);
 
 macro_rules! plain_messages {
@@ -315,7 +315,7 @@ impl Handler<PollerEnded> for ConsumerSupervisor {
     type Result = ();
 
     fn handle(&mut self, PollerEnded(stopped): PollerEnded, _: &mut Context<Self>) {
-        info!(drained = stopped.drained, unfinished = stopped.unfinished.len(), "the consumer has left its group");
+        info!(drained = stopped.drained, unfinished = stopped.unfinished.len(), "the consumer has stopped");
         self.poller_ended = Some(stopped);
         self.finish_when_over();
     }

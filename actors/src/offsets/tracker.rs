@@ -153,8 +153,11 @@ impl OffsetTracker {
         self.epochs.get_mut(slot)?.as_mut().filter(|tracked| tracked.cell.epoch == epoch && !tracked.closed)
     }
 
-    /// Builds a commit of what `choose` lets through.
+    /// Builds a commit of what `choose` lets through. Without a group there is nobody to commit to.
     fn build(&mut self, choose: impl Fn(&TrackedEpoch) -> bool) -> Option<Commit> {
+        if !self.board.membership.commits() {
+            return None;
+        }
         let entries: Vec<_> = self
             .epochs
             .iter()
@@ -418,6 +421,7 @@ mod tests {
 
     use super::*;
     use crate::consume::control::Credits;
+    use crate::consume::membership::Membership;
     use crate::consume::wake::Wake;
     use crate::ids::TopicPartition;
     use crate::offsets::{Finished, Tile};
@@ -430,9 +434,13 @@ mod tests {
 
     impl Stage {
         fn new() -> Self {
+            Self::of(Membership::Group)
+        }
+
+        fn of(membership: Membership) -> Self {
             let (sender, commands) = crossbeam_channel::unbounded();
             let wake = Arc::new(Wake::new());
-            let (port, board) = (PollerPort::new(sender, Arc::clone(&wake)), Arc::new(Board::new()));
+            let (port, board) = (PollerPort::new(sender, Arc::clone(&wake)), Arc::new(Board::new(membership)));
             // Nobody listens: what is told to the supervisor is not looked at here.
             let supervisor = Addr::new(channel(1).0);
             let tracker = OffsetTracker::new(port, supervisor, board, Duration::from_millis(100));
@@ -474,6 +482,14 @@ mod tests {
         assert_eq!(stage.tracker.board.counters.snapshot().fenced_reports, 1);
         stage.report(2, 3);
         assert_eq!(stage.commit(), Some((2, 3)));
+    }
+
+    #[test]
+    fn a_standalone_engine_follows_the_watermark_and_commits_nothing() {
+        let mut stage = Stage::of(Membership::Standalone);
+        let cell = stage.begin(1);
+        stage.report(1, 3);
+        assert_eq!((cell.watermark(), stage.commit()), (NextOffset(3), None));
     }
 
     #[test]

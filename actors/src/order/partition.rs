@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::consume::error::ConsumerError;
 use crate::consume::handler::{Cause, Handler, PartitionContext};
@@ -123,6 +123,10 @@ impl<H: Handler, F: Fn(&PartitionContext) -> H> Lane<H, F> {
 
     /// Names the failure, then waits before the next attempt.
     async fn pause(&self, record: &Record, after: Option<Duration>, cause: Cause) {
+        if after.is_some() && self.io.cell.is_ending() {
+            self.leave(record, &cause);
+            return;
+        }
         let pause = after.unwrap_or_else(|| self.io.retry_pause.pause(record.attempt, random()));
         let (cell, attempt) = (&self.io.cell, record.attempt);
         self.io.board.counters.retries.fetch_add(1, Ordering::Relaxed);
@@ -133,6 +137,14 @@ impl<H: Handler, F: Fn(&PartitionContext) -> H> Lane<H, F> {
         );
         cell.handler_rests();
         self.io.pause(pause).await;
+    }
+
+    /// The handler does not want the record now, and here there is no later: no failure, and no attempt follows.
+    fn leave(&self, record: &Record, cause: &Cause) {
+        info!(
+            topic = record.topic(), partition = record.partition().0, offset = record.offset().0, epoch = self.io.cell.epoch.0,
+            %cause, "a record is left to the partition's next owner"
+        );
     }
 
     fn stop(&self, record: &Record, cause: Cause) {

@@ -185,7 +185,6 @@ impl Connection {
     }
 
     /// A consumer with these properties, to go on building with. The group is the properties' `group.id` until the builder is told another.
-    #[allow(dead_code, reason = "the command consume builds on it")]
     pub(crate) fn consumer(&self) -> ConsumerBuilder {
         let builder = Consumer::builder().bootstrap_servers(&self.servers);
         self.of_role(Role::Consumer).fold(builder, |builder, (name, value)| builder.property(name, value))

@@ -65,6 +65,9 @@ impl Poller {
         now: Instant,
     ) {
         let results: Vec<_> = commit.entries.into_iter().map(|entry| (result(&entry.partition), entry)).collect();
+        for (_, entry) in results.iter().filter(|(code, _)| code.is_none()) {
+            self.slots.note_committed(entry.slot, entry.next);
+        }
         let again = |(code, _): &&(Option<_>, CommitEntry)| {
             code.is_some_and(|code| matches!(commit_failure(code), CommitFailure::Retry | CommitFailure::Hold))
         };

@@ -11,7 +11,7 @@ use crate::consume::error::ConsumerError;
 use crate::consume::native::{Drained, cached_watermarks};
 use crate::consume::record::ChunkBuilder;
 use crate::consume::state::Counters;
-use crate::ids::{NextOffset, Offset};
+use crate::ids::{NextOffset, Offset, TopicPartition};
 use crate::invariants::At;
 use crate::offsets::Tile;
 use crate::offsets::tracker::CloseLedger;
@@ -130,18 +130,24 @@ impl Poller {
     fn on_rewind(&mut self, slot: usize, expected: NextOffset, found: Offset) {
         let Some(stay) = self.slots.get_mut(slot) else { return };
         let partition = stay.cell.partition.clone();
-        Counters::add(&self.board.counters.rewinds, 1);
         stay.cell.fence();
         stay.worker = None;
-        error!(topic = %partition.topic, partition = partition.partition.0, expected = expected.0, found = found.0, "the log went back");
-        match self.options.on_log_rewind {
-            OnLogRewind::Stop => self.fail(ConsumerError::LogRewound { partition, expected, found }),
-            OnLogRewind::Continue => {
-                stay.rewound = Some(NextOffset(found.0));
-                let epoch = stay.cell.epoch;
-                self.tell_tracker(CloseLedger { slot, epoch });
-            }
+        stay.rewound = Some(NextOffset(found.0));
+        let epoch = stay.cell.epoch;
+        if !self.report_rewind(&partition, expected, found) {
+            self.tell_tracker(CloseLedger { slot, epoch });
         }
+    }
+
+    /// Says whether the engine stops for it.
+    pub(super) fn report_rewind(&self, partition: &TopicPartition, expected: NextOffset, found: Offset) -> bool {
+        Counters::add(&self.board.counters.rewinds, 1);
+        error!(topic = %partition.topic, partition = partition.partition.0, expected = expected.0, found = found.0, "the log went back");
+        let stops = self.options.on_log_rewind == OnLogRewind::Stop;
+        if stops {
+            self.fail(ConsumerError::LogRewound { partition: partition.clone(), expected, found });
+        }
+        stops
     }
 
     pub(super) fn read_end_offsets(&self) {

@@ -19,7 +19,7 @@ use actix::{Handler, Message};
 use crossbeam_channel::Receiver;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use tracing::warn;
+use tracing::{debug, warn};
 
 pub(crate) use rebalance::Rebalance;
 
@@ -28,8 +28,8 @@ use crate::consume::command::{Commit, PollerCommand};
 use crate::consume::context::{CloseOnDrop, PollerContext};
 use crate::consume::control::Credits;
 use crate::consume::error::{ConsumerError, Stopped, UnfinishedRecord};
+use crate::consume::membership::Membership;
 use crate::consume::native::CommitQueue;
-
 use crate::consume::resolver::Resolver;
 use crate::consume::state::{Board, Counters};
 use crate::consume::supervisor::{ConsumerSupervisor, EngineFailed, PollerEnded};
@@ -99,9 +99,9 @@ impl Poller {
     /// Polls until the engine has stopped and the group is left.
     pub(crate) fn run(mut self) {
         self.wake.attach();
-        let topics: Vec<_> = self.options.topics.iter().map(String::as_str).collect();
-        if let Err(error) = self.consumer.subscribe(&topics) {
-            self.fail(kafka_error(&error, format!("subscribing to {topics:?}")));
+        match self.board.membership {
+            Membership::Group => self.subscribe(),
+            Membership::Standalone => self.begin_standalone(),
         }
         let mut woke = true;
         while !self.rebalance.is_stopped() {
@@ -132,6 +132,13 @@ impl Poller {
             }
         }
         self.close();
+    }
+
+    fn subscribe(&self) {
+        let topics: Vec<_> = self.options.topics.iter().map(String::as_str).collect();
+        if let Err(error) = self.consumer.subscribe(&topics) {
+            self.fail(kafka_error(&error, format!("subscribing to {topics:?}")));
+        }
     }
 
     /// Leaves the group. The consumer's own drop closes it: it polls until closed, and the context unassigns what is still assigned.
@@ -196,6 +203,11 @@ impl Poller {
     fn on_client_error(&mut self, error: &KafkaError) {
         use RDKafkaErrorCode as E;
         let code = error.rdkafka_error_code();
+        if code == Some(RDKafkaErrorCode::GroupAuthorizationFailed) && !self.board.membership.commits() {
+            // librdkafka looks for the coordinator of its group's name, whether it has a use for one or not.
+            debug!(%error, "no group is needed");
+            return;
+        }
         match (error, code) {
             (KafkaError::MessageConsumptionFatal(_), _)
             | (

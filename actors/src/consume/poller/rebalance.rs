@@ -22,24 +22,28 @@ use crate::consume::context::{PollerContext, RebalanceEvent};
 use crate::consume::error::ConsumerError;
 use crate::consume::native::PartitionQueue;
 
-use crate::consume::resolver::{Resolution, StartPosition};
+use crate::consume::resolver::{Resolution, Sought, StartPosition};
 use crate::consume::state::Counters;
-use crate::ids::{Epoch, TopicPartition};
+use crate::ids::{Epoch, Offset, TopicPartition};
 
 /// Where the protocol stands.
 #[derive(Debug, Default)]
 pub(crate) struct Rebalance {
     last_id: u64,
-    /// What librdkafka waits for an answer to.
+    /// What waits for an answer: librdkafka, but for [`Asked::Begin`].
     pub(super) asked: Option<Asked>,
     /// Partitions being given up, to a rebalance or to a stop.
     pub(super) revocation: Option<Revocation>,
     pub(super) stop: Stop,
 }
 
-/// A rebalance event that has not been answered yet.
+/// What has not been answered yet: a rebalance event, or how a standalone engine begins.
 #[derive(Debug)]
 pub(super) enum Asked {
+    /// A standalone engine begins: its partitions are being looked up. Nobody waits for an answer.
+    Begin {
+        id: u64,
+    },
     /// Start positions are being looked up.
     Assign {
         id: u64,
@@ -91,7 +95,7 @@ impl Rebalance {
     /// Closing a consumer that still waits for an answer hangs for ever: answer it.
     pub(crate) fn answer_before_close(self, consumer: &BaseConsumer<PollerContext>) {
         let answered = match &self.asked {
-            None => return,
+            None | Some(Asked::Begin { .. }) => return,
             // Undone by the unassign that closing asks for.
             Some(Asked::Assign { partitions, .. }) => assign(consumer, &list(partitions, |_| ListOffset::Invalid)),
             Some(Asked::Revoke { partitions, .. }) => unassign(consumer, &list(partitions, |_| ListOffset::Invalid)),
@@ -141,6 +145,13 @@ impl Poller {
         }
     }
 
+    /// A standalone engine assigns itself every partition of its topics, through the same look-up as a group's assignment.
+    pub(super) fn begin_standalone(&mut self) {
+        let id = self.rebalance.next_id();
+        self.resolver.request(id, Sought::AllOf(self.options.topics.clone()));
+        self.rebalance.asked = Some(Asked::Begin { id });
+    }
+
     fn on_assigned(&mut self, partitions: Vec<TopicPartition>, now: Instant) {
         info!(partitions = partitions.len(), "assigned");
         let id = self.rebalance.next_id();
@@ -151,14 +162,17 @@ impl Poller {
             return;
         }
         if matches!(self.rebalance.stop, Stop::No) {
-            self.resolver.request(id, partitions.clone());
+            self.resolver.request(id, Sought::Assigned(partitions.clone()));
         }
         self.rebalance.asked = Some(Asked::Assign { id, partitions, since: now });
     }
 
     /// Start positions are known: assign with exactly these, and begin the epochs with the same.
     pub(super) fn on_resolved(&mut self, resolution: Resolution, now: Instant) {
-        let wanted = matches!(&self.rebalance.asked, Some(Asked::Assign { id, .. }) if *id == resolution.id);
+        let wanted = match &self.rebalance.asked {
+            Some(Asked::Assign { id, .. } | Asked::Begin { id }) => *id == resolution.id,
+            _ => false,
+        };
         if !wanted || !matches!(self.rebalance.stop, Stop::No) {
             debug!("start positions of an assignment that is no longer wanted are dropped");
             return;
@@ -188,6 +202,11 @@ impl Poller {
                 self.fail(ConsumerError::Engine { detail });
                 return false;
             };
+            if let Some(expected) = self.slots.gone_back(slot, start.committed)
+                && self.report_rewind(&start.partition, expected, Offset(start.position.0))
+            {
+                return false;
+            }
             queues.push((slot, queue));
         }
         let mut list = TopicPartitionList::with_capacity(starts.len());

@@ -1,0 +1,10 @@
+//! Apache Kafka on this machine: what the embedded broker cannot prove.
+
+mod cluster;
+mod config;
+mod jars;
+mod node;
+mod ports;
+mod warden;
+
+pub use cluster::{LocalKafka, LocalKafkaBuilder};

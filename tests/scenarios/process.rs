@@ -1,0 +1,58 @@
+//! A member in a process of its own, to be killed or frozen.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+
+use crate::fixture::Stage;
+
+/// A member in a process of its own: the example that prints what it handles. It dies with the test.
+pub struct Process {
+    pub child: Child,
+    printed: Arc<Mutex<Vec<(i32, i64)>>>,
+}
+
+impl Process {
+    pub fn start(stage: &Stage, group: &str) -> Self {
+        let tests = std::env::current_exe().unwrap();
+        let example = tests.ancestors().nth(2).unwrap().join("examples/print_records");
+        let properties = stage.broker.consumer_properties().iter().map(|(name, value)| format!("{name}={value}"));
+        let mut child = Command::new(example)
+            .args([stage.broker.bootstrap_servers(), &stage.group(group), &stage.topic])
+            .args(properties)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let (lines, printed) = (BufReader::new(child.stdout.take().unwrap()).lines(), Arc::<Mutex<Vec<_>>>::default());
+        std::thread::spawn({
+            let printed = Arc::clone(&printed);
+            move || {
+                for line in lines.map_while(Result::ok) {
+                    let (partition, offset) = line.split_once(' ').unwrap();
+                    printed.lock().unwrap().push((partition.parse().unwrap(), offset.parse().unwrap()));
+                }
+            }
+        });
+        Self { child, printed }
+    }
+
+    pub fn printed(&self) -> Vec<(i32, i64)> {
+        self.printed.lock().unwrap().clone()
+    }
+}
+
+impl Process {
+    /// Sends a signal by its name.
+    pub fn signal(&self, name: &str) {
+        assert!(Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap().success());
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
