@@ -15,7 +15,6 @@ mod demo;
 mod duration;
 pub(crate) mod exit;
 mod produce;
-#[allow(dead_code, reason = "the command consume prints with it")]
 mod record_json;
 pub(crate) mod shutdown;
 pub(crate) mod terminal;
@@ -33,7 +32,9 @@ use terminal::{Manners, Terminal};
   troupe demo --json | jq  the same, for a program to read
   troupe demo --help       what the demo does and how it judges
   troupe consume --bootstrap-server localhost:9092 --topic orders
-                           print a topic, from its start and on"))]
+                           print a topic, from its start and on
+  troupe produce --bootstrap-server localhost:9092 --topic orders orders.ndjson
+                           write a file to a topic, a record per line"))]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) manners: Manners,

@@ -25,9 +25,6 @@ const SHOWN: usize = 4;
 /// What the brokers said.
 #[derive(Debug)]
 pub(crate) struct Reached {
-    /// How many brokers the cluster has.
-    #[allow(dead_code, reason = "for commands to come")]
-    pub(crate) brokers: usize,
     /// How many partitions the topic has that was asked for, if it exists.
     pub(crate) partitions: Option<usize>,
 }
@@ -45,15 +42,14 @@ impl Connection {
         let deadline = Instant::now() + self.timeout;
         loop {
             let metadata = self.ask(topic, deadline, stop)?;
-            let brokers = metadata.brokers().len();
             let Some(answer) = metadata.topics().first().filter(|_| topic.is_some()) else {
-                return Ok(Reached { brokers, partitions: None });
+                return Ok(Reached { partitions: None });
             };
             let name = answer.name();
             match answer.error().map(RDKafkaErrorCode::from) {
-                None => return Ok(Reached { brokers, partitions: Some(answer.partitions().len()) }),
+                None => return Ok(Reached { partitions: Some(answer.partitions().len()) }),
                 Some(RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownTopicOrPartition) => {
-                    return Ok(Reached { brokers, partitions: None });
+                    return Ok(Reached { partitions: None });
                 }
                 Some(RDKafkaErrorCode::TopicAuthorizationFailed) => {
                     anyhow::bail!(

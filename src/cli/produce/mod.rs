@@ -20,11 +20,12 @@ mod topic;
 mod zstd;
 
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use clap::{ArgGroup, Args, ValueEnum};
-use tokio_util::sync::CancellationToken;
+use kafka_troupe::Producer;
 
-use super::connect::Connect;
+use super::connect::{Connect, Connection};
 use super::data;
 use super::exit::{self, Exit};
 use super::shutdown::Shutdown;
@@ -37,6 +38,9 @@ use records::RecordRows;
 use row::Rows;
 use split::{BadInput, Splitter};
 use topic::Layout;
+
+/// How long the topic's limits are asked for at most.
+const MOST_WAIT: Duration = Duration::from_secs(5);
 
 /// Write a file or stdin to a topic, a record per line
 ///
@@ -127,8 +131,11 @@ impl Produce {
             rows => rows?,
         };
         let stop = shutdown.requested();
+        let asked = Instant::now();
         topic::ensure(&connection, &self.topic, self.create_topic, stop).await?;
-        let producer = self.producer(&connection, stop).await?;
+        // The next question takes about as long as this one did.
+        let within = (3 * asked.elapsed()).clamp(Duration::from_millis(500), MOST_WAIT);
+        let producer = self.producer(&connection, within).await?;
         let bar = terminal.transfer(size);
         let show = |tally: &tally::Tally| {
             bar.set_position(read_so_far.bytes());
@@ -165,16 +172,12 @@ impl Produce {
         })
     }
 
-    async fn producer(
-        &self,
-        connection: &super::connect::Connection,
-        stop: &CancellationToken,
-    ) -> anyhow::Result<kafka_troupe::Producer> {
+    async fn producer(&self, connection: &Connection, within: Duration) -> anyhow::Result<Producer> {
         const LIMIT: &str = "message.max.bytes";
         // A topic that is gone by now must not come back with whatever the broker thinks fit.
         let mut builder = connection.producer().property("allow.auto.create.topics", "false");
         if connection.get(LIMIT).is_none() {
-            let told = stop.run_until_cancelled(topic::most_bytes(connection, &self.topic)).await.flatten();
+            let told = topic::most_bytes(connection, &self.topic, within).await;
             if let Some(bytes) = told {
                 // The bounds are librdkafka's.
                 builder = builder.property(LIMIT, bytes.clamp(1_000, 1_000_000_000).to_string());

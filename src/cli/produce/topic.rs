@@ -118,11 +118,12 @@ fn without_values(error: KafkaError) -> anyhow::Error {
 
 /// The most bytes of a batch of records that the topic takes, where the broker tells.
 ///
-/// librdkafka has a limit of its own, and fails a batch as a whole if the broker finds it too large: good records with it.
-pub(super) async fn most_bytes(connection: &Connection, topic: &str) -> Option<u64> {
+/// librdkafka has a limit of its own, and fails a batch as a whole if the broker finds it too large: good records with it. It is not worth a
+/// long wait: a broker that does not know the question leaves librdkafka waiting, up to `within`.
+pub(super) async fn most_bytes(connection: &Connection, topic: &str, within: Duration) -> Option<u64> {
     let admin: AdminClient<Quiet> = connection.client_config().create_with_context(Quiet).ok()?;
     let topic = ResourceSpecifier::Topic(topic);
-    let configs = admin.describe_configs([&topic], &options(connection)).await.ok()?;
+    let configs = admin.describe_configs([&topic], &AdminOptions::new().request_timeout(Some(within))).await.ok()?;
     let config = configs.into_iter().next()?.ok()?;
     config.get("max.message.bytes")?.value.as_ref()?.parse().ok()
 }
