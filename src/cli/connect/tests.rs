@@ -163,6 +163,9 @@ fn no_secret_is_in_debug_or_in_an_error() {
     let shown = format!("{command:?} {connection:?} {:?}", connection.producer());
     assert!(!shown.contains("hunter2") && shown.contains("***"), "{shown}");
 
+    let malformed = Command::try_parse_from(["command", "-X", "sasl.password:hunter2"]).unwrap();
+    assert!(!format!("{malformed:?}").contains("hunter2"));
+
     for (options, file) in [
         (&["--bootstrap-server", "x:1", "-X", "sasl.password:hunter2"][..], ""),
         (&["-X", "sasl.password=hunter2"], ""),

@@ -59,6 +59,7 @@ impl Row<'_> {
 }
 
 /// The rows of an input, by its format.
+#[expect(clippy::large_enum_variant, reason = "there is one of it")]
 pub(super) enum Rows {
     Lines(LineRows),
     Csv(CsvRows),
