@@ -47,7 +47,7 @@ pub(crate) struct Connect {
     /// no list of processes shows them.
     #[arg(long, value_name = "FILE", verbatim_doc_comment)]
     command_config: Option<PathBuf>,
-    /// Set a property; repeatable, and stronger than the file
+    /// Set a property, over the file's; repeatable
     #[arg(short = 'X', value_name = "NAME=VALUE")]
     assignments: Vec<Assignment>,
     /// How long the first contact may take

@@ -69,7 +69,7 @@ pub(crate) struct Produce {
     /// Without this option the topic has to exist: none comes into being by being named.
     #[arg(long, value_name = "PARTITIONS[:REPLICATION]")]
     create_topic: Option<Layout>,
-    /// Begin at this line; what begins before it is not sent
+    /// Begin at this line
     #[arg(long, value_name = "LINE", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     from_line: u64,
     /// Print what became of it as one JSON object
@@ -85,22 +85,26 @@ pub(crate) struct Produce {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Input")]
 struct Format {
-    /// Lines: what stands before the first TEXT is the key (\t is a tab)
+    /// Lines: the key ends at the first TEXT, \t for a tab
     #[arg(long, value_name = "TEXT", value_parser = separator)]
     key_separator: Option<String>,
-    /// CSV with a header: the value is the row as it stands
+    /// CSV with a header; a row as it stands is a value
     #[arg(long)]
     csv: bool,
     /// CSV: the column that holds the key
     #[arg(long, value_name = "COLUMN", requires = "csv")]
     key: Option<String>,
-    /// NDJSON: the value is the line, its key what the JSON pointer finds in it
+    /// NDJSON: a line is a value, with the key in there
+    ///
+    /// POINTER is a JSON pointer (RFC 6901), such as /customer/id.
     #[arg(long, value_name = "POINTER", value_parser = Pointer::parse)]
     json_key: Option<Pointer>,
-    /// Records with key, headers and timestamp, as troupe consume --json prints them
+    /// Records as troupe consume --json prints them
+    ///
+    /// Key, value, headers and timestamp are restored.
     #[arg(long, value_enum, value_name = "records", hide_possible_values = true)]
     input: Option<InputKind>,
-    /// Records: send each to the partition that it names
+    /// Records: keep the partition that each names
     #[arg(long, requires = "input")]
     keep_partitions: bool,
 }
