@@ -8,13 +8,15 @@ use crate::cli::record_json;
 pub(super) struct RecordRows {
     splitter: Splitter,
     keep_partitions: bool,
+    /// A timestamp was met that cannot be restored.
+    warned: bool,
 }
 
 impl RecordRows {
     pub(super) fn new(splitter: Splitter, keep_partitions: bool, from_line: u64) -> Self {
         let mut splitter = splitter.without_blanks(|line| line.trim_ascii().is_empty());
         splitter.skip_to(from_line);
-        Self { splitter, keep_partitions }
+        Self { splitter, keep_partitions, warned: false }
     }
 
     pub(super) fn next(&mut self) -> Result<Option<Row<'_>>, BadInput> {
@@ -28,8 +30,16 @@ impl RecordRows {
         if self.keep_partitions && partition.is_none() {
             return Err(BadInput { line, what: "it names no partition to keep".to_owned() });
         }
+        // librdkafka takes 0 for none, and negative ones mean none to Kafka.
+        if record.timestamp.is_some_and(|timestamp| timestamp <= 0) && !self.warned {
+            self.warned = true;
+            tracing::warn!(
+                "line {line}: a timestamp of 1970 or before cannot be kept; such records get the time of sending"
+            );
+        }
+        let timestamp = record.timestamp.filter(|timestamp| *timestamp > 0);
         let (key, value, headers) = (record.key, record.value, record.headers);
-        Ok(Some(Row { line, partition, timestamp: record.timestamp, key, value, headers }))
+        Ok(Some(Row { line, partition, timestamp, key, value, headers }))
     }
 }
 
