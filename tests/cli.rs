@@ -30,9 +30,16 @@ fn json_lines(bytes: &[u8]) -> Vec<Value> {
 
 #[test]
 fn help_goes_to_stdout_with_examples_and_the_exit_codes() {
-    for arguments in
-        [&["--help"][..], &["-h"], &["demo", "--help"], &["demo", "-h"], &["consume", "--help"], &["consume", "-h"]]
-    {
+    for arguments in [
+        &["--help"][..],
+        &["-h"],
+        &["demo", "--help"],
+        &["demo", "-h"],
+        &["produce", "--help"],
+        &["produce", "-h"],
+        &["consume", "--help"],
+        &["consume", "-h"],
+    ] {
         let output = run(arguments);
         assert_eq!(output.status.code(), Some(0));
         let help = text(&output.stdout);

@@ -8,14 +8,13 @@
 //! - Every command that connects does so in the same way: [`connect`].
 //! - A record is printed and read as JSON in one way: [`record_json`].
 
-#[allow(dead_code, reason = "the commands that connect follow")]
 mod connect;
 mod consume;
 mod data;
 mod demo;
 mod duration;
 pub(crate) mod exit;
-#[allow(dead_code, reason = "the commands that connect follow")]
+mod produce;
 mod record_json;
 pub(crate) mod shutdown;
 pub(crate) mod terminal;
@@ -33,7 +32,9 @@ use terminal::{Manners, Terminal};
   troupe demo --json | jq  the same, for a program to read
   troupe demo --help       what the demo does and how it judges
   troupe consume --bootstrap-server localhost:9092 --topic orders
-                           print a topic, from its start and on"))]
+                           print a topic, from its start and on
+  troupe produce --bootstrap-server localhost:9092 --topic orders orders.ndjson
+                           write a file to a topic, a record per line"))]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) manners: Manners,
@@ -45,6 +46,7 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     Consume(consume::Consume),
     Demo(demo::Demo),
+    Produce(produce::Produce),
 }
 
 impl Command {
@@ -52,6 +54,7 @@ impl Command {
         match self {
             Self::Consume(consume) => consume.run(terminal, shutdown).await,
             Self::Demo(demo) => demo.run(terminal, shutdown).await,
+            Self::Produce(produce) => produce.run(terminal, shutdown).await,
         }
     }
 }

@@ -98,6 +98,16 @@ impl Terminal {
         self.bars.add(ProgressBar::new(length).with_style(style))
     }
 
+    /// A bar up to so many bytes, or a mark that moves where nobody knows how many there are; seen only where stderr is a terminal.
+    pub(crate) fn transfer(&self, bytes: Option<u64>) -> ProgressBar {
+        let (bar, template) = match bytes {
+            Some(bytes) => (ProgressBar::new(bytes), "{bar:40} {bytes}/{total_bytes} {msg}"),
+            None => (ProgressBar::new_spinner(), "{spinner} {bytes} {msg}"),
+        };
+        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        self.bars.add(bar.with_style(style))
+    }
+
     /// Shows how it went: as `text` to a person, as an event to a log that programs read.
     pub(crate) fn summarize(&self, text: impl Display, event: impl FnOnce()) {
         match self.log_format {

@@ -53,6 +53,12 @@ impl<'a> ProducerRecord<'a> {
         self
     }
 
+    /// Adds a header whose value is null, which Kafka tells from an empty one.
+    pub fn null_header(mut self, name: &'a str) -> Self {
+        self.headers.push((name, None));
+        self
+    }
+
     /// Sets the timestamp, in milliseconds since the Unix epoch. Without one (or with 0, which librdkafka reads as none) it is the time at which
     /// the record's batch is handed to librdkafka, later than the send by up to the linger.
     pub fn timestamp(mut self, milliseconds: i64) -> Self {

@@ -49,6 +49,7 @@ const NEEDLESS: &[(&str, &str)] = &[
     ("enable.auto.offset.store", "what has been worked off is committed, and nothing else"),
     ("auto.commit.interval.ms", "what has been worked off is committed, and nothing else"),
     ("enable.partition.eof", "the consumer needs it and sets it itself"),
+    ("allow.auto.create.topics", "a topic comes into being by --create-topic only"),
     ("delivery.report.only.error", "every record is answered"),
     ("log.queue", "the log has its own options"),
     ("default.api.timeout.ms", "the option --timeout says it"),
@@ -177,7 +178,7 @@ mod tests {
         for (_, new) in RENAMED {
             assert!(!matches!(ask(new, "\u{1}"), Answer::Unknown), "{new}");
         }
-        let ours = ["enable.", "auto.commit", "delivery.report", "log.queue"];
+        let ours = ["allow.", "enable.", "auto.commit", "delivery.report", "log.queue"];
         for (name, _) in NEEDLESS.iter().filter(|(name, _)| !ours.iter().any(|our| name.starts_with(our))) {
             assert!(matches!(ask(name, "1"), Answer::Unknown), "{name}");
         }

@@ -47,7 +47,7 @@ pub(crate) struct Connect {
     /// no list of processes shows them.
     #[arg(long, value_name = "FILE", verbatim_doc_comment)]
     command_config: Option<PathBuf>,
-    /// Set a property; repeatable, and stronger than the file
+    /// Set a property, over the file's; repeatable
     #[arg(short = 'X', value_name = "NAME=VALUE")]
     assignments: Vec<Assignment>,
     /// How long the first contact may take
@@ -150,11 +150,6 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// `host:port` of the brokers to begin with.
-    pub(crate) fn servers(&self) -> &str {
-        &self.servers
-    }
-
     /// How long the first contact, and other things that are asked of a broker once, may take.
     pub(crate) fn timeout(&self) -> Duration {
         self.timeout
@@ -282,6 +277,7 @@ fn built_without(what: &str, feature: &str) -> String {
 struct Protocol {
     tls: bool,
     sasl: bool,
+    oauth: bool,
 }
 
 impl Protocol {
@@ -304,7 +300,8 @@ impl Protocol {
             let why = "Kerberos (GSSAPI, Kafka's default) is not supported; PLAIN and SCRAM-SHA-256 or -512 are";
             return Err(Refused::of("sasl.mechanism", why));
         }
-        Ok(Self { tls, sasl })
+        let oauth = mechanism.is_some_and(|(_, mechanism)| mechanism == "OAUTHBEARER");
+        Ok(Self { tls, sasl, oauth })
     }
 
     /// Why a property means nothing under this protocol. Java's clients do not look at it either.
@@ -313,6 +310,8 @@ impl Protocol {
             Some("security.protocol is neither SSL nor SASL_SSL")
         } else if !self.sasl && name.starts_with("sasl.") {
             Some("security.protocol is neither SASL_PLAINTEXT nor SASL_SSL")
+        } else if !self.oauth && name.starts_with("sasl.oauthbearer.") {
+            Some("sasl.mechanism is not OAUTHBEARER")
         } else {
             None
         }

@@ -1,7 +1,7 @@
 //! The first contact with the brokers, within a deadline.
 
 use std::fmt;
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::mpsc::{self, TryRecvError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use anyhow::Context;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::metadata::Metadata;
 use tokio_util::sync::CancellationToken;
 
@@ -18,16 +18,13 @@ use super::Connection;
 use crate::cli::exit::Interrupted;
 
 /// How often librdkafka's errors are looked at, while the brokers' answer is waited for.
-const LOOK: Duration = Duration::from_millis(20);
+const LOOK: Duration = Duration::from_millis(10);
 /// How many of librdkafka's errors are shown.
 const SHOWN: usize = 4;
 
 /// What the brokers said.
 #[derive(Debug)]
 pub(crate) struct Reached {
-    /// How many brokers the cluster has.
-    #[allow(dead_code, reason = "for commands to come")]
-    pub(crate) brokers: usize,
     /// How many partitions the topic has that was asked for, if it exists.
     pub(crate) partitions: Option<usize>,
 }
@@ -45,15 +42,14 @@ impl Connection {
         let deadline = Instant::now() + self.timeout;
         loop {
             let metadata = self.ask(topic, deadline, stop)?;
-            let brokers = metadata.brokers().len();
             let Some(answer) = metadata.topics().first().filter(|_| topic.is_some()) else {
-                return Ok(Reached { brokers, partitions: None });
+                return Ok(Reached { partitions: None });
             };
             let name = answer.name();
             match answer.error().map(RDKafkaErrorCode::from) {
-                None => return Ok(Reached { brokers, partitions: Some(answer.partitions().len()) }),
+                None => return Ok(Reached { partitions: Some(answer.partitions().len()) }),
                 Some(RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownTopicOrPartition) => {
-                    return Ok(Reached { brokers, partitions: None });
+                    return Ok(Reached { partitions: None });
                 }
                 Some(RDKafkaErrorCode::TopicAuthorizationFailed) => {
                     anyhow::bail!(
@@ -100,29 +96,23 @@ impl Connection {
             .name("first-contact".to_owned())
             .spawn({
                 let (client, topic) = (Arc::clone(&client), topic.map(str::to_owned));
-                move || {
-                    let within = deadline.saturating_duration_since(Instant::now());
-                    drop(tell.send(client.fetch_metadata(topic.as_deref(), within)));
-                }
+                move || drop(tell.send(ask_on(&client, topic.as_deref(), deadline)))
             })
             .context("no thread for the first contact")?;
         loop {
             // What librdkafka has to say reaches the context only while somebody polls.
-            let _ = client.poll(Duration::ZERO);
+            let _ = client.poll(LOOK);
+            let answer = told.try_recv();
             let ear = client.context();
-            if let Some(refused) = ear.refused() {
+            if let Some(refused) = ear.refused().filter(|_| !matches!(answer, Ok(Ok(_)))) {
                 anyhow::bail!("Kafka at {} refused the connection: {refused}", self.servers);
             }
             if stop.is_cancelled() {
                 return Err(Interrupted.into());
             }
-            match told.recv_timeout(LOOK) {
+            match answer {
                 Ok(Ok(metadata)) => return Ok(metadata),
                 Ok(Err(error)) => {
-                    let _ = client.poll(Duration::ZERO);
-                    if let Some(refused) = ear.refused() {
-                        anyhow::bail!("Kafka at {} refused the connection: {refused}", self.servers);
-                    }
                     anyhow::bail!(
                         "cannot reach Kafka at {} within {:?}{}",
                         self.servers,
@@ -130,10 +120,21 @@ impl Connection {
                         ear.said(&error)
                     );
                 }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => anyhow::bail!("the thread of the first contact died"),
+                Err(TryRecvError::Empty) => {}
+                Err(TryRecvError::Disconnected) => anyhow::bail!("the thread of the first contact died"),
             }
         }
+    }
+}
+
+/// Asks again and again until the deadline, or until nobody waits for the answer. A broker that closes the connection ends a request at once.
+fn ask_on(client: &Arc<BaseConsumer<Ear>>, topic: Option<&str>, deadline: Instant) -> KafkaResult<Metadata> {
+    loop {
+        let answer = client.fetch_metadata(topic, deadline.saturating_duration_since(Instant::now()));
+        if answer.is_ok() || Instant::now() + LOOK >= deadline || Arc::strong_count(client) == 1 {
+            return answer;
+        }
+        thread::sleep(LOOK);
     }
 }
 
@@ -147,6 +148,17 @@ struct Ear {
 struct Heard {
     refused: Option<String>,
     errors: Vec<String>,
+}
+
+impl Heard {
+    fn note(&mut self, reason: &str) {
+        // Who says it, how often and after how long differs from one to the next.
+        let reason = reason.split_once("]: ").map_or(reason, |(_thread, reason)| reason);
+        let reason = reason.split(" (after ").next().unwrap_or(reason);
+        if !self.errors.iter().any(|each| each == reason) {
+            self.errors.push(reason.to_owned());
+        }
+    }
 }
 
 impl Ear {
@@ -174,13 +186,20 @@ struct Said(Vec<String>);
 
 impl fmt::Display for Said {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|error| write!(f, "\n  {error}"))
+        self.0.iter().try_for_each(|error| write!(f, "\n  {error}"))?;
+        if self.0.iter().any(|error| error.contains("closed by peer")) {
+            f.write_str("\n  perhaps that broker demands another security.protocol")?;
+        }
+        Ok(())
     }
 }
 
 impl ClientContext for Ear {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
-        // The errors among them come to `error` as well, and are shown once.
+        // Most errors come to `error` as well. A connection that is closed in good order does not.
+        if facility == "FAIL" {
+            self.heard().note(text);
+        }
         tracing::debug!(target: "librdkafka", ?level, facility, "{text}");
     }
 
@@ -194,8 +213,7 @@ impl ClientContext for Ear {
             }
             // It says nothing that the others do not.
             Some(RDKafkaErrorCode::AllBrokersDown) => {}
-            _ if heard.errors.iter().any(|each| each == reason) => {}
-            _ => heard.errors.push(reason.to_owned()),
+            _ => heard.note(reason),
         }
     }
 }

@@ -38,7 +38,6 @@ const PRODUCER: &[&str] = &[
 ];
 
 const CONSUMER: &[&str] = &[
-    "allow.auto.create.topics",
     "auto.commit.interval.ms",
     "auto.offset.reset",
     "check.crcs",
