@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::ops::Range;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use kafka_troupe::broker::{EmbeddedBroker, RDKafkaApiKey, RDKafkaRespErr};
@@ -71,8 +72,21 @@ impl Stage {
         command
     }
 
+    /// Runs it to its end, or kills it: a command that does not end fails its test instead of hanging it.
     fn run(&self, arguments: &[&str]) -> Output {
-        self.consume(arguments).output().unwrap()
+        let child = self.spawn(arguments);
+        let process = i32::try_from(child.id()).unwrap();
+        let (ended, end) = mpsc::channel::<()>();
+        let watchdog = std::thread::spawn(move || {
+            if end.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+                // SAFETY: the number is the child's until it is waited for, and right after that the watchdog is told.
+                unsafe { libc::kill(process, libc::SIGKILL) };
+            }
+        });
+        let output = child.wait_with_output().unwrap();
+        drop(ended);
+        watchdog.join().unwrap();
+        output
     }
 
     /// Runs it to its end, which has to be a good one, and gives what it printed.
