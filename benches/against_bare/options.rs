@@ -52,7 +52,7 @@ impl Options {
         }
         options.runs = runs.unwrap_or(options.runs);
         // Every partition gets as many, and end to end every one gets some.
-        if options.runs == 0 || options.records == 0 || options.records % 8 != 0 {
+        if options.runs == 0 || options.records == 0 || !options.records.is_multiple_of(8) {
             return Err("--runs must be above 0, --records a multiple of 8".to_owned());
         }
         Ok(options)
