@@ -1,0 +1,15 @@
+//! The arms of `against_bare` with the system's allocator. `against_bare` builds and starts it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod arms;
+mod drain;
+mod end_to_end;
+mod measure;
+mod settings;
+
+fn main() {
+    if !arms::ran_as_arm() {
+        println!("a part of `cargo bench --bench against_bare`, which starts it");
+    }
+}

@@ -1,0 +1,39 @@
+//! This engine beside bare rdkafka, on one broker, in one run.
+//!
+//! `cargo bench --bench against_bare -- [--quick] [--runs N] [--seed N] [--bootstrap-server HOST:PORT] [--json FILE]`. Without a server it
+//! starts an Apache Kafka of its own (Java 17; Maven the first time). `--quick` takes under 10 minutes.
+//!
+//! Each figure is a process of its own: this program starts itself for it, or `against_bare_glibc`, the same program without mimalloc,
+//! which it has cargo build first. The processor time is only worth something on a machine that does nothing else.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod arms;
+mod drain;
+mod driver;
+mod end_to_end;
+mod machine;
+mod measure;
+mod options;
+mod settings;
+mod stats;
+mod table;
+mod topics;
+
+use mimalloc::MiMalloc;
+
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
+
+fn main() {
+    if arms::ran_as_arm() {
+        return;
+    }
+    match options::Options::from_arguments(std::env::args().skip(1)) {
+        Ok(options) => driver::run(&options),
+        Err(usage) => {
+            eprintln!("{usage}");
+            std::process::exit(2);
+        }
+    }
+}
