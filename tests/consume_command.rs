@@ -165,7 +165,7 @@ fn read_all(mut from: impl Read) -> String {
 
 /// The summary that a log for programs ends with.
 fn summary(log: &str) -> Value {
-    let events = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let mut events = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     events.rfind(|event| event["fields"]["message"] == "consumed").unwrap()["fields"].clone()
 }
 
