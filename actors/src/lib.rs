@@ -14,6 +14,7 @@ pub mod invariants;
 pub mod offsets;
 mod order;
 pub mod produce;
+mod refused;
 pub mod secret;
 mod system;
 #[cfg(feature = "testing")]

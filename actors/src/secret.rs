@@ -2,6 +2,8 @@
 
 use rdkafka::error::KafkaError;
 
+use crate::refused::with_feature;
+
 /// Parts of the names of properties that hold a secret, librdkafka's and Java's, in lower case.
 const PARTS: &[&str] = &[
     "password",
@@ -42,8 +44,10 @@ pub fn said_of(name: &str, value: &str, said: &str) -> String {
 /// Why librdkafka refused a configuration. Its own error carries the value of the property in question.
 pub(crate) fn refusal(error: &KafkaError) -> String {
     match error {
-        KafkaError::ClientConfig(_, why, name, value) => format!("property {name}: {}", said_of(name, value, why)),
-        KafkaError::ClientCreation(why) => why.clone(),
+        KafkaError::ClientConfig(_, why, name, value) => {
+            with_feature(&format!("property {name}: {}", said_of(name, value, why)))
+        }
+        KafkaError::ClientCreation(why) => with_feature(why),
         other => other.to_string(),
     }
 }

@@ -328,6 +328,7 @@ impl ConsumerBuilder {
             retry_pause: self.retry_pause,
             token: self.token,
             poller: PollerOptions {
+                group: self.properties.get("group.id").unwrap_or_default().to_owned(),
                 topics: self.topics,
                 credits: self.credits,
                 chunk_records: CHUNK_RECORDS,

@@ -31,6 +31,8 @@ pub(crate) struct PollerContext {
     events: Mutex<Vec<RebalanceEvent>>,
     /// An event was served that leaves no other note: the poller cannot tell it from an empty queue.
     served: AtomicBool,
+    /// librdkafka's words on its last error: the error itself has only a code.
+    reason: Mutex<String>,
     closing: Arc<AtomicBool>,
     answered: AtomicBool,
 }
@@ -39,6 +41,11 @@ impl PollerContext {
     /// What was noted since the last call.
     pub(crate) fn take_events(&self) -> Vec<RebalanceEvent> {
         std::mem::take(&mut *self.events.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// librdkafka's words on the error that the last poll gave.
+    pub(crate) fn take_reason(&self) -> String {
+        std::mem::take(&mut *self.reason.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Whether a log line, statistics or an error was served since the last call.
@@ -108,6 +115,7 @@ impl ClientContext for PollerContext {
 
     fn error(&self, error: KafkaError, reason: &str) {
         self.served.store(true, Ordering::Release);
+        reason.clone_into(&mut self.reason.lock().unwrap_or_else(PoisonError::into_inner));
         match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::Fatal) => error!(target: "librdkafka", %error, reason),
             _ => warn!(target: "librdkafka", %error, reason),

@@ -15,7 +15,7 @@ use crate::ids::PartitionId;
 pub enum ErrorClass {
     /// Sending the record again may succeed. Where [`SendError::possibly_persisted`] says so, it may also store it twice.
     Retriable,
-    /// This record, sent as it is, fails again; others do not.
+    /// This record, sent as it is, fails again.
     Permanent,
     /// The producer takes nothing more; a new one has to be started.
     Fatal,
@@ -68,6 +68,14 @@ pub enum SendError {
         partition: PartitionId,
         /// How many the topic has, as last known.
         partitions: u32,
+    },
+    /// The brokers refused the login, or are not who the certificates say: nothing is known of the topic.
+    #[error("{topic}: the brokers refused the connection: {reason}")]
+    ConnectionRefused {
+        /// The record's topic.
+        topic: Arc<str>,
+        /// librdkafka's words.
+        reason: Arc<str>,
     },
     /// The partitioner panicked.
     #[error("{topic}: the partitioner panicked")]
@@ -125,6 +133,7 @@ impl SendError {
             | Self::UnknownTopic { topic }
             | Self::UnknownPartition { topic, .. }
             | Self::PartitionerPanicked { topic }
+            | Self::ConnectionRefused { topic, .. }
             | Self::TimedOut { topic, .. }
             | Self::Abandoned { topic, .. }
             | Self::Closed { topic }
@@ -144,6 +153,7 @@ impl SendError {
             Self::InvalidTopic { .. }
             | Self::UnknownTopic { .. }
             | Self::PartitionerPanicked { .. }
+            | Self::ConnectionRefused { .. }
             | Self::Closed { .. } => None,
         }
     }
@@ -167,9 +177,10 @@ impl SendError {
             | Self::UnknownPartition { .. }
             | Self::TimedOut { .. }
             | Self::Abandoned { .. } => ErrorClass::Retriable,
-            Self::TooLarge { .. } | Self::InvalidTopic { .. } | Self::PartitionerPanicked { .. } => {
-                ErrorClass::Permanent
-            }
+            Self::TooLarge { .. }
+            | Self::InvalidTopic { .. }
+            | Self::PartitionerPanicked { .. }
+            | Self::ConnectionRefused { .. } => ErrorClass::Permanent,
             Self::Closed { .. } | Self::Fatal { .. } => ErrorClass::Fatal,
         }
     }

@@ -15,8 +15,8 @@
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::marker::PhantomData;
 use std::ptr;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::client::{Client, ClientContext};
@@ -28,9 +28,22 @@ use rdkafka_sys as sys;
 use super::completion::Stored;
 use super::in_flight::Mark;
 use crate::ids::{Offset, PartitionId};
+use crate::refused::refused;
 
 /// Takes librdkafka's log lines and errors into `tracing`.
-pub(super) struct LibraryLog;
+#[derive(Default)]
+pub(super) struct LibraryLog {
+    /// When the brokers last refused the connection, and librdkafka's words on it.
+    refusal: Mutex<Option<(Instant, Arc<str>)>>,
+}
+
+impl LibraryLog {
+    /// Why the brokers refused the connection, if they did since then.
+    pub(super) fn refused_since(&self, since: Instant) -> Option<Arc<str>> {
+        let refusal = self.refusal.lock().unwrap_or_else(PoisonError::into_inner);
+        refusal.as_ref().filter(|(at, _)| *at >= since).map(|(_, reason)| Arc::clone(reason))
+    }
+}
 
 impl ClientContext for LibraryLog {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
@@ -38,6 +51,10 @@ impl ClientContext for LibraryLog {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        if error.rdkafka_error_code().is_some_and(|code| refused(code, reason)) {
+            let mut refusal = self.refusal.lock().unwrap_or_else(PoisonError::into_inner);
+            *refusal = Some((Instant::now(), reason.into()));
+        }
         tracing::warn!(target: "librdkafka", %error, "{reason}");
     }
 }
@@ -73,7 +90,7 @@ impl NativeProducer {
                 sys::RD_KAFKA_EVENT_DR | sys::RD_KAFKA_EVENT_ERROR | sys::RD_KAFKA_EVENT_LOG,
             );
         }
-        let client = Client::new(config, native, RDKafkaType::RD_KAFKA_PRODUCER, LibraryLog)?;
+        let client = Client::new(config, native, RDKafkaType::RD_KAFKA_PRODUCER, LibraryLog::default())?;
         // SAFETY: the client is live; the queue's reference is released by `MainQueue`, before the client.
         let main_queue = MainQueue(unsafe { sys::rd_kafka_queue_get_main(client.native_ptr()) });
         Ok(Self { main_queue, client })

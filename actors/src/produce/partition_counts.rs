@@ -46,12 +46,16 @@ impl actix::Message for TopicLookedUp {
     type Result = ();
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum NoPartitions {
     /// The brokers know no such topic.
     Unknown,
     /// No broker answered, or not with a count.
     NoAnswer,
+    /// No permission for the topic.
+    Denied(RDKafkaErrorCode),
+    /// The brokers refused the connection, in these words.
+    Refused(Arc<str>),
 }
 
 /// The helper thread.
@@ -82,14 +86,14 @@ impl MetadataThread {
             };
             for LookUp { topic, asker } in asked {
                 let partitions = match answered.get(&topic) {
-                    Some((at, partitions)) if at.elapsed() < FRESH => *partitions,
+                    Some((at, partitions)) if at.elapsed() < FRESH => partitions.clone(),
                     _ => {
                         let partitions = self.look_up(&topic, timeout);
-                        answered.insert(topic.clone(), (Instant::now(), partitions));
+                        answered.insert(topic.clone(), (Instant::now(), partitions.clone()));
                         partitions
                     }
                 };
-                timeout = match partitions {
+                timeout = match &partitions {
                     Err(NoPartitions::NoAnswer) => (timeout * 2).min(LONGEST_LOOK_UP),
                     _ => FIRST_LOOK_UP,
                 };
@@ -99,8 +103,8 @@ impl MetadataThread {
     }
 
     fn tell(&self, answer: TopicLookedUp, asker: Option<usize>) {
-        let is_news = match answer.partitions {
-            Ok(count) => self.counts.insert(answer.topic.clone(), count) != Some(count),
+        let is_news = match &answer.partitions {
+            Ok(count) => self.counts.insert(answer.topic.clone(), *count) != Some(*count),
             Err(_) => false,
         };
         for (number, partitioner) in self.partitioners.iter().enumerate() {
@@ -111,12 +115,14 @@ impl MetadataThread {
     }
 
     fn look_up(&self, topic: &str, timeout: Duration) -> Result<NonZeroU32, NoPartitions> {
+        let begun = Instant::now();
         let metadata = self.native.client().fetch_metadata(Some(topic), timeout).map_err(|error| match error {
             KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopic)
             | KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition) => NoPartitions::Unknown,
             error => {
                 tracing::debug!(topic, %error, "no metadata");
-                NoPartitions::NoAnswer
+                let refused = self.native.client().context().refused_since(begun);
+                refused.map_or(NoPartitions::NoAnswer, NoPartitions::Refused)
             }
         })?;
         let found = metadata.topics().iter().find(|found| found.name() == topic).ok_or(NoPartitions::Unknown)?;
@@ -130,6 +136,7 @@ impl MetadataThread {
                 | RDKafkaErrorCode::UnknownTopicOrPartition
                 | RDKafkaErrorCode::InvalidTopic,
             ) => Err(NoPartitions::Unknown),
+            Some(code @ RDKafkaErrorCode::TopicAuthorizationFailed) => Err(NoPartitions::Denied(code)),
             Some(error) => {
                 tracing::debug!(topic, %error, "no partitions");
                 Err(NoPartitions::NoAnswer)

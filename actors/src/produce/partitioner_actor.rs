@@ -11,6 +11,7 @@ use actix::{Actor, AsyncContext, Context, Handler};
 use super::SendError;
 use super::backlog::Backlog;
 use super::batch::{RecordBatch, TopicIndex};
+use super::error::LibraryError;
 use super::intake::{Intake, Settled};
 use super::outlet::{Outlet, Work};
 use super::partition_counts::{LookUp, LookUps, NoPartitions, PartitionCounts, TopicLookedUp};
@@ -106,13 +107,8 @@ impl PartitionerActor {
             return;
         };
         let (expired, again) = route.expire(Instant::now(), self.metadata_timeout);
-        let unknown = route.last_answer == NoPartitions::Unknown;
         for batch in expired {
-            tracing::warn!(
-                topic = %route.name, records = batch.records.len(), unknown,
-                "records given up: no word of the topic's partitions"
-            );
-            fail(batch, unknown);
+            give_up(batch, &route.last_answer);
         }
         if let Some(again) = again {
             ctx.run_later(again, move |actor, ctx| actor.expire(topic, ctx));
@@ -120,14 +116,19 @@ impl PartitionerActor {
     }
 }
 
-/// Answers every record of a batch whose topic is unknown, or of which nothing is known.
-fn fail(mut batch: RecordBatch, unknown: bool) {
+/// Answers every record of a batch of whose topic nothing is known, for this reason.
+fn give_up(mut batch: RecordBatch, reason: &NoPartitions) {
     let answers = &mut batch.answers;
     let topic = answers.topic.clone();
-    let error = match unknown {
-        true => SendError::UnknownTopic { topic },
-        false => SendError::TimedOut { topic, partition: None, possibly_persisted: false },
+    let error = match reason {
+        NoPartitions::Unknown => SendError::UnknownTopic { topic },
+        NoPartitions::NoAnswer => SendError::TimedOut { topic, partition: None, possibly_persisted: false },
+        NoPartitions::Denied(code) => {
+            SendError::Rejected { topic, partition: None, error: LibraryError(*code), possibly_persisted: false }
+        }
+        NoPartitions::Refused(reason) => SendError::ConnectionRefused { topic, reason: Arc::clone(reason) },
     };
+    tracing::warn!(records = batch.records.len(), %error, "records given up");
     let mut settled = Settled::default();
     for place in 0..batch.records.len() {
         if let Some(record) = answers.take(place) {
@@ -185,6 +186,12 @@ impl Handler<TopicLookedUp> for PartitionerActor {
             Ok(_) => {
                 for batch in route.take_waiting() {
                     self.produce(batch, ctx);
+                }
+            }
+            // To wait would not change it.
+            Err(reason @ (NoPartitions::Denied(_) | NoPartitions::Refused(_))) => {
+                for batch in route.expire(Instant::now(), Duration::ZERO).0 {
+                    give_up(batch, &reason);
                 }
             }
             Err(reason) => {

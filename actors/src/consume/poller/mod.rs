@@ -37,6 +37,7 @@ use crate::consume::state::{Board, Counters};
 use crate::consume::supervisor::{ConsumerSupervisor, EngineFailed, PollerEnded};
 use crate::consume::wake::{Source, Wake};
 use crate::offsets::tracker::OffsetTracker;
+use crate::refused::refused;
 
 /// The longest sleep: nothing that should have woken the poller goes unseen for longer.
 const MAX_SLEEP: Duration = Duration::from_millis(100);
@@ -60,6 +61,8 @@ pub enum OnLogRewind {
 #[derive(Debug, Clone)]
 pub(crate) struct PollerOptions {
     pub(crate) topics: Vec<String>,
+    /// The group's name, for what is said.
+    pub(crate) group: String,
     pub(crate) credits: Credits,
     pub(crate) chunk_records: usize,
     pub(crate) chunk_bytes: usize,
@@ -212,22 +215,29 @@ impl Poller {
             debug!(%error, "no group is needed");
             return;
         }
-        match (error, code) {
-            (KafkaError::MessageConsumptionFatal(_), _)
-            | (
-                _,
-                Some(
-                    E::GroupAuthorizationFailed
-                    | E::TopicAuthorizationFailed
-                    | E::ClusterAuthorizationFailed
-                    | E::Authentication,
-                ),
-            )
-            | (_, Some(E::FencedInstanceId | E::InconsistentGroupProtocol | E::InvalidTopic)) => {
-                self.fail(kafka_error(error, "consuming".to_owned()));
+        let reason = self.consumer.context().take_reason();
+        let doing = match code {
+            Some(E::GroupAuthorizationFailed) => {
+                format!("no permission for group {}: an ACL must allow Read ({reason})", self.options.group)
             }
-            _ => warn!(%error, "the client reports an error and goes on"),
-        }
+            Some(E::TopicAuthorizationFailed) => format!(
+                "no permission for one of the topics {}: an ACL must allow Read ({reason})",
+                self.options.topics.join(", ")
+            ),
+            // Also in the midst of work: the login that was good until now is good no more.
+            Some(code) if refused(code, &reason) => format!("the brokers refused the connection: {reason}"),
+            Some(
+                E::ClusterAuthorizationFailed | E::FencedInstanceId | E::InconsistentGroupProtocol | E::InvalidTopic,
+            ) => {
+                format!("consuming: {reason}")
+            }
+            _ if matches!(error, KafkaError::MessageConsumptionFatal(_)) => format!("consuming: {reason}"),
+            _ => {
+                warn!(%error, "the client reports an error and goes on");
+                return;
+            }
+        };
+        self.fail(kafka_error(error, doing));
     }
 
     fn serve_commands(&mut self, now: Instant) {
