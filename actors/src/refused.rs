@@ -38,4 +38,27 @@ mod tests {
         assert!(!refused(RDKafkaErrorCode::SSL, "SSL handshake failed: connection reset by peer"));
         assert!(!refused(RDKafkaErrorCode::BrokerTransportFailure, "certificate"));
     }
+
+    /// Runs where it is built without the feature: `.ci/run` does so.
+    #[cfg(not(feature = "tls"))]
+    #[test]
+    fn without_the_feature_tls_its_absence_is_told_by_its_name() {
+        let asked = [("security.protocol", "ssl"), ("sasl.mechanism", "SCRAM-SHA-256"), ("ssl.ca.location", "/ca.pem")];
+        for (name, value) in asked {
+            let mut properties = vec![("bootstrap.servers", "localhost:1"), ("group.id", "g"), (name, value)];
+            if name == "sasl.mechanism" {
+                properties.push(("security.protocol", "sasl_plaintext"));
+            }
+            let builder = crate::consume::Consumer::builder().topics(["t"]).handler(|_: &crate::consume::Record| ());
+            let builder = properties.iter().fold(builder, |builder, (name, value)| builder.property(*name, *value));
+            let refused = builder.start().map(drop).map_err(|error| error.to_string());
+            assert!(refused.as_ref().is_err_and(|error| error.contains("feature `tls`")), "{name}: {refused:?}");
+            let builder = properties[2..].iter().fold(
+                crate::produce::Producer::builder().bootstrap_servers("localhost:1"),
+                |builder, (name, value)| builder.property(*name, *value),
+            );
+            let refused = builder.start().map(drop).map_err(|error| error.to_string());
+            assert!(refused.as_ref().is_err_and(|error| error.contains("feature `tls`")), "{name}: {refused:?}");
+        }
+    }
 }

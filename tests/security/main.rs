@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
 
 mod acl;
+mod secrets;
 mod servers;
 
 use std::sync::Arc;
@@ -32,6 +33,10 @@ struct Door {
 impl Door {
     fn new(kafka: &'static LocalKafka, properties: &[(&'static str, &str)]) -> Self {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
+        if std::env::var_os("RUST_LOG").is_some() {
+            let log = tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).with_writer(std::io::stderr);
+            let _ = log.try_init();
+        }
         let topic = format!("topic-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
         kafka.create_topic(&topic, 1).unwrap();
         let inside = Producer::builder().bootstrap_servers(kafka.bootstrap_servers()).start().unwrap();
@@ -244,6 +249,11 @@ fn no_permission_to_write_is_told_with_the_topics_name() {
         Resource::RD_KAFKA_RESOURCE_TOPIC,
         &door.topic,
     );
+    // Kafka gives an idempotent producer no id that may write nowhere.
+    let error = door.turns_records_away();
+    says(&error, &[&door.topic, "authori"]);
+    assert_eq!(error.class(), ErrorClass::Fatal, "{error}");
+    let door = door.with("enable.idempotence", "false".to_owned());
     let error = door.turns_records_away();
     says(&error, &[&door.topic, "authori"]);
     assert_eq!(error.class(), ErrorClass::Permanent, "{error}");

@@ -186,7 +186,6 @@ impl ProducerBuilder {
 
 impl fmt::Debug for ProducerBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Properties hold passwords.
         f.debug_struct("ProducerBuilder")
             .field("bootstrap_servers", &self.bootstrap_servers)
             .field("linger", &self.linger)
@@ -196,6 +195,7 @@ impl fmt::Debug for ProducerBuilder {
             .field("buffer_records", &self.buffer_records)
             .field("buffer_bytes", &self.buffer_bytes)
             .field("metadata_timeout", &self.metadata_timeout)
+            .field("properties", &self.properties)
             .finish_non_exhaustive()
     }
 }

@@ -98,7 +98,7 @@ impl DeliveryThread {
                 let context = self.native.client().context();
                 context.error(KafkaError::Global(code), &reason.to_string_lossy());
                 // The event of a fatal error may carry the error behind it as its code: the client itself is asked.
-                if let Some(reason) = self.native.fatal_error() {
+                if let Some((_, reason)) = self.native.fatal_error() {
                     self.fail_for_good(reason);
                 }
             }
@@ -124,13 +124,15 @@ impl DeliveryThread {
                     if is_stale_metadata(refusal.code) {
                         stale_topic = Some(topic.clone());
                     }
-                    Box::new(SendError::from_library(
-                        topic,
-                        report.partition,
-                        record.bytes(),
-                        refusal.code,
-                        refusal.possibly_persisted,
-                    ))
+                    let persisted = refusal.possibly_persisted;
+                    // After a fatal error librdkafka purges what it holds: the purge is not the reason.
+                    match is_purge(refusal.code).then(|| self.native.fatal_error()).flatten() {
+                        Some((code, _)) => Box::new(SendError::fatal(topic, report.partition, code, persisted)),
+                        None => {
+                            let (partition, bytes) = (report.partition, record.bytes());
+                            Box::new(SendError::from_library(topic, partition, bytes, refusal.code, persisted))
+                        }
+                    }
                 });
                 run.answers.push((record, run.settled.len() - 1, verdict));
             });
@@ -165,6 +167,10 @@ impl Drop for DeliveryThread {
             self.in_flight.abandon_all();
         }
     }
+}
+
+fn is_purge(code: RDKafkaErrorCode) -> bool {
+    matches!(code, RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight)
 }
 
 /// The topic is not what it was when its partitions were counted.

@@ -185,6 +185,16 @@ impl SendError {
         }
     }
 
+    /// The producer ended for this reason, and with it the record.
+    pub(super) fn fatal(
+        topic: Arc<str>,
+        partition: PartitionId,
+        code: RDKafkaErrorCode,
+        possibly_persisted: bool,
+    ) -> Self {
+        Self::Fatal { topic, partition: Some(partition), error: LibraryError(code), possibly_persisted }
+    }
+
     /// The error that librdkafka's `code` is for a record of `bytes` bytes.
     pub(super) fn from_library(
         topic: Arc<str>,

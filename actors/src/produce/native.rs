@@ -127,7 +127,7 @@ impl NativeProducer {
     }
 
     /// The fatal error that ended this producer, if one did.
-    pub(super) fn fatal_error(&self) -> Option<String> {
+    pub(super) fn fatal_error(&self) -> Option<(RDKafkaErrorCode, String)> {
         let mut reason = [0 as c_char; 512];
         // SAFETY: the client lives as long as `self`; librdkafka writes at most the length given, with a closing zero.
         let error = unsafe { sys::rd_kafka_fatal_error(self.client.native_ptr(), reason.as_mut_ptr(), reason.len()) };
@@ -135,7 +135,7 @@ impl NativeProducer {
         (code != RDKafkaErrorCode::NoError).then(|| {
             // SAFETY: zero-terminated: initialised with zeros, written as said above.
             let reason = unsafe { CStr::from_ptr(reason.as_ptr()) };
-            format!("{code}: {}", reason.to_string_lossy())
+            (code, format!("{code}: {}", reason.to_string_lossy()))
         })
     }
 
