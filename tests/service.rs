@@ -125,7 +125,7 @@ fn a_service_that_is_terminated_under_load_drains_and_commits_exactly_what_it_ha
         handled = number.map(|number| number.parse::<i64>().unwrap());
         handled.is_some()
     });
-    assert_eq!(Some(stage.committed("axum-service").values().sum()), handled);
+    assert_eq!(Some(stage.committed_of("axum-service").values().sum()), handled);
     assert!(handled < Some(10_000), "it was under load");
 }
 

@@ -245,7 +245,12 @@ impl Stage {
 
     /// What the group has committed, by partition.
     pub fn committed(&self, group: &str) -> BTreeMap<i32, i64> {
-        let consumer: BaseConsumer = self.client().set("group.id", self.group(group)).create().unwrap();
+        self.committed_of(&self.group(group))
+    }
+
+    /// The same by the group's full name.
+    pub fn committed_of(&self, group: &str) -> BTreeMap<i32, i64> {
+        let consumer: BaseConsumer = self.client().set("group.id", group).create().unwrap();
         let mut list = TopicPartitionList::new();
         for partition in 0..self.partitions {
             list.add_partition(&self.topic, partition);

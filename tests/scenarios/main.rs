@@ -1,7 +1,7 @@
 //! What must not break, told as scenarios on a running broker. Each test is named as the sentence it proves.
 //!
 //! `cargo test --test scenarios kafka::` runs those on Apache Kafka, `embedded::` those on the embedded broker. Kafka is started once, by
-//! the first scenario that needs it.
+//! the first scenario that needs it. `cargo test --release --test scenarios -- --ignored` runs the long forms.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
 
@@ -11,6 +11,7 @@ macro_rules! scenarios {
         $(on both brokers: $($both:ident),+;)?
         $(on the embedded broker, $why_embedded:literal: $($embedded:ident),+;)*
         $(on Apache Kafka, $why_kafka:literal: $($kafka:ident),+;)*
+        $(at length on Apache Kafka: $($long:ident),+;)?
     ) => {
         mod embedded {
             $($(#[test] fn $both() { super::$both($crate::fixture::On::Embedded); })+)?
@@ -19,6 +20,7 @@ macro_rules! scenarios {
         mod kafka {
             $($(#[test] fn $both() { $crate::fixture::on_kafka(super::$both); })+)?
             $($(#[doc = $why_kafka] #[test] fn $kafka() { $crate::fixture::on_kafka(super::$kafka); })+)*
+            $($(#[test] #[ignore = "takes minutes"] fn $long() { $crate::fixture::on_kafka(super::$long); })+)?
         }
     };
 }

@@ -12,6 +12,8 @@ scenarios! {
         a_broker_that_is_killed_and_restarted_costs_no_rebalance_and_no_repeats,
         a_broker_that_is_frozen_for_twenty_seconds_costs_no_rebalance_and_no_repeats,
         a_node_of_three_that_is_killed_leaves_leadership_and_coordination_to_the_others;
+    at length on Apache Kafka:
+        six_restarts_and_a_minute_of_frost_cost_no_rebalance_and_no_repeats;
 }
 
 const STOP: Duration = Duration::from_secs(20);
@@ -62,14 +64,34 @@ fn a_broker_that_is_killed_and_restarted_costs_no_rebalance_and_no_repeats(on: O
     });
 }
 
-fn a_broker_that_is_frozen_for_twenty_seconds_costs_no_rebalance_and_no_repeats(on: On) {
+fn six_restarts_and_a_minute_of_frost_cost_no_rebalance_and_no_repeats(on: On) {
     let stage = Stage::alone(on, 2);
     unshaken(&stage, || {
-        stage.broker.own_kafka().freeze(1).unwrap();
-        let until = Instant::now() + Duration::from_secs(20);
-        eventually("twenty seconds are over", || Instant::now() > until);
-        stage.broker.own_kafka().thaw(1).unwrap();
+        let kafka = stage.broker.own_kafka();
+        for round in 0..6 {
+            if round % 2 == 0 {
+                kafka.terminate(1).unwrap();
+            } else {
+                kafka.kill(1);
+            }
+            kafka.restart(1).unwrap();
+        }
+        freeze(&stage, Duration::from_secs(28));
+        freeze(&stage, Duration::from_secs(28));
     });
+}
+
+/// Freezes the broker for a while, less than `PATIENCE`.
+fn freeze(stage: &Stage, span: Duration) {
+    stage.broker.own_kafka().freeze(1).unwrap();
+    let until = Instant::now() + span;
+    eventually("the frost is over", || Instant::now() > until);
+    stage.broker.own_kafka().thaw(1).unwrap();
+}
+
+fn a_broker_that_is_frozen_for_twenty_seconds_costs_no_rebalance_and_no_repeats(on: On) {
+    let stage = Stage::alone(on, 2);
+    unshaken(&stage, || freeze(&stage, Duration::from_secs(20)));
 }
 
 fn a_node_of_three_that_is_killed_leaves_leadership_and_coordination_to_the_others(on: On) {

@@ -19,6 +19,8 @@ scenarios! {
     on the embedded broker, "which answers requests with the errors that a test asks for":
         what_is_lost_to_others_is_fenced_and_not_committed,
         a_stop_whose_partitions_are_lost_meanwhile_is_not_called_drained;
+    at length on Apache Kafka:
+        twenty_members_that_join_and_leave_under_load_lose_and_repeat_nothing;
 }
 
 const STOP: Duration = Duration::from_secs(20);
@@ -54,6 +56,32 @@ fn a_member_that_joins_and_leaves_under_load_loses_and_repeats_nothing(on: On) {
     assert_handed_over_once(on, &journal, 4, count as i64, &[&a, &b]);
     assert!(journal.entries().iter().any(|entry| entry.member == "b"), "b did some of the work");
     assert!(stage.committed("g").values().all(|offset| *offset == count as i64));
+}
+
+fn twenty_members_that_join_and_leave_under_load_lose_and_repeat_nothing(on: On) {
+    for assignor in ["cooperative-sticky", "range"] {
+        let stage = Stage::new(on, 8);
+        let (journal, mut count) = (Journal::default(), 0);
+        let member = |name| {
+            let builder = stage.steady_consumer("g").property("partition.assignment.strategy", assignor);
+            builder.async_handler(noting_slowly(&journal, name)).start().unwrap()
+        };
+        let a = member("a");
+        for round in 0..20 {
+            stage.produce(count, 300, 50);
+            count += 300;
+            let b = member("b");
+            eventually(&format!("{assignor}: both share in round {round}"), || assigned(&a) == 4 && assigned(&b) == 4);
+            let before = journal.len();
+            eventually("both work", || journal.len() > before + 400 || journal.len() == 8 * count);
+            assert!(b.shutdown_blocking(STOP).unwrap().drained);
+            eventually("a has them all back", || assigned(&a) == 8);
+        }
+        let all = i64::try_from(count).unwrap();
+        eventually("all is committed", || a.state().partitions.iter().all(|p| p.committed == Some(all)));
+        a.shutdown_blocking(STOP).unwrap();
+        journal.assert_exactly_once_in_order(8, all);
+    }
 }
 
 fn retained_partitions_keep_their_epoch_through_a_cooperative_rebalance(on: On) {
