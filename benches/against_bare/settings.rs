@@ -30,7 +30,7 @@ pub(crate) fn fetching() -> Properties {
         ("partition.assignment.strategy", "cooperative-sticky"),
         ("fetch.queue.backoff.ms", "10"),
         ("fetch.wait.max.ms", "50"),
-        ("queued.min.messages", "10000"),
+        ("queued.min.messages", "20000"),
         ("queued.max.messages.kbytes", "4096"),
         ("fetch.message.max.bytes", "1048576"),
     ])

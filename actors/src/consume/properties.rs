@@ -13,12 +13,14 @@ use crate::secret;
 ///
 /// - `fetch.queue.backoff.ms`: librdkafka's 1000 leaves a partition whose queue was full out of the fetches for a second.
 /// - `fetch.wait.max.ms`: one fetch is in flight per broker; while idle partitions long-poll, a busy one waits with them.
-/// - `queued.*` and `fetch.message.max.bytes` bound what is prefetched, per partition.
+/// - `queued.*` and `fetch.message.max.bytes` bound what is prefetched, per partition. `queued.min.messages` is above what one fetch brings
+///   (1 MiB is about 9,500 records of 100 bytes), so that the next fetch is under way while this one is worked on: with 10,000 a backlog in
+///   one partition ran at 0.77 to 0.85 of the rate of one in eight, with 20,000 at 0.97 (docs/results).
 const DEFAULTS: &[(&str, &str)] = &[
     ("partition.assignment.strategy", "cooperative-sticky"),
     ("fetch.queue.backoff.ms", "10"),
     ("fetch.wait.max.ms", "50"),
-    ("queued.min.messages", "10000"),
+    ("queued.min.messages", "20000"),
     ("queued.max.messages.kbytes", "4096"),
     ("fetch.message.max.bytes", "1048576"),
 ];
@@ -154,8 +156,8 @@ mod tests {
     #[test]
     fn the_queue_of_a_partition_holds_its_limit_one_fetch_and_what_records_cost() {
         let mut properties = Properties::default();
-        assert_eq!(properties.queue_bytes(), (5 << 20) + 10_000 * 512);
+        assert_eq!(properties.queue_bytes(), (5 << 20) + 20_000 * 512);
         properties.set("queued.max.messages.kbytes", "1024");
-        assert_eq!(properties.queue_bytes(), (2 << 20) + 10_000 * 512);
+        assert_eq!(properties.queue_bytes(), (2 << 20) + 20_000 * 512);
     }
 }
