@@ -29,6 +29,7 @@ mod admin;
 mod fixture;
 mod process;
 
+mod assignors;
 mod bounds;
 mod embedding;
 mod failing;

@@ -226,9 +226,12 @@ impl Poller {
             ),
             // Also in the midst of work: the login that was good until now is good no more.
             Some(code) if refused(code, &reason) => format!("the brokers refused the connection: {reason}"),
-            Some(
-                E::ClusterAuthorizationFailed | E::FencedInstanceId | E::InconsistentGroupProtocol | E::InvalidTopic,
-            ) => {
+            Some(E::InconsistentGroupProtocol) => format!(
+                "group {} shares no partition.assignment.strategy with this member, or another kind of client uses its \
+                 name: name one that all its members have ({reason})",
+                self.options.group
+            ),
+            Some(E::ClusterAuthorizationFailed | E::FencedInstanceId | E::InvalidTopic) => {
                 format!("consuming: {reason}")
             }
             _ if matches!(error, KafkaError::MessageConsumptionFatal(_)) => format!("consuming: {reason}"),
