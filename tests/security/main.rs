@@ -31,6 +31,11 @@ struct Door {
 }
 
 impl Door {
+    /// Gives Bob, who may do nothing else, this permission.
+    fn allow_bob(&self, operation: Operation, resource: Resource, name: &str) {
+        allow(self.kafka.bootstrap_servers(), BOB.0, operation, resource, name);
+    }
+
     fn new(kafka: &'static LocalKafka, properties: &[(&'static str, &str)]) -> Self {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         if std::env::var_os("RUST_LOG").is_some() {
@@ -199,22 +204,10 @@ fn no_permission_to_read_a_topic_is_told_with_its_name() {
         return;
     }
     let door = Door::plain(BOB);
-    allow(
-        door.kafka.bootstrap_servers(),
-        BOB.0,
-        Operation::RD_KAFKA_ACL_OPERATION_READ,
-        Resource::RD_KAFKA_RESOURCE_GROUP,
-        &door.group(),
-    );
+    door.allow_bob(Operation::RD_KAFKA_ACL_OPERATION_READ, Resource::RD_KAFKA_RESOURCE_GROUP, &door.group());
     says(&door.turns_consumers_away(), &[&door.topic, "authori"]);
     // To see it is not to read it.
-    allow(
-        door.kafka.bootstrap_servers(),
-        BOB.0,
-        Operation::RD_KAFKA_ACL_OPERATION_DESCRIBE,
-        Resource::RD_KAFKA_RESOURCE_TOPIC,
-        &door.topic,
-    );
+    door.allow_bob(Operation::RD_KAFKA_ACL_OPERATION_DESCRIBE, Resource::RD_KAFKA_RESOURCE_TOPIC, &door.topic);
     says(&door.turns_consumers_away(), &[&door.topic, "authori"]);
 }
 
@@ -224,13 +217,7 @@ fn no_permission_for_a_group_is_told_with_its_name() {
         return;
     }
     let door = Door::plain(BOB);
-    allow(
-        door.kafka.bootstrap_servers(),
-        BOB.0,
-        Operation::RD_KAFKA_ACL_OPERATION_READ,
-        Resource::RD_KAFKA_RESOURCE_TOPIC,
-        &door.topic,
-    );
+    door.allow_bob(Operation::RD_KAFKA_ACL_OPERATION_READ, Resource::RD_KAFKA_RESOURCE_TOPIC, &door.topic);
     says(&door.turns_consumers_away(), &[&door.group(), "authori"]);
 }
 
@@ -242,13 +229,7 @@ fn no_permission_to_write_is_told_with_the_topics_name() {
     let door = Door::plain(BOB);
     let error = door.turns_records_away();
     says(&error, &[&door.topic, "authori"]);
-    allow(
-        door.kafka.bootstrap_servers(),
-        BOB.0,
-        Operation::RD_KAFKA_ACL_OPERATION_DESCRIBE,
-        Resource::RD_KAFKA_RESOURCE_TOPIC,
-        &door.topic,
-    );
+    door.allow_bob(Operation::RD_KAFKA_ACL_OPERATION_DESCRIBE, Resource::RD_KAFKA_RESOURCE_TOPIC, &door.topic);
     // Kafka gives an idempotent producer no id that may write nowhere.
     let error = door.turns_records_away();
     says(&error, &[&door.topic, "authori"]);

@@ -15,7 +15,7 @@ use crate::secret;
 /// - `fetch.wait.max.ms`: one fetch is in flight per broker; while idle partitions long-poll, a busy one waits with them.
 /// - `queued.*` and `fetch.message.max.bytes` bound what is prefetched, per partition. `queued.min.messages` is above what one fetch brings
 ///   (1 MiB is about 9,500 records of 100 bytes), so that the next fetch is under way while this one is worked on: with 10,000 a backlog in
-///   one partition ran at 0.77 to 0.85 of the rate of one in eight, with 20,000 at 0.97 (docs/results).
+///   one partition ran at 0.77 to 0.85 of the rate of one in eight, with 20,000 at 0.93 (docs/results).
 const DEFAULTS: &[(&str, &str)] = &[
     ("partition.assignment.strategy", "cooperative-sticky"),
     ("fetch.queue.backoff.ms", "10"),
