@@ -1,8 +1,10 @@
 //! Which records of a partition are finished, and how far that lets it be committed.
 
+mod committed;
 mod ledger;
 mod progress;
 pub(crate) mod tracker;
 
+pub use committed::{CommittedOffset, committed_offsets};
 pub use ledger::{FinishedRange, LedgerError, OffsetLedger, Recorded};
 pub use progress::{Finished, Tile, TileProgress};
