@@ -8,19 +8,22 @@ use crossbeam_channel::Receiver;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use crate::consume::builder::{CHUNK_BYTES, CHUNK_RECORDS, SyncWorkload};
+use crate::consume::builder::{CHUNK_BYTES, CHUNK_RECORDS};
 use crate::consume::command::{Commit, Deliver, PollerCommand, PollerPort};
+use crate::consume::commit::{CommitPolicy, CommitWhen};
 use crate::consume::control::{ControlCell, Credits};
 use crate::consume::membership::Membership;
 use crate::consume::record::{ChunkBuilder, Record, RecordChunk};
 use crate::consume::retry::RetrySchedule;
+use crate::consume::start::StartPosition;
 use crate::consume::state::{Board, CounterState, Counters};
 use crate::consume::supervisor::{ConsumerSupervisor, StartWorker, Wire, WorkerParts};
 use crate::consume::wake::{Source, Wake};
+use crate::consume::workload::SyncWorkload;
 use crate::ids::{Epoch, NextOffset, TopicPartition};
 use crate::invariants::InvariantSnapshot;
 use crate::offsets::Tile;
-use crate::offsets::tracker::{BeginDrain, CommitAnswered, EpochStarted, OffsetTracker};
+use crate::offsets::tracker::{BeginDrain, CommitAnswered, EpochStarted, OffsetTracker, TrackerOptions};
 use crate::system::SystemThread;
 
 /// How long the actors may take to end.
@@ -42,7 +45,7 @@ pub struct EngineAlone {
     pub max_buffered_records: u64,
     /// Bytes of them.
     pub max_buffered_bytes: u64,
-    /// As in [`ConsumerBuilder::commit_interval`](crate::consume::ConsumerBuilder::commit_interval).
+    /// As in [`CommitWhen::Interval`].
     pub commit_interval: Duration,
 }
 
@@ -76,13 +79,14 @@ impl EngineAlone {
         wake.attach();
         let (commands, inbox) = crossbeam_channel::unbounded();
         let port = PollerPort::new(commands, Arc::clone(&wake));
-        let board = Arc::new(Board::new(Membership::Group));
+        let board = Arc::new(Board::new(Membership::default()));
         let system = SystemThread::start("troupe-system", 1 + self.worker_threads)?;
         let (tracker_arbiter, workers) = system.arbiters().split_at(1);
         let parts = WorkerParts {
             workload: Arc::new(SyncWorkload(Arc::new(handler))),
             retry_pause: RetrySchedule::default(),
             commit_deadline: STOP,
+            commits: CommitPolicy::default(),
             stop_deadline: STOP,
             token: CancellationToken::new(),
         };
@@ -92,8 +96,10 @@ impl EngineAlone {
             move |_| ConsumerSupervisor::new(parts, port, board, finish)
         });
         let tracker = OffsetTracker::start_in_arbiter(&tracker_arbiter[0], {
-            let (supervisor, board, interval) = (supervisor.clone(), Arc::clone(&board), self.commit_interval);
-            move |_| OffsetTracker::new(port, supervisor, board, interval)
+            let (supervisor, board) = (supervisor.clone(), Arc::clone(&board));
+            let policy = CommitPolicy { when: CommitWhen::Interval(self.commit_interval), awaited: false };
+            let options = TrackerOptions { policy, commit_rate: 1 << 20, group: String::new(), callback: None };
+            move |_| OffsetTracker::new(port, supervisor, board, options)
         });
         supervisor.do_send(Wire { tracker: tracker.clone(), arbiters: workers.to_vec() });
         let stays = (0..self.partitions).map(|slot| self.stay(slot, &wake)).collect();
@@ -133,7 +139,13 @@ impl EngineAlone {
         let credits = Credits { records: self.max_buffered_records, bytes: self.max_buffered_bytes };
         let (partition, epoch) = (TopicPartition::new("engine-alone", slot as i32), Epoch(slot as u64 + 1));
         Stay {
-            cell: Arc::new(ControlCell::new(partition, epoch, slot, start, None, credits, Arc::clone(wake))),
+            cell: Arc::new(ControlCell::new(
+                StartPosition::at(partition, start),
+                epoch,
+                slot,
+                credits,
+                Arc::clone(wake),
+            )),
             worker: None,
             position: start,
             committed: start,
@@ -217,7 +229,7 @@ impl PlayedPoller {
         }
     }
 
-    fn answer(&mut self, Commit { id, entries }: Commit) {
+    fn answer(&mut self, Commit { id, entries, .. }: Commit) {
         for entry in &entries {
             self.stays[entry.slot].committed = entry.next;
         }

@@ -358,7 +358,7 @@ fn a_configuration_that_cannot_work_is_an_error_that_says_what_to_do() {
         (complete().max_buffered_records(0), "max_buffered_records"),
         (complete().max_buffered_bytes(0), "max_buffered_bytes"),
         (complete().worker_threads(0), "worker_threads must be above 0"),
-        (complete().commit_interval(Duration::ZERO), "commit_interval must be above 0"),
+        (complete().commit_when(CommitWhen::Interval(Duration::ZERO)), "the commit interval must be above 0"),
     ];
     for (builder, says) in cases {
         match builder.start() {
@@ -446,7 +446,7 @@ fn state_is_read_at_a_high_rate_during_load(on: On) {
     let journal = Journal::default();
     let consumer = {
         let journal = journal.clone();
-        let builder = stage.consumer("g").commit_interval(Duration::from_millis(5));
+        let builder = stage.consumer("g").commit_when(CommitWhen::Interval(Duration::from_millis(5)));
         builder.handler(move |record: &Record| journal.note("a", record)).start().unwrap()
     };
     struct Raise<'a>(&'a AtomicBool);

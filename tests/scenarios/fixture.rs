@@ -203,7 +203,7 @@ impl Stage {
     pub fn finished_and_uncommitted(&self, group: &str, journal: &Journal, count: usize) -> ConsumerHandle {
         let notes = journal.clone();
         let builder = self.consumer(group).handler(move |record: &Record| notes.note("a", record));
-        let consumer = builder.commit_interval(Duration::from_secs(60)).start().unwrap();
+        let consumer = builder.commit_when(CommitWhen::Interval(Duration::from_secs(60))).start().unwrap();
         eventually("all is handled", || journal.len() == count);
         consumer
     }

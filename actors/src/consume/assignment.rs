@@ -12,6 +12,7 @@ use crate::consume::native::PartitionQueue;
 use crate::consume::topic_id::TopicId;
 use crate::consume::wake::MAX_SLOTS;
 use crate::ids::{Epoch, NextOffset, TopicPartition};
+use crate::offsets::remembered::Remembered;
 
 /// A partition that is assigned in librdkafka.
 pub(crate) struct Stay {
@@ -22,8 +23,8 @@ pub(crate) struct Stay {
     pub(crate) worker: Option<Recipient<Deliver>>,
     /// Where the log goes on that went back: the next epoch begins there, or at the ledger's watermark.
     pub(crate) rewound: Option<NextOffset>,
-    /// To be sought to, and a new epoch begun there.
-    pub(crate) reposition: Option<NextOffset>,
+    /// To be sought to, and a new epoch begun there, with what was finished above.
+    pub(crate) reposition: Option<(NextOffset, Remembered)>,
     /// The topic's id, once it is known: another one is another log.
     pub(crate) topic_id: Option<TopicId>,
     /// The broker said that the position is out of its log's range, in these words; it is being found out why.
@@ -37,8 +38,11 @@ impl Stay {
     ///
     /// After a rewind that is not always where the log goes on: what was handed out below, and is not finished, is still in the log and would
     /// be lost.
-    pub(crate) fn begin_anew(&mut self, watermark: NextOffset) {
-        self.reposition = Some(restart(watermark, self.rewound.take()));
+    pub(crate) fn begin_anew(&mut self, watermark: NextOffset, remembered: Remembered) {
+        let rewound = self.rewound.take();
+        // What was finished in another log says nothing of this one.
+        let remembered = if rewound.is_some() { Remembered::default() } else { remembered };
+        self.reposition = Some((restart(watermark, rewound), remembered));
     }
 }
 

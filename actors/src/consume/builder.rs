@@ -4,24 +4,25 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::Addr;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
+use crate::consume::callback::OnCommit;
+use crate::consume::commit::{CommitPolicy, CommitReport, CommitWhen};
 use crate::consume::control::Credits;
 use crate::consume::engine;
 use crate::consume::error::ConsumerError;
 use crate::consume::handle::{ConsumerHandle, on_the_clock};
-use crate::consume::handler::{AsyncClosure, Handler, IntoOutcome, PartitionContext, SyncClosure};
-use crate::consume::membership::Membership;
+use crate::consume::handler::{Handler, IntoOutcome, PartitionContext};
+use crate::consume::membership::{Keeper, Membership};
 use crate::consume::poller::{OnLogRewind, PollerOptions};
 use crate::consume::properties::{Properties, configuration};
 use crate::consume::record::Record;
-use crate::consume::resolver::AutoOffsetReset;
+use crate::consume::resolver::{AutoOffsetReset, LoadOffsets, ResolverOptions};
 use crate::consume::retry::RetrySchedule;
-use crate::consume::supervisor::{ConsumerSupervisor, EngineFailed};
-use crate::order::partition::pump;
-use crate::order::pump::{Pump, PumpIo, Workload};
+use crate::consume::workload::{AsyncWorkload, PartitionWorkload, SyncWorkload};
+use crate::ids::{NextOffset, TopicPartition};
+use crate::order::pump::Workload;
 
 /// The most credits a partition may have: what a mailbox can be made for.
 const MAX_CREDITS: u64 = 1 << 30;
@@ -76,7 +77,10 @@ pub struct ConsumerBuilder {
     threads: Option<usize>,
     credits: Credits,
     memory_budget: u64,
-    commit_interval: Duration,
+    commits: CommitPolicy,
+    commit_rate: u64,
+    on_commit: Option<OnCommit>,
+    load: Option<LoadOffsets>,
     drain_deadline: Duration,
     commit_deadline: Duration,
     stop_deadline: Duration,
@@ -97,7 +101,10 @@ impl Default for ConsumerBuilder {
             threads: None,
             credits: Credits { records: 8192, bytes: 4 << 20 },
             memory_budget: 1 << 30,
-            commit_interval: Duration::from_millis(100),
+            commits: CommitPolicy::default(),
+            commit_rate: 1 << 20,
+            on_commit: None,
+            load: None,
             drain_deadline: Duration::from_secs(3),
             commit_deadline: Duration::from_secs(2),
             stop_deadline: Duration::from_secs(25),
@@ -231,9 +238,63 @@ impl ConsumerBuilder {
         self
     }
 
-    /// How often finished work is committed. Default: 100 ms. A crash repeats what was finished since the last commit.
-    pub fn commit_interval(mut self, interval: Duration) -> Self {
-        self.commit_interval = interval;
+    /// When finished work is committed. Default: every 100 ms. [`CommitWhen`] tells what a crash costs with each.
+    pub fn commit_when(mut self, when: CommitWhen) -> Self {
+        self.commits.when = when;
+        self
+    }
+
+    /// Whether a partition waits for the answer to a commit before its next record is begun. Default: no. It has no bearing on
+    /// [`CommitWhen::Manual`], where the app awaits what it asks for, or does not.
+    pub fn await_commits(mut self, awaited: bool) -> Self {
+        self.commits.awaited = awaited;
+        self
+    }
+
+    /// Called with the answer to each commit request, on a thread of its own, one at a time; it may block, and a panic is logged. Reports of
+    /// a callback that falls behind by more than 1,024 are dropped and counted. The last ones may come shortly after
+    /// [`wait`](ConsumerHandle::wait) has returned.
+    pub fn on_commit(mut self, callback: impl Fn(&CommitReport) + Send + Sync + 'static) -> Self {
+        self.on_commit = Some(Arc::new(callback));
+        self
+    }
+
+    /// How many bytes of commits the whole group writes per second, at most. Default: 1 MiB. Each member has the share of its partitions.
+    /// Only metadata can weigh that much: what is finished above unfinished records. Beyond, the time between commits is stretched, as
+    /// [`ConsumerState::commits`](crate::consume::ConsumerState::commits) shows.
+    pub fn commit_rate(mut self, bytes_per_second: u64) -> Self {
+        self.commit_rate = bytes_per_second;
+        self
+    }
+
+    /// Leaves commits to librdkafka: every `auto.commit.interval.ms` (default 5 s) it commits what was *handed out* to workers.
+    ///
+    /// A crash then loses what was handed out and not finished, up to [`max_buffered_records`](Self::max_buffered_records) of each partition,
+    /// and repeats what was finished since the last commit. A stop or a rebalance loses nothing: the positions are taken back to what is
+    /// finished before the last commit. Nothing finished above an unfinished record is remembered. For what may be lost, and for comparison.
+    pub fn client_auto_commit(mut self) -> Self {
+        self.membership = Membership::Group(Keeper::Client);
+        self
+    }
+
+    /// The app keeps the offsets itself, with its results and in one transaction with them; the engine commits nothing. At each assignment
+    /// `load` gives the offset of the next record to process of those partitions that the app knows; the others start by
+    /// [`auto_offset_reset`](Self::auto_offset_reset).
+    ///
+    /// `load` is called on a thread that may block, after the partition's earlier owner has given it up (unless that one was cut off: an app
+    /// that cannot bear two writers must fence them itself, for instance by a condition on the offset that it replaces). An `Err` or a panic
+    /// is logged, and the call repeated, for as long as the partitions are assigned. What it costs in a crash is the app's: nothing, if
+    /// results and offset are written together.
+    pub fn external_offsets<F, I, E>(mut self, load: F) -> Self
+    where
+        F: Fn(&[TopicPartition]) -> Result<I, E> + Send + Sync + 'static,
+        I: IntoIterator<Item = (TopicPartition, NextOffset)>,
+        E: std::fmt::Display,
+    {
+        self.membership = Membership::Group(Keeper::App);
+        self.load = Some(Arc::new(move |partitions: &[TopicPartition]| {
+            load(partitions).map(|offsets| offsets.into_iter().collect()).map_err(|error| error.to_string())
+        }));
         self
     }
 
@@ -305,9 +366,7 @@ impl ConsumerBuilder {
         if self.threads == Some(0) {
             return Err(configuration("worker_threads must be above 0".to_owned()));
         }
-        if self.commit_interval.is_zero() {
-            return Err(configuration("commit_interval must be above 0".to_owned()));
-        }
+        self.check_commits()?;
         let from_property = self.properties.take_offset_reset()?;
         let reset = self.reset.or(from_property).unwrap_or_default();
         if self.membership == Membership::Standalone && reset == AutoOffsetReset::None {
@@ -318,12 +377,14 @@ impl ConsumerBuilder {
         let make = self.make.take().ok_or_else(|| missing("a handler"))?;
         let workload = make(self.runtime.take())?;
         engine::start(engine::Settings {
-            config: self.properties.client_config()?,
+            config: self.properties.client_config(self.membership.stores())?,
             membership: self.membership,
-            reset,
+            starts: ResolverOptions { reset, load: self.load },
             workload,
             threads: self.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),
-            commit_interval: on_the_clock(self.commit_interval),
+            commits: self.commits,
+            commit_rate: self.commit_rate,
+            on_commit: self.on_commit,
             stop_deadline: on_the_clock(self.stop_deadline),
             retry_pause: self.retry_pause,
             token: self.token,
@@ -344,6 +405,31 @@ impl ConsumerBuilder {
 }
 
 impl ConsumerBuilder {
+    fn check_commits(&mut self) -> Result<(), ConsumerError> {
+        match &mut self.commits.when {
+            CommitWhen::Interval(interval) if interval.is_zero() => {
+                return Err(configuration("the commit interval must be above 0".to_owned()));
+            }
+            CommitWhen::Records(0) => {
+                return Err(configuration("a commit every 0 records: use 1 or more".to_owned()));
+            }
+            CommitWhen::Interval(interval) => *interval = on_the_clock(*interval),
+            _ => {}
+        }
+        if self.commit_rate == 0 {
+            return Err(configuration("commit_rate must be above 0".to_owned()));
+        }
+        let others = self.membership != Membership::default();
+        if others && (self.commits != CommitPolicy::default() || self.on_commit.is_some()) {
+            return Err(configuration(
+                "commit_when, await_commits and on_commit are for commits of the engine's own: leave them out, or standalone, \
+                 client_auto_commit or external_offsets"
+                    .to_owned(),
+            ));
+        }
+        Ok(())
+    }
+
     /// Refuses what only a group has.
     fn be_standalone(&mut self) -> Result<(), ConsumerError> {
         if let Some(group) = self.properties.get("group.id") {
@@ -367,80 +453,5 @@ impl std::fmt::Debug for ConsumerBuilder {
             .field("properties", &self.properties)
             .field("topics", &self.topics)
             .finish_non_exhaustive()
-    }
-}
-
-pub(crate) struct SyncWorkload<F>(pub(crate) Arc<F>);
-
-impl<F, R> Workload for SyncWorkload<F>
-where
-    F: Fn(&Record) -> R + Send + Sync + 'static,
-    R: IntoOutcome + 'static,
-{
-    fn pump(&self, io: PumpIo) -> Pump {
-        let handler = Arc::clone(&self.0);
-        Pump::Local(Box::pin(pump(move |_| SyncClosure(Arc::clone(&handler)), io)))
-    }
-}
-
-struct AsyncWorkload<F> {
-    handler: Arc<F>,
-    runtime: Option<Handle>,
-}
-
-impl<F, Fut> Workload for AsyncWorkload<F>
-where
-    F: Fn(Record) -> Fut + Send + Sync + 'static,
-    Fut: Future + Send + 'static,
-    Fut::Output: IntoOutcome + Send,
-{
-    fn pump(&self, io: PumpIo) -> Pump {
-        let handler = Arc::clone(&self.handler);
-        let supervisor = io.supervisor.clone();
-        let pump = pump(move |_: &PartitionContext| AsyncClosure(Arc::clone(&handler)), io);
-        match &self.runtime {
-            Some(runtime) => {
-                let watch = RuntimeWatch { supervisor, outlived: false };
-                Pump::On(runtime.clone(), Box::pin(outlived(pump, watch)))
-            }
-            None => Pump::Local(Box::pin(pump)),
-        }
-    }
-}
-
-/// The watch is the future's own: it tells when the future is dropped half way.
-async fn outlived(pump: impl Future<Output = ()>, mut watch: RuntimeWatch) {
-    pump.await;
-    watch.outlived = true;
-}
-
-/// Stops the engine when the app's runtime ends first: each new worker's pump would be dropped as soon as it is spawned, and its successor's,
-/// without end.
-struct RuntimeWatch {
-    supervisor: Addr<ConsumerSupervisor>,
-    outlived: bool,
-}
-
-impl Drop for RuntimeWatch {
-    fn drop(&mut self) {
-        // A pump that panics is dropped too; that is its worker's death, and no more.
-        if !self.outlived && !std::thread::panicking() {
-            self.supervisor.do_send(EngineFailed(ConsumerError::Engine {
-                detail: "the runtime that its handlers run on ended before it".to_owned(),
-            }));
-        }
-    }
-}
-
-struct PartitionWorkload<F>(Arc<F>);
-
-impl<F, H> Workload for PartitionWorkload<F>
-where
-    F: Fn(&PartitionContext) -> H + Send + Sync + 'static,
-    H: Handler,
-{
-    fn pump(&self, io: PumpIo) -> Pump {
-        let factory = Arc::clone(&self.0);
-        Pump::Local(Box::pin(pump(move |context: &PartitionContext| factory(context), io)))
     }
 }

@@ -5,11 +5,14 @@ use std::time::Duration;
 
 use actix::{Message, Recipient};
 use crossbeam_channel::Sender;
+use rdkafka::error::RDKafkaErrorCode;
 
 use crate::consume::record::RecordChunk;
 use crate::consume::resolver::{Identification, Resolution};
 use crate::consume::wake::{Source, Wake};
 use crate::ids::{Epoch, NextOffset, TopicPartition};
+use crate::offsets::memory::Packing;
+use crate::offsets::remembered::Remembered;
 
 /// A chunk on its way to a partition's worker.
 pub(crate) struct Deliver(pub(crate) Arc<RecordChunk>);
@@ -25,13 +28,58 @@ pub(crate) struct CommitEntry {
     pub(crate) epoch: Epoch,
     pub(crate) partition: TopicPartition,
     pub(crate) next: NextOffset,
+    /// What is finished above.
+    pub(crate) metadata: Option<Metadata>,
+    /// How many records the ledger counted as finished when the entry was built.
+    pub(crate) finished: u64,
+    /// It was sent before with more metadata.
+    pub(crate) halved: bool,
+    /// The app gives up the unfinished records below.
+    pub(crate) past_watermark: bool,
 }
 
-/// A commit as the tracker builds it: from one snapshot of the ledgers.
+/// A commit's metadata.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Metadata {
+    pub(crate) packing: Packing,
+    pub(crate) text: Arc<str>,
+}
+
+impl Metadata {
+    /// In characters, as brokers count.
+    pub(crate) fn length(&self) -> usize {
+        match self.packing {
+            Packing::Dense => self.text.chars().count(),
+            Packing::Base64 => self.text.len(),
+        }
+    }
+}
+
+impl CommitEntry {
+    /// An offset and nothing else.
+    pub(crate) fn plain(slot: usize, epoch: Epoch, partition: TopicPartition, next: NextOffset) -> Self {
+        Self { slot, epoch, partition, next, metadata: None, halved: false, finished: 0, past_watermark: false }
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        self.metadata.as_ref().map_or("", |metadata| &metadata.text)
+    }
+}
+
+/// A commit request as the tracker builds it: from one snapshot of the ledgers.
 #[derive(Debug)]
 pub(crate) struct Commit {
     pub(crate) id: u64,
+    /// What is still to be sent.
     pub(crate) entries: Vec<CommitEntry>,
+    /// What has been answered. A commit is answered as a whole, once nothing of it is sent again with less metadata.
+    pub(crate) answered: Vec<(CommitEntry, Option<RDKafkaErrorCode>)>,
+}
+
+impl Commit {
+    pub(crate) fn new(id: u64, entries: Vec<CommitEntry>) -> Self {
+        Self { id, entries, answered: Vec::new() }
+    }
 }
 
 /// How long a stop may take, part by part.
@@ -64,10 +112,10 @@ pub(crate) enum PollerCommand {
     Identified(Identification),
     /// Send this commit.
     Commit(Commit),
-    /// A drain is over: send its last commit, if it has one.
-    DrainEnded { id: u64, commit: Option<Commit> },
-    /// The watermark at which a dead worker's ledger was closed.
-    LedgerClosed { slot: usize, epoch: Epoch, watermark: NextOffset },
+    /// A drain is over: send its last commits, if it has any.
+    DrainEnded { id: u64, commits: Vec<Commit> },
+    /// The watermark at which a dead worker's ledger was closed, and what was finished above.
+    LedgerClosed { slot: usize, epoch: Epoch, watermark: NextOffset, remembered: Remembered },
     /// Take no more records, drain, commit, leave the group.
     Stop(StopPlan),
 }

@@ -13,7 +13,9 @@ use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::consume::assignment::Slots;
+use crate::consume::callback::{Callback, OnCommit};
 use crate::consume::command::PollerPort;
+use crate::consume::commit::CommitPolicy;
 use crate::consume::context::PollerContext;
 use crate::consume::error::{ConsumerError, Stopped};
 use crate::consume::handle::ConsumerHandle;
@@ -21,14 +23,14 @@ use crate::consume::membership::Membership;
 use crate::consume::native::CommitQueue;
 use crate::consume::poller::{Identities, Poller, PollerOptions, Rebalance};
 use crate::consume::properties::configuration;
-use crate::consume::resolver::{AutoOffsetReset, Resolver};
+use crate::consume::resolver::{Resolver, ResolverOptions};
 use crate::consume::retry::RetrySchedule;
 use crate::consume::state::Board;
 use crate::consume::supervisor::{
     ConsumerSupervisor, EngineFailed, Finished, PollerEnded, Shutdown, Wire, WorkerParts,
 };
 use crate::consume::wake::{Source, Wake};
-use crate::offsets::tracker::OffsetTracker;
+use crate::offsets::tracker::{OffsetTracker, TrackerOptions};
 use crate::order::pump::Workload;
 use crate::secret;
 use crate::system::start_with_capacity;
@@ -37,10 +39,12 @@ use crate::system::start_with_capacity;
 pub(crate) struct Settings {
     pub(crate) config: ClientConfig,
     pub(crate) membership: Membership,
-    pub(crate) reset: AutoOffsetReset,
+    pub(crate) starts: ResolverOptions,
     pub(crate) workload: Arc<dyn Workload>,
     pub(crate) threads: usize,
-    pub(crate) commit_interval: Duration,
+    pub(crate) commits: CommitPolicy,
+    pub(crate) commit_rate: u64,
+    pub(crate) on_commit: Option<OnCommit>,
     pub(crate) stop_deadline: Duration,
     pub(crate) retry_pause: RetrySchedule,
     pub(crate) token: CancellationToken,
@@ -66,14 +70,14 @@ pub(crate) fn start(settings: Settings) -> Result<ConsumerHandle, ConsumerError>
     let token = settings.token.clone();
     let parts = Parts { settings, wake, consumer: Arc::new(consumer), board: Arc::clone(&board) };
     let system = std::thread::Builder::new().name("troupe-system".to_owned()).spawn(move || {
-        let result = catch_unwind(AssertUnwindSafe(|| parts.run(|supervisor| drop(started.send(supervisor)))));
+        let result = catch_unwind(AssertUnwindSafe(|| parts.run(|actors| drop(started.send(actors)))));
         let result =
             result.unwrap_or_else(|_| Err(ConsumerError::Engine { detail: "the actor system panicked".to_owned() }));
         let _ = ending.send(Some(result));
     });
     let system = system.map_err(|error| ConsumerError::Start { reason: error.to_string() })?;
     match starting.recv() {
-        Ok(supervisor) => Ok(ConsumerHandle::new(supervisor, board, ended, token)),
+        Ok((supervisor, tracker)) => Ok(ConsumerHandle::new(supervisor, tracker, board, ended, token)),
         // The sender was dropped: the system ends without ever having run, and says why last.
         Err(_) => {
             let _ = system.join();
@@ -96,19 +100,23 @@ struct Parts {
 struct Running {
     finished: oneshot::Receiver<Finished>,
     tracker: Arbiter,
+    tracks: Addr<OffsetTracker>,
     workers: Vec<Arbiter>,
     poller: JoinHandle<()>,
 }
 
 impl Parts {
     /// Runs the actor system on this thread until the consumer has ended.
-    fn run(self, started: impl FnOnce(Addr<ConsumerSupervisor>)) -> Result<Stopped, ConsumerError> {
+    fn run(
+        self,
+        started: impl FnOnce((Addr<ConsumerSupervisor>, Addr<OffsetTracker>)),
+    ) -> Result<Stopped, ConsumerError> {
         let token = self.settings.token.clone();
         let system = System::new();
         let ran = system.block_on(async {
             let (supervisor, mut running) =
                 self.begin().map_err(|error| ConsumerError::Start { reason: error.to_string() })?;
-            started(supervisor.clone());
+            started((supervisor.clone(), running.tracks.clone()));
             let watch = token.clone();
             actix_rt::spawn(async move {
                 watch.cancelled().await;
@@ -151,6 +159,7 @@ impl Parts {
         let parts = WorkerParts {
             workload: settings.workload,
             retry_pause: settings.retry_pause,
+            commits: settings.commits,
             commit_deadline: settings.poller.commit_deadline,
             stop_deadline: settings.stop_deadline,
             token: settings.token,
@@ -159,18 +168,26 @@ impl Parts {
         let tracker_arbiter = Arbiter::try_new()?;
         let workers = (0..settings.threads).map(|_| Arbiter::try_new()).collect::<std::io::Result<Vec<_>>>()?;
         let supervisor = ConsumerSupervisor::new(parts, port.clone(), Arc::clone(&board), finish).start();
+        let callback = settings.on_commit.map(|call| Callback::start(call, Arc::clone(&board))).transpose()?;
+        let options = TrackerOptions {
+            policy: settings.commits,
+            commit_rate: settings.commit_rate,
+            group: settings.poller.group.clone(),
+            callback,
+        };
         let tracker = start_with_capacity(&tracker_arbiter.handle(), OffsetTracker::MAILBOX, {
             let (port, supervisor, board) = (port.clone(), supervisor.clone(), Arc::clone(&board));
-            move |_| OffsetTracker::new(port, supervisor, board, settings.commit_interval)
+            move |_| OffsetTracker::new(port, supervisor, board, options)
         });
         let arbiters = workers.iter().map(Arbiter::handle).collect();
         supervisor.do_send(Wire { tracker: tracker.clone(), arbiters });
-        let resolver = Resolver::start(Arc::clone(&consumer), settings.reset, port)?;
+        let resolver = Resolver::start(Arc::clone(&consumer), settings.starts, Arc::clone(&board), port)?;
+        let poller_tracker = tracker.clone();
         let poller = std::thread::Builder::new().name("troupe-poll".to_owned()).spawn({
             let supervisor = supervisor.clone();
             let options = settings.poller;
             move || {
-                let ends = supervisor.clone();
+                let (ends, tracker) = (supervisor.clone(), poller_tracker);
                 let ran = catch_unwind(AssertUnwindSafe(move || {
                     let now = Instant::now();
                     Poller {
@@ -204,6 +221,6 @@ impl Parts {
                 }
             }
         })?;
-        Ok((supervisor, Running { finished, tracker: tracker_arbiter, workers, poller }))
+        Ok((supervisor, Running { finished, tracker: tracker_arbiter, tracks: tracker, workers, poller }))
     }
 }

@@ -4,14 +4,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::Addr;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::block_on::block_on;
+#[allow(unused_imports)]
+use crate::consume::commit::{CommitError, CommitWhen, PendingCommit};
 use crate::consume::engine::Ending;
 use crate::consume::error::{ConsumerError, Stopped};
 use crate::consume::state::{Board, ConsumerState};
 use crate::consume::supervisor::{ConsumerSupervisor, Shutdown};
+use crate::ids::{NextOffset, TopicPartition};
+use crate::offsets::tracker::{Asked, CommitNow, OffsetTracker};
 
 /// A running consumer. Clones are handles on the same one; when the last is dropped, the consumer stops in the background.
 #[derive(Clone)]
@@ -22,6 +26,7 @@ pub struct ConsumerHandle {
 
 struct Shared {
     supervisor: Addr<ConsumerSupervisor>,
+    tracker: Addr<OffsetTracker>,
     board: Arc<Board>,
     ended: watch::Receiver<Ending>,
     token: CancellationToken,
@@ -36,16 +41,58 @@ impl Drop for Shared {
 impl ConsumerHandle {
     pub(crate) fn new(
         supervisor: Addr<ConsumerSupervisor>,
+        tracker: Addr<OffsetTracker>,
         board: Arc<Board>,
         ended: watch::Receiver<Ending>,
         token: CancellationToken,
     ) -> Self {
-        Self { shared: Arc::new(Shared { supervisor, board, ended, token }) }
+        Self { shared: Arc::new(Shared { supervisor, tracker, board, ended, token }) }
     }
 
     /// A snapshot of partitions and counters. Takes no lock that a record waits for; call it from any thread, as often as you like.
     pub fn state(&self) -> ConsumerState {
         self.shared.board.snapshot(Instant::now())
+    }
+
+    /// Commits all that is finished, now, whatever the [`CommitWhen`] is.
+    ///
+    /// The commit is on its way when this returns; the answer may be awaited, or dropped. It comes when the broker has stored every
+    /// partition's offset: a commit that fails in passing is sent again until then, or until the partition is another's, so set a timeout
+    /// where that matters. With nothing to commit the answer is `Ok` at once.
+    ///
+    /// # Errors
+    /// The answer's: [`CommitError::NotAssigned`] when a partition went to another member first, [`CommitError::Refused`], [`CommitError::Ended`],
+    /// [`CommitError::NotKept`].
+    pub fn commit(&self) -> PendingCommit {
+        self.ask(Asked::Finished)
+    }
+
+    /// Commits these offsets: of each partition that of the next record to process. They may lie below what is finished, not above; nothing
+    /// of what lies above is remembered. With another [`CommitWhen`] than [`Manual`](CommitWhen::Manual) the engine commits the rest by and by.
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit); also [`CommitError::PastWatermark`] and [`CommitError::BelowCommitted`], and then nothing of the call is
+    /// committed.
+    pub fn commit_offsets(&self, offsets: impl IntoIterator<Item = (TopicPartition, NextOffset)>) -> PendingCommit {
+        self.ask(Asked::Offsets { offsets: offsets.into_iter().collect(), past_watermark: false })
+    }
+
+    /// The same past records that are not finished: they are given up. This consumer still handles those that it has; a later owner never
+    /// does.
+    ///
+    /// # Errors
+    /// As [`commit_offsets`](Self::commit_offsets), but for the watermark.
+    pub fn commit_offsets_past_watermark(
+        &self,
+        offsets: impl IntoIterator<Item = (TopicPartition, NextOffset)>,
+    ) -> PendingCommit {
+        self.ask(Asked::Offsets { offsets: offsets.into_iter().collect(), past_watermark: true })
+    }
+
+    fn ask(&self, what: Asked) -> PendingCommit {
+        let (answer, pending) = oneshot::channel();
+        self.shared.tracker.do_send(CommitNow { what, answer });
+        PendingCommit::new(pending)
     }
 
     /// Takes no more records, lets handlers finish what they hold, commits it, leaves the group, and answers as [`wait`](Self::wait) does,

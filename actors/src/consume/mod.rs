@@ -2,7 +2,9 @@
 
 mod assignment;
 pub(crate) mod builder;
+pub(crate) mod callback;
 pub(crate) mod command;
+pub(crate) mod commit;
 mod context;
 pub(crate) mod control;
 mod engine;
@@ -15,16 +17,20 @@ pub(crate) mod membership;
 mod native;
 mod poller;
 mod properties;
+mod recall;
 pub(crate) mod record;
 mod resolver;
 pub(crate) mod retry;
+pub(crate) mod start;
 pub(crate) mod state;
 pub(crate) mod supervisor;
-mod topic_id;
+pub(crate) mod topic_id;
 pub(crate) mod wake;
 mod worker;
+pub(crate) mod workload;
 
 pub use builder::{Consumer, ConsumerBuilder};
+pub use commit::{CommitError, CommitReport, CommitWhen, PartitionCommit, PendingCommit};
 pub use control::PartitionPhase;
 pub use error::{ConsumerError, Stopped, UnfinishedRecord};
 pub use handle::ConsumerHandle;
@@ -32,4 +38,4 @@ pub use handler::{Cause, Handler, IntoOutcome, Outcome, PartitionContext};
 pub use poller::OnLogRewind;
 pub use record::Record;
 pub use resolver::AutoOffsetReset;
-pub use state::{ConsumerState, CounterState, InFlightRecord, PartitionState};
+pub use state::{CommitState, ConsumerState, CounterState, InFlightRecord, PartitionState};

@@ -28,6 +28,7 @@ use crate::consume::guard::{Admission, PositionGuard};
 use crate::consume::record::ChunkBuilder;
 use crate::consume::wake::{Source, Wake};
 use crate::ids::{NextOffset, Offset, TopicPartition};
+use crate::offsets::committed::from_raw;
 
 /// What a queue's callback sets when the queue is no longer empty.
 #[derive(Debug)]
@@ -312,7 +313,10 @@ impl CommitQueue {
                 let answer =
                     (sys::rd_kafka_event_type(event) == sys::RD_KAFKA_EVENT_OFFSET_COMMIT).then(|| CommitAnswer {
                         error: code(sys::rd_kafka_event_error(event)),
-                        partitions: partition_results(sys::rd_kafka_event_topic_partition_list(event)),
+                        partitions: from_raw(sys::rd_kafka_event_topic_partition_list(event))
+                            .into_iter()
+                            .map(|each| (each.partition, each.error))
+                            .collect(),
                     });
                 sys::rd_kafka_event_destroy(event);
                 if answer.is_some() {
@@ -325,30 +329,6 @@ impl CommitQueue {
 
 fn code(error: RDKafkaRespErr) -> Option<RDKafkaErrorCode> {
     (error != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR).then(|| error.into())
-}
-
-/// # Safety
-/// `list` is null or a valid list.
-unsafe fn partition_results(
-    list: *const sys::rd_kafka_topic_partition_list_t,
-) -> Vec<(TopicPartition, Option<RDKafkaErrorCode>)> {
-    if list.is_null() {
-        return Vec::new();
-    }
-    // SAFETY: `elems` points to `cnt` elements whose topics are C strings.
-    unsafe {
-        let list = &*list;
-        if list.cnt == 0 {
-            return Vec::new();
-        }
-        std::slice::from_raw_parts(list.elems, list.cnt as usize)
-            .iter()
-            .map(|each| {
-                let topic = CStr::from_ptr(each.topic).to_string_lossy();
-                (TopicPartition::new(&*topic, each.partition), code(each.err))
-            })
-            .collect()
-    }
 }
 
 #[cfg(test)]
@@ -393,7 +373,7 @@ mod tests {
             properties.set("bootstrap.servers", servers);
             properties.set("group.id", "g");
             properties.set("fetch.wait.max.ms", "5");
-            let config = properties.client_config().unwrap();
+            let config = properties.client_config(false).unwrap();
             let consumer: BaseConsumer<PollerContext> = config.create_with_context(PollerContext::default()).unwrap();
             let partition = TopicPartition::new("t", 0);
             let queue = PartitionQueue::split(&consumer, &partition, &Arc::new(Wake::new()), 0).unwrap();

@@ -29,9 +29,11 @@ const DEFAULTS: &[(&str, &str)] = &[
 /// about 9 MB.
 const RECORD_COST: u64 = 512;
 
+const AUTO_COMMIT: &str = "enable.auto.commit";
+
 /// What the engine must decide itself: name, value, why.
 const OWNED: &[(&str, &str, &str)] = &[
-    ("enable.auto.commit", "false", "the engine commits exactly what is processed"),
+    (AUTO_COMMIT, "false", "the engine commits exactly what is processed"),
     ("enable.auto.offset.store", "false", "the engine commits exactly what is processed"),
     ("enable.partition.eof", "true", "the end-of-partition offset closes the gap behind the last record"),
 ];
@@ -63,8 +65,11 @@ impl Properties {
     }
 
     /// The client's configuration: defaults, then these, then what the engine owns.
-    pub(crate) fn client_config(&self) -> Result<ClientConfig, ConsumerError> {
-        for (name, value, why) in OWNED {
+    ///
+    /// With `client_commits` librdkafka commits by itself, as often as `auto.commit.interval.ms` says.
+    pub(crate) fn client_config(&self, client_commits: bool) -> Result<ClientConfig, ConsumerError> {
+        let owned = || OWNED.iter().filter(|(name, ..)| !(client_commits && *name == AUTO_COMMIT));
+        for (name, value, why) in owned() {
             if let Some(asked) = self.get(name)
                 && asked != *value
             {
@@ -82,8 +87,11 @@ impl Properties {
         for (name, value) in &self.0 {
             config.set(name, value);
         }
-        for (name, value, _) in OWNED {
+        for (name, value, _) in owned() {
             config.set(*name, *value);
+        }
+        if client_commits {
+            config.set(AUTO_COMMIT, "true");
         }
         // An offset that is out of range is reported, never silently reset.
         config.set("auto.offset.reset", "error");
@@ -125,22 +133,27 @@ mod tests {
     fn a_property_that_the_engine_owns_is_refused_with_the_reason() {
         let mut properties = Properties::default();
         properties.set("enable.auto.commit", "true");
-        let error = properties.client_config().unwrap_err().to_string();
+        let error = properties.client_config(false).unwrap_err().to_string();
         assert!(error.contains("enable.auto.commit=true is refused"), "{error}");
         properties.set("enable.auto.commit", "false");
-        assert!(properties.client_config().is_ok());
+        assert!(properties.client_config(false).is_ok());
+        // Where the client commits, it is this that is set, and still not what was handed out that is stored.
+        properties.set("enable.auto.commit", "true");
+        let config = properties.client_config(true).unwrap();
+        let both = [config.get("enable.auto.commit"), config.get("enable.auto.offset.store")];
+        assert_eq!(both, [Some("true"), Some("false")]);
     }
 
     #[test]
     fn the_app_overrides_defaults_and_the_new_protocol_has_no_assignor() {
         let mut properties = Properties::default();
         properties.set("fetch.wait.max.ms", "5");
-        let config = properties.client_config().unwrap();
+        let config = properties.client_config(false).unwrap();
         assert_eq!(config.get("fetch.wait.max.ms"), Some("5"));
         assert_eq!(config.get("partition.assignment.strategy"), Some("cooperative-sticky"));
         assert_eq!(config.get("auto.offset.reset"), Some("error"));
         properties.set("group.protocol", "consumer");
-        assert_eq!(properties.client_config().unwrap().get("partition.assignment.strategy"), None);
+        assert_eq!(properties.client_config(false).unwrap().get("partition.assignment.strategy"), None);
     }
 
     #[test]

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::ids::{Epoch, Offset, PartitionId, TopicPartition};
+use crate::consume::command::CommitEntry;
+use crate::ids::{Epoch, NextOffset, Offset, PartitionId, TopicPartition};
 use crate::offsets::{Finished, Tile, TileProgress};
 
 /// Records of one partition and one epoch, copied out of librdkafka into one arena.
@@ -44,6 +45,11 @@ pub(crate) struct HeaderSpan {
 }
 
 impl RecordChunk {
+    /// The position behind the first `finished` records, which is the next one's, where there is one.
+    pub(crate) fn position_after(&self, finished: usize) -> NextOffset {
+        self.index.get(finished).map_or(self.tile.to, |entry| NextOffset(entry.offset))
+    }
+
     /// The records' count.
     pub(crate) fn len(&self) -> usize {
         self.index.len()
@@ -52,6 +58,11 @@ impl RecordChunk {
     /// What the chunk takes from its partition's credits, in records: a mark without records counts as one, so that marks are bounded too.
     pub(crate) fn credit_records(&self) -> u64 {
         self.index.len().max(1) as u64
+    }
+
+    /// What librdkafka's own commits may say once the chunk is handed out.
+    pub(crate) fn handed_out(&self, slot: usize) -> CommitEntry {
+        CommitEntry::plain(slot, self.epoch, self.partition.clone(), self.tile.to)
     }
 
     /// The report that the first `finished` records are finished.

@@ -1,6 +1,7 @@
 //! The resolver: finds out, off the poller, where partitions start, and which ones a topic has.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -16,8 +17,11 @@ use tracing::{debug, warn};
 use crate::consume::command::{PollerCommand, PollerPort};
 use crate::consume::context::PollerContext;
 use crate::consume::error::{CommitFailure, ConsumerError, commit_failure};
-use crate::consume::topic_id::{TopicId, topic_ids};
+use crate::consume::start::StartPosition;
+use crate::consume::state::Board;
+use crate::consume::topic_id::{DescribedTopic, describe_topics};
 use crate::ids::{Epoch, NextOffset, TopicPartition};
+use crate::offsets::committed_offsets;
 
 /// Where a partition starts for which the group has committed nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -33,18 +37,9 @@ pub enum AutoOffsetReset {
 }
 
 /// One try of a look-up. Short, so that an abandoned request or a stop is seen soon.
-const TRY: Duration = Duration::from_millis(500);
+pub(super) const TRY: Duration = Duration::from_millis(500);
 /// Pause between tries that failed at once.
 const PAUSE: Duration = Duration::from_millis(100);
-
-/// Where one partition starts.
-#[derive(Debug, Clone)]
-pub(crate) struct StartPosition {
-    pub(crate) partition: TopicPartition,
-    pub(crate) position: NextOffset,
-    /// What the group has committed.
-    pub(crate) committed: Option<NextOffset>,
-}
 
 /// The answer to a request.
 #[derive(Debug)]
@@ -67,7 +62,7 @@ pub(crate) enum Sought {
 pub(crate) struct Identification {
     /// The last epoch that had begun when it was asked.
     pub(crate) until: Epoch,
-    pub(crate) ids: HashMap<Arc<str>, TopicId>,
+    pub(crate) topics: HashMap<Arc<str>, DescribedTopic>,
     /// The ends of the logs that were asked for; `None` when not all could be had.
     pub(crate) edges: Option<HashMap<TopicPartition, (NextOffset, NextOffset)>>,
 }
@@ -76,6 +71,16 @@ enum Request {
     Starts { id: u64, sought: Sought },
     Identify { topics: Vec<Arc<str>>, astray: Vec<TopicPartition>, until: Epoch },
 }
+
+/// What start positions are resolved by.
+pub(crate) struct ResolverOptions {
+    pub(crate) reset: AutoOffsetReset,
+    pub(crate) load: Option<LoadOffsets>,
+}
+
+/// Gives the positions of those partitions for which the app keeps one.
+pub(crate) type LoadOffsets =
+    Arc<dyn Fn(&[TopicPartition]) -> Result<Vec<(TopicPartition, NextOffset)>, String> + Send + Sync>;
 
 /// A thread that makes read-only look-ups on the poller's consumer. It holds the consumer, so it is stopped before that is closed.
 pub(crate) struct Resolver {
@@ -88,14 +93,15 @@ pub(crate) struct Resolver {
 impl Resolver {
     pub(crate) fn start(
         consumer: Arc<BaseConsumer<PollerContext>>,
-        reset: AutoOffsetReset,
+        ResolverOptions { reset, load }: ResolverOptions,
+        board: Arc<Board>,
         poller: PollerPort,
     ) -> std::io::Result<Self> {
         let (requests, inbox) = crossbeam_channel::unbounded();
         let wanted = Arc::new(AtomicU64::new(0));
         let thread = std::thread::Builder::new().name("troupe-resolve".to_owned()).spawn({
             let wanted = Arc::clone(&wanted);
-            move || Lookup { consumer, reset, wanted }.serve(&inbox, &poller)
+            move || Lookup { consumer, reset, load, board, wanted }.serve(&inbox, &poller)
         })?;
         Ok(Self { requests: Some(requests), wanted, thread: Some(thread) })
     }
@@ -130,9 +136,11 @@ impl Resolver {
     }
 }
 
-struct Lookup {
-    consumer: Arc<BaseConsumer<PollerContext>>,
+pub(super) struct Lookup {
+    pub(super) consumer: Arc<BaseConsumer<PollerContext>>,
     reset: AutoOffsetReset,
+    load: Option<LoadOffsets>,
+    pub(super) board: Arc<Board>,
     wanted: Arc<AtomicU64>,
 }
 
@@ -142,9 +150,9 @@ impl Lookup {
             let (id, sought) = match request {
                 Request::Starts { id, sought } => (id, sought),
                 Request::Identify { topics, astray, until } => {
-                    let ids = topic_ids(&self.consumer, &topics, TRY).unwrap_or_default();
+                    let topics = describe_topics(&self.consumer, &topics, TRY).unwrap_or_default();
                     let edges = self.both_edges(astray).ok();
-                    poller.send(PollerCommand::Identified(Identification { until, ids, edges }));
+                    poller.send(PollerCommand::Identified(Identification { until, topics, edges }));
                     continue;
                 }
             };
@@ -181,8 +189,16 @@ impl Lookup {
     fn resolve(&self, sought: &Sought) -> Result<Vec<StartPosition>, Failure> {
         match sought {
             Sought::Assigned(partitions) => {
+                if let Some(load) = &self.load {
+                    return self.starts(partitions, &kept_by_the_app(load, partitions)?);
+                }
+                self.know_cluster();
                 let committed = self.consumer.committed_offsets(list(partitions, ListOffset::Invalid)?, TRY)?;
-                self.starts(partitions, &positions(&committed)?)
+                let mut starts = self.starts(partitions, &positions(&committed)?)?;
+                if self.board.membership.commits() {
+                    self.recall(&mut starts, committed_offsets(&committed))?;
+                }
+                Ok(starts)
             }
             Sought::AllOf(topics) => {
                 let mut partitions = Vec::new();
@@ -206,7 +222,8 @@ impl Lookup {
                 let position = committed.or_else(|| edges.get(partition).copied());
                 let position =
                     position.ok_or_else(|| Failure::Passing(format!("{partition}: the broker told no offset")))?;
-                Ok(StartPosition { partition: partition.clone(), position, committed })
+                let start = StartPosition::at(partition.clone(), position);
+                Ok(StartPosition { committed: committed.filter(|_| self.load.is_none()), ..start })
             })
             .collect()
     }
@@ -241,9 +258,17 @@ impl Lookup {
     }
 }
 
-type Positions = HashMap<TopicPartition, NextOffset>;
+/// User code: what it panics with is a failure of the look-up.
+fn kept_by_the_app(load: &LoadOffsets, partitions: &[TopicPartition]) -> Result<Positions, Failure> {
+    let loaded = catch_unwind(AssertUnwindSafe(|| load(partitions)));
+    let loaded = loaded.unwrap_or_else(|_| Err("it panicked".to_owned()));
+    let loaded = loaded.map_err(|error| Failure::Passing(format!("loading the app's offsets: {error}")))?;
+    Ok(loaded.into_iter().collect())
+}
 
-enum Failure {
+pub(super) type Positions = HashMap<TopicPartition, NextOffset>;
+
+pub(super) enum Failure {
     Passing(String),
     Final(ConsumerError),
 }
@@ -265,7 +290,7 @@ impl Failure {
     }
 }
 
-fn list(partitions: &[TopicPartition], offset: ListOffset) -> KafkaResult<TopicPartitionList> {
+pub(super) fn list(partitions: &[TopicPartition], offset: ListOffset) -> KafkaResult<TopicPartitionList> {
     let mut list = TopicPartitionList::with_capacity(partitions.len());
     for each in partitions {
         list.add_partition_offset(&each.topic, each.partition.0, offset)?;
@@ -274,7 +299,7 @@ fn list(partitions: &[TopicPartition], offset: ListOffset) -> KafkaResult<TopicP
 }
 
 /// The offsets of a list, without those that have none.
-fn positions(list: &TopicPartitionList) -> Result<Positions, Failure> {
+pub(super) fn positions(list: &TopicPartitionList) -> Result<Positions, Failure> {
     let mut positions = Positions::new();
     for element in list.elements() {
         let partition = TopicPartition::new(element.topic(), element.partition());

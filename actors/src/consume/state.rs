@@ -1,8 +1,8 @@
 //! What anyone may know of a running consumer: a snapshot, readable from any thread, that later parts (metrics, health, a page) read too.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Instant;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
 use serde::Serialize;
@@ -11,6 +11,7 @@ use crate::consume::control::{ControlCell, PartitionPhase};
 use crate::consume::membership::Membership;
 use crate::ids::{Offset, TopicPartition};
 use crate::invariants::{At, InvariantCounts, InvariantSnapshot};
+use crate::offsets::limit::ClusterLimit;
 
 /// A consumer at one moment. Partitions are read one after the other: each is consistent in itself to within a report.
 #[derive(Debug, Clone, Serialize)]
@@ -20,10 +21,23 @@ pub struct ConsumerState {
     pub stopping: bool,
     /// The assigned partitions, by topic and number.
     pub partitions: Vec<PartitionState>,
+    /// How commits go.
+    pub commits: CommitState,
     /// Counted since the start.
     pub counters: CounterState,
     /// Breaches of the engine's invariants since the start: all 0, or there is a bug.
     pub invariants: InvariantSnapshot,
+}
+
+/// How commits go.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct CommitState {
+    /// The least time between two rounds of commits that the commit rate allows, milliseconds, as of the last round: above the interval
+    /// that was asked for, commits are being stretched.
+    pub paused_ms: u64,
+    /// The longest metadata that the cluster is known to take, in characters; `None` before anything is known of the cluster.
+    pub metadata_limit: Option<u64>,
 }
 
 /// One assigned partition.
@@ -113,10 +127,18 @@ counters! {
     refetched,
     /// Logs that went back.
     rewinds,
+    /// Records not handled because an earlier owner had finished them.
+    remembered,
     /// Commits confirmed by the broker.
     commits,
     /// Commits that failed, as a whole or for a partition, and were repeated or given up.
     failed_commits,
+    /// Bytes of keys, offsets and metadata in the commits sent.
+    commit_bytes,
+    /// Commits sent again with less metadata, or none, because the broker found it too long.
+    metadata_refused,
+    /// Commit reports not told, because the callback fell behind by more than 1,024.
+    reports_dropped,
     /// Partitions assigned.
     assigned,
     /// Partitions given up after a drain.
@@ -139,6 +161,14 @@ impl Counters {
     }
 }
 
+/// The cluster that the engine works with.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    /// Empty where the cluster has none.
+    pub(crate) id: String,
+    pub(crate) limit: ClusterLimit,
+}
+
 /// What the engine's parts publish and [`ConsumerState`] is read from. One owner writes each entry; none is touched per record.
 #[derive(Debug)]
 pub(crate) struct Board {
@@ -147,6 +177,11 @@ pub(crate) struct Board {
     pub(crate) counters: Counters,
     pub(crate) invariants: Arc<InvariantCounts>,
     pub(crate) stopping: AtomicBool,
+    /// Known once the first start positions are.
+    pub(crate) cluster: OnceLock<Cluster>,
+    /// The partitions that the topics of the assigned ones have in all; 0 while that is not known.
+    pub(crate) topic_partitions: AtomicU64,
+    commit_pause_ms: AtomicU64,
     /// How many pumps each partition has: never two, or its handlers could overlap.
     pumps: DashMap<TopicPartition, u32>,
 }
@@ -159,8 +194,17 @@ impl Board {
             counters: Counters::default(),
             invariants: Arc::default(),
             stopping: AtomicBool::new(false),
+            cluster: OnceLock::new(),
+            topic_partitions: AtomicU64::new(0),
+            commit_pause_ms: AtomicU64::new(0),
             pumps: DashMap::new(),
         }
+    }
+
+    /// A round of commits was sent, and the next one waits for `pause` at least.
+    pub(crate) fn note_commit(&self, bytes: usize, pause: Duration) {
+        Counters::add(&self.counters.commit_bytes, bytes as u64);
+        self.commit_pause_ms.store(pause.as_millis() as u64, Ordering::Relaxed);
     }
 
     /// Counts a partition's pump for as long as the guard lives.
@@ -178,6 +222,13 @@ impl Board {
         ConsumerState {
             stopping: self.stopping.load(Ordering::Acquire),
             partitions: cells.iter().map(|cell| self.partition_state(cell, now)).collect(),
+            commits: CommitState {
+                paused_ms: self.commit_pause_ms.load(Ordering::Relaxed),
+                metadata_limit: self
+                    .cluster
+                    .get()
+                    .map(|cluster| cluster.limit.with(|limit| limit.next()).map_or(0, |(_, length)| length as u64)),
+            },
             counters: self.counters.snapshot(),
             invariants: self.invariants.snapshot(),
         }

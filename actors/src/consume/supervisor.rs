@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::consume::command::{PollerCommand, PollerPort, StopPlan};
+use crate::consume::commit::CommitPolicy;
 use crate::consume::control::ControlCell;
 use crate::consume::error::{ConsumerError, Stopped};
 use crate::consume::inbox::Inbox;
@@ -31,6 +32,7 @@ const NAME_WAIT: Duration = Duration::from_secs(5);
 pub(crate) struct WorkerParts {
     pub(crate) workload: Arc<dyn Workload>,
     pub(crate) retry_pause: RetrySchedule,
+    pub(crate) commits: CommitPolicy,
     pub(crate) commit_deadline: Duration,
     pub(crate) stop_deadline: Duration,
     pub(crate) token: CancellationToken,
@@ -141,6 +143,7 @@ impl ConsumerSupervisor {
             supervisor: ctx.address(),
             board: Arc::clone(&self.board),
             retry_pause: self.parts.retry_pause,
+            commits: self.parts.commits,
         };
         let watch = DeathWatch { supervisor: ctx.address(), cell: Arc::clone(&cell), ended: false };
         let (workload, poller) = (Arc::clone(&self.parts.workload), self.poller.clone());

@@ -18,12 +18,25 @@ use rdkafka_sys as sys;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TopicId(i64, i64);
 
-/// The ids of those of the topics that exist and have one (Apache Kafka from 2.8 on); `None` when no answer came in time.
-pub(crate) fn topic_ids<C: ConsumerContext>(
+impl TopicId {
+    pub(crate) fn bytes(self) -> [u8; 16] {
+        ((u128::from(self.0 as u64) << 64) | u128::from(self.1 as u64)).to_be_bytes()
+    }
+}
+
+/// A topic as the cluster describes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct DescribedTopic {
+    pub(crate) id: TopicId,
+    pub(crate) partitions: usize,
+}
+
+/// Those of the topics that exist and have an id (Apache Kafka from 2.8 on); `None` when no answer came in time.
+pub(crate) fn describe_topics<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     topics: &[Arc<str>],
     within: Duration,
-) -> Option<HashMap<Arc<str>, TopicId>> {
+) -> Option<HashMap<Arc<str>, DescribedTopic>> {
     let names: Vec<_> = topics.iter().filter_map(|topic| CString::new(&**topic).ok()).collect();
     let mut names: Vec<_> = names.iter().map(|name| name.as_ptr()).collect();
     let millis = c_int::try_from(within.as_millis()).unwrap_or(c_int::MAX);
@@ -50,7 +63,7 @@ pub(crate) fn topic_ids<C: ConsumerContext>(
 
 /// # Safety
 /// `event` is a live event.
-unsafe fn described(event: *mut sys::rd_kafka_event_t) -> Option<HashMap<Arc<str>, TopicId>> {
+unsafe fn described(event: *mut sys::rd_kafka_event_t) -> Option<HashMap<Arc<str>, DescribedTopic>> {
     // SAFETY: a result of another kind, or an error, gives null; the descriptions are the event's, and their names C strings.
     unsafe {
         let result = sys::rd_kafka_event_DescribeTopics_result(event);
@@ -73,7 +86,9 @@ unsafe fn described(event: *mut sys::rd_kafka_event_t) -> Option<HashMap<Arc<str
             // Zero stands for none, of a broker that knows no ids.
             if id != TopicId(0, 0) {
                 let name = CStr::from_ptr(sys::rd_kafka_TopicDescription_name(topic)).to_string_lossy();
-                ids.insert(Arc::from(&*name), id);
+                let mut partitions = 0;
+                sys::rd_kafka_TopicDescription_partitions(topic, &raw mut partitions);
+                ids.insert(Arc::from(&*name), DescribedTopic { id, partitions });
             }
         }
         Some(ids)

@@ -11,13 +11,16 @@ use crate::consume::error::ConsumerError;
 use crate::consume::handler::{Cause, Handler, PartitionContext};
 use crate::consume::record::{Record, RecordChunk};
 use crate::ids::NextOffset;
+use crate::offsets::remembered::Skip;
 use crate::order::attempt::{Attempt, NotDone, attempt, build, dismiss};
+use crate::order::commits::Commits;
 use crate::order::pace::Pace;
 use crate::order::pump::{PumpIo, give_way};
 
 /// Feeds the partition's records to a handler until the partition is to be given up.
 pub(crate) async fn pump<H: Handler>(factory: impl Fn(&PartitionContext) -> H, io: PumpIo) {
-    let mut lane = Lane { factory, handler: None, pace: Pace::new(Instant::now()), io };
+    let (skip, commits) = (io.cell.remembered.skip(), Commits::new(io.commits));
+    let mut lane = Lane { factory, handler: None, pace: Pace::new(Instant::now()), skip, commits, io };
     while let Some(chunk) = lane.io.next_chunk().await {
         lane.run(chunk).await;
     }
@@ -35,6 +38,9 @@ struct Lane<H, F> {
     factory: F,
     handler: Option<H>,
     pace: Pace,
+    /// What an earlier owner has finished.
+    skip: Skip,
+    commits: Commits,
     io: PumpIo,
 }
 
@@ -55,18 +61,52 @@ impl<H: Handler, F: Fn(&PartitionContext) -> H> Lane<H, F> {
         let mut record = Record { chunk: Arc::clone(&chunk), position: 0, attempt: 1 };
         while finished < chunk.len() {
             record.position = finished as u32;
+            if !self.skip.is_over() && self.skip.holds(record.offset()) {
+                finished += 1;
+                self.io.board.counters.remembered.fetch_add(1, Ordering::Relaxed);
+                continue;
+            }
             if let Ran::Ending = self.run_record(&mut record).await {
                 break;
             }
             finished += 1;
+            if self.commits.is_due_after_record() {
+                self.commit(&chunk, finished).await;
+            } else if self.commits.is_held(&self.io.cell) {
+                self.io.report(&chunk, finished, false);
+                self.until_committed().await;
+            }
             if self.pace.is_turn_over(Instant::now) {
                 give_way().await;
             }
         }
-        self.io.report(&chunk, finished);
+        let commit = finished == chunk.len() && self.commits.is_due_after_chunk();
+        if commit && self.commits.awaited() {
+            self.commit(&chunk, finished).await;
+        } else {
+            self.io.report(&chunk, finished, commit);
+        }
         self.io.cell.put_down();
         self.io.cell.free(chunk.credit_records(), chunk.arena.len() as u64);
         self.io.board.counters.finished.fetch_add(finished as u64, Ordering::Relaxed);
+    }
+
+    /// It is time for a commit of what is finished, which may have to be waited for.
+    async fn commit(&self, chunk: &RecordChunk, finished: usize) {
+        if self.commits.awaited() {
+            self.io.cell.await_commit(chunk.position_after(finished));
+        }
+        self.io.report(chunk, finished, true);
+        if self.commits.awaited() {
+            self.until_committed().await;
+        }
+    }
+
+    /// What is finished has been reported: nothing is under way here meanwhile.
+    async fn until_committed(&self) {
+        self.io.cell.handler_rests();
+        self.io.until_committed().await;
+        self.io.cell.rest_ends();
     }
 
     /// Tries one record until it is done or the partition is to be given up.

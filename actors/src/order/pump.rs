@@ -9,6 +9,7 @@ use std::time::Duration;
 use actix::Addr;
 use tokio::runtime::Handle;
 
+use crate::consume::commit::CommitPolicy;
 use crate::consume::control::ControlCell;
 use crate::consume::error::ConsumerError;
 use crate::consume::handler::PartitionContext;
@@ -41,6 +42,7 @@ pub(crate) struct PumpIo {
     pub(crate) supervisor: Addr<ConsumerSupervisor>,
     pub(crate) board: Arc<Board>,
     pub(crate) retry_pause: RetrySchedule,
+    pub(crate) commits: CommitPolicy,
 }
 
 impl PumpIo {
@@ -91,10 +93,20 @@ impl PumpIo {
         .await;
     }
 
-    /// Reports the chunk's first `finished` records done.
-    pub(crate) fn report(&self, chunk: &RecordChunk, finished: usize) {
+    /// Waits until what the tracker awaits is committed, or the partition is to be given up.
+    pub(crate) async fn until_committed(&self) {
+        poll_fn(|cx| {
+            self.cell.register_pump(cx.waker());
+            if self.cell.is_ending() || !self.cell.awaits_commit() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+
+    /// Reports the chunk's first `finished` records done; `commit`: and that it is time for a commit.
+    pub(crate) fn report(&self, chunk: &RecordChunk, finished: usize, commit: bool) {
         let (slot, epoch) = (self.cell.slot, self.cell.epoch);
-        if let Err(error) = self.tracker.try_send(ChunkProgress { slot, epoch, progress: chunk.progress(finished) }) {
+        let progress = chunk.progress(finished);
+        if let Err(error) = self.tracker.try_send(ChunkProgress { slot, epoch, progress, commit }) {
             self.fail(format!("the offset tracker takes no progress: {error}"));
         }
     }

@@ -98,6 +98,7 @@ mod tests {
 
     use super::super::tests::cell;
     use super::*;
+    use crate::consume::start::StartPosition;
     use crate::consume::wake::Wake;
     use crate::ids::{Epoch, NextOffset, TopicPartition};
 
@@ -135,11 +136,9 @@ mod tests {
     fn hand_overs_between_two_threads_never_wait_for_a_wake_up_that_is_lost() {
         // One credit: every hand-over sleeps and is woken.
         let cell = Arc::new(ControlCell::new(
-            TopicPartition::new("t", 0),
+            StartPosition::at(TopicPartition::new("t", 0), NextOffset(0)),
             Epoch(1),
             0,
-            NextOffset(0),
-            None,
             Credits { records: 1, bytes: 1000 },
             Arc::new(Wake::new()),
         ));

@@ -4,14 +4,17 @@ mod credits;
 mod hand;
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use futures_util::task::AtomicWaker;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
+use crate::consume::start::StartPosition;
+use crate::consume::topic_id::TopicId;
 use crate::consume::wake::Wake;
 use crate::ids::{Epoch, NextOffset, TopicPartition};
+use crate::offsets::remembered::Remembered;
 
 pub(crate) use credits::Credits;
 use credits::Flow;
@@ -41,6 +44,8 @@ pub(crate) struct ControlCell {
     pub(crate) epoch: Epoch,
     pub(crate) slot: usize,
     pub(crate) start: NextOffset,
+    /// Finished by an earlier owner: not handled again.
+    pub(crate) remembered: Remembered,
     pub(crate) credits: Credits,
     /// Cancelled at revoke: for handlers that want to know.
     pub(crate) revoking: CancellationToken,
@@ -49,6 +54,7 @@ pub(crate) struct ControlCell {
     abandoned: AtomicBool,
     pump: AtomicWaker,
     end_offset: AtomicI64,
+    topic_id: OnceLock<TopicId>,
     last_error: Mutex<Option<String>>,
     flow: Flow,
     tracked: Tracked,
@@ -61,17 +67,17 @@ pub(crate) struct ControlCell {
 struct Tracked {
     watermark: AtomicI64,
     committed: AtomicI64,
+    /// The offset whose commit is waited for before the worker goes on.
+    awaited: AtomicI64,
 }
 
 const NONE: i64 = -1;
 
 impl ControlCell {
     pub(crate) fn new(
-        partition: TopicPartition,
+        StartPosition { partition, position: start, committed, remembered }: StartPosition,
         epoch: Epoch,
         slot: usize,
-        start: NextOffset,
-        committed: Option<NextOffset>,
         credits: Credits,
         wake: Arc<Wake>,
     ) -> Self {
@@ -80,6 +86,7 @@ impl ControlCell {
             epoch,
             slot,
             start,
+            remembered,
             credits,
             revoking: CancellationToken::new(),
             wake,
@@ -87,11 +94,13 @@ impl ControlCell {
             abandoned: AtomicBool::new(false),
             pump: AtomicWaker::new(),
             end_offset: AtomicI64::new(NONE),
+            topic_id: OnceLock::new(),
             last_error: Mutex::new(None),
             flow: Flow::default(),
             tracked: Tracked {
                 watermark: AtomicI64::new(start.0),
                 committed: AtomicI64::new(committed.map_or(NONE, |offset| offset.0)),
+                awaited: AtomicI64::new(NONE),
             },
             handling: Handling {
                 chunk: Mutex::new(None),
@@ -174,6 +183,20 @@ impl ControlCell {
 
     pub(crate) fn set_committed(&self, committed: NextOffset) {
         self.tracked.committed.store(committed.0, Ordering::Release);
+        if self.tracked.awaited.load(Ordering::Relaxed) != NONE {
+            self.pump.wake();
+        }
+    }
+
+    /// The worker is to go on only when this is committed.
+    pub(crate) fn await_commit(&self, next: NextOffset) {
+        self.tracked.awaited.fetch_max(next.0, Ordering::AcqRel);
+    }
+
+    /// Whether the worker is to wait for a commit.
+    #[inline]
+    pub(crate) fn awaits_commit(&self) -> bool {
+        self.tracked.awaited.load(Ordering::Acquire) > self.tracked.committed.load(Ordering::Acquire)
     }
 
     pub(crate) fn committed(&self) -> Option<NextOffset> {
@@ -186,6 +209,15 @@ impl ControlCell {
 
     pub(crate) fn end_offset(&self) -> Option<NextOffset> {
         Some(self.end_offset.load(Ordering::Relaxed)).filter(|offset| *offset >= 0).map(NextOffset)
+    }
+
+    /// Told once it is known; it is the same for the epoch's life.
+    pub(crate) fn set_topic_id(&self, id: TopicId) {
+        let _ = self.topic_id.set(id);
+    }
+
+    pub(crate) fn topic_id(&self) -> Option<TopicId> {
+        self.topic_id.get().copied()
     }
 
     pub(crate) fn set_last_error(&self, error: String) {
@@ -203,11 +235,9 @@ pub(super) mod tests {
 
     pub(super) fn cell() -> ControlCell {
         ControlCell::new(
-            TopicPartition::new("t", 0),
+            StartPosition::at(TopicPartition::new("t", 0), NextOffset(0)),
             Epoch(1),
             0,
-            NextOffset(0),
-            None,
             Credits { records: 10, bytes: 1000 },
             Arc::new(Wake::new()),
         )

@@ -77,6 +77,7 @@ impl Poller {
             stay.average = (stay.average * 7 + chunk.arena.len() / chunk.index.len()) / 8 + 1;
         }
         let chunk = chunk.finish(stay.cell.partition.clone(), stay.cell.epoch, tile);
+        let stored = self.board.membership.stores().then(|| chunk.handed_out(slot));
         let in_use = stay.cell.take(chunk.credit_records(), chunk.arena.len() as u64);
         let counters = &self.board.counters;
         Counters::add(&counters.delivered, chunk.len() as u64);
@@ -96,6 +97,9 @@ impl Poller {
                 let detail = format!("the mailbox of the worker of {} is full", stay.cell.partition);
                 self.fail(ConsumerError::Engine { detail });
             }
+        }
+        if let Some(entry) = stored {
+            self.store(&[entry]);
         }
     }
 

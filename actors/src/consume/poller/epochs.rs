@@ -13,6 +13,7 @@ use crate::consume::assignment::Stay;
 use crate::consume::control::ControlCell;
 use crate::consume::guard::PositionGuard;
 use crate::consume::native::PartitionQueue;
+use crate::consume::start::StartPosition;
 use crate::consume::supervisor::StartWorker;
 use crate::ids::{Epoch, NextOffset, TopicPartition};
 use crate::offsets::tracker::{CloseLedger, EpochDrained, EpochStarted, EpochsEnded};
@@ -49,7 +50,7 @@ impl Poller {
             return;
         }
         let Some(stay) = self.slots.get_mut(slot) else { return };
-        let Some(position) = stay.reposition else { return };
+        let Some((position, remembered)) = stay.reposition.clone() else { return };
         let (partition, old) = (stay.cell.partition.clone(), Arc::clone(&stay.cell));
         let number = partition.partition.0;
         if let Err(error) = self.move_to(&partition, position) {
@@ -59,8 +60,8 @@ impl Poller {
             return;
         }
         self.tell_tracker(EpochsEnded(vec![(slot, old.epoch)]));
-        let cell =
-            self.new_epoch(partition, slot, position, old.committed().filter(|committed| *committed <= position));
+        let committed = old.committed().filter(|committed| *committed <= position);
+        let cell = self.new_epoch(StartPosition { partition, position, committed, remembered }, slot);
         if let Some(stay) = self.slots.get_mut(slot) {
             stay.reposition = None;
             stay.guard = PositionGuard::new(position);
@@ -91,34 +92,22 @@ impl Poller {
         self.consumer.assign(&list)
     }
 
-    fn new_epoch(
-        &mut self,
-        partition: TopicPartition,
-        slot: usize,
-        start: NextOffset,
-        committed: Option<NextOffset>,
-    ) -> Arc<ControlCell> {
+    fn new_epoch(&mut self, start: StartPosition, slot: usize) -> Arc<ControlCell> {
         self.last_epoch += 1;
         let (epoch, wake) = (Epoch(self.last_epoch), Arc::clone(&self.wake));
-        Arc::new(ControlCell::new(partition, epoch, slot, start, committed, self.options.credits, wake))
+        Arc::new(ControlCell::new(start, epoch, slot, self.options.credits, wake))
     }
 
     /// Puts a partition that has just been assigned into its slot, and has a worker started.
-    pub(super) fn admit(
-        &mut self,
-        partition: TopicPartition,
-        slot: usize,
-        queue: PartitionQueue,
-        start: NextOffset,
-        committed: Option<NextOffset>,
-    ) {
-        let cell = self.new_epoch(partition, slot, start, committed);
+    pub(super) fn admit(&mut self, start: StartPosition, slot: usize, queue: PartitionQueue) {
+        let position = start.position;
+        let cell = self.new_epoch(start, slot);
         self.slots.put(
             slot,
             Stay {
                 cell: Arc::clone(&cell),
                 queue,
-                guard: PositionGuard::new(start),
+                guard: PositionGuard::new(position),
                 worker: None,
                 rewound: None,
                 reposition: None,
@@ -132,7 +121,7 @@ impl Poller {
     }
 
     fn begin(&self, cell: Arc<ControlCell>) {
-        info!(topic = %cell.partition.topic, partition = cell.partition.partition.0, epoch = cell.epoch.0, offset = cell.start.0, "a partition starts");
+        info!(topic = %cell.partition.topic, partition = cell.partition.partition.0, epoch = cell.epoch.0, offset = cell.start.0, remembered_runs = cell.remembered.runs().len(), "a partition starts");
         self.board.partitions.insert(cell.partition.clone(), Arc::clone(&cell));
         self.tell_tracker(EpochStarted(Arc::clone(&cell)));
         self.supervisor.do_send(StartWorker(cell));

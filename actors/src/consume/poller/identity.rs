@@ -1,6 +1,7 @@
 //! Whether a log is still the one that an epoch began with, and what it means when a position is not in it.
 
 use std::collections::HashSet;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tracing::{debug, error};
@@ -52,6 +53,8 @@ impl Poller {
     pub(super) fn on_identified(&mut self, answer: Identification, now: Instant) {
         self.identities.asked = false;
         self.identities.next = now + if answer.edges.is_some() { INTERVAL } else { Duration::from_secs(1) };
+        let partitions: usize = answer.topics.values().map(|topic| topic.partitions).sum();
+        self.board.topic_partitions.store(partitions as u64, Ordering::Relaxed);
         // An epoch that began after the question may be of a log that came after the answer.
         let epochs: Vec<_> = self
             .slots
@@ -62,7 +65,7 @@ impl Poller {
         for (slot, epoch) in epochs {
             let Some(stay) = self.slots.in_epoch(slot, epoch) else { continue };
             let (partition, expected) = (stay.cell.partition.clone(), stay.guard.expected());
-            let id = answer.ids.get(&partition.topic).copied();
+            let id = answer.topics.get(&partition.topic).map(|topic| topic.id);
             let before = stay.topic_id;
             stay.topic_id = id.or(before);
             if id.is_some() && before.is_some() && id != before {
@@ -70,6 +73,9 @@ impl Poller {
                 // It has all of its life before it.
                 self.on_rewind(slot, expected, Offset(0));
                 continue;
+            }
+            if let Some(id) = id {
+                stay.cell.set_topic_id(id);
             }
             let Some(edges) = &answer.edges else { continue };
             if let Some((low, high)) = edges.get(&partition)

@@ -106,7 +106,7 @@ impl Poller {
     pub(crate) fn run(mut self) {
         self.wake.attach();
         match self.board.membership {
-            Membership::Group => self.subscribe(),
+            Membership::Group(_) => self.subscribe(),
             Membership::Standalone => self.begin_standalone(),
         }
         let mut woke = true;
@@ -210,7 +210,7 @@ impl Poller {
     fn on_client_error(&mut self, error: &KafkaError) {
         use RDKafkaErrorCode as E;
         let code = error.rdkafka_error_code();
-        if code == Some(RDKafkaErrorCode::GroupAuthorizationFailed) && !self.board.membership.commits() {
+        if code == Some(RDKafkaErrorCode::GroupAuthorizationFailed) && !self.board.membership.is_member() {
             // librdkafka looks for the coordinator of its group's name, whether it has a use for one or not.
             debug!(%error, "no group is needed");
             return;
@@ -255,9 +255,9 @@ impl Poller {
                     }
                 }
                 PollerCommand::WorkerDied { slot, epoch } => self.on_worker_died(slot, epoch),
-                PollerCommand::LedgerClosed { slot, epoch, watermark } => {
+                PollerCommand::LedgerClosed { slot, epoch, watermark, remembered } => {
                     if let Some(stay) = self.slots.in_epoch(slot, epoch) {
-                        stay.begin_anew(watermark);
+                        stay.begin_anew(watermark, remembered);
                         self.reposition(slot);
                     }
                 }
@@ -267,7 +267,7 @@ impl Poller {
                     self.commits_waiting.push_back(commit);
                     self.submit_next(now);
                 }
-                PollerCommand::DrainEnded { id, commit } => self.on_drain_ended(id, commit, now),
+                PollerCommand::DrainEnded { id, commits } => self.on_drain_ended(id, commits, now),
                 PollerCommand::Stop(plan) => self.on_stop(plan, now),
             }
         }

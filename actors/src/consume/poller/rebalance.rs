@@ -22,7 +22,8 @@ use crate::consume::context::{PollerContext, RebalanceEvent};
 use crate::consume::error::ConsumerError;
 use crate::consume::native::PartitionQueue;
 
-use crate::consume::resolver::{Resolution, Sought, StartPosition};
+use crate::consume::resolver::{Resolution, Sought};
+use crate::consume::start::StartPosition;
 use crate::consume::state::Counters;
 use crate::ids::{Epoch, Offset, TopicPartition};
 
@@ -225,7 +226,7 @@ impl Poller {
         }
         Counters::add(&self.board.counters.assigned, starts.len() as u64);
         for (start, (slot, queue)) in starts.into_iter().zip(queues) {
-            self.admit(start.partition, slot, queue, start.position, start.committed);
+            self.admit(start, slot, queue);
         }
         self.warn_of_memory();
         true

@@ -31,8 +31,8 @@ pub(super) struct Revocation {
 enum Stage {
     /// Handlers finish what they hold.
     Draining { until: Instant },
-    /// The last commit is built (`id` 0) or in flight.
-    Committing { commit: u64, until: Instant },
+    /// The last commits are being built (no ids yet) or sent. Those partitions of them that were refused in a way that may pass are kept.
+    Committing { commits: Vec<u64>, refused: Vec<CommitEntry>, until: Instant },
     /// The last commit was refused, for these partitions, in a way that may pass: it is sent again.
     Refused { entries: Vec<CommitEntry>, again: Instant, until: Instant },
 }
@@ -81,7 +81,12 @@ impl Poller {
                 // finished of a chunk is reported for it, before the drain: either it is seen here, or the worker has reported it itself.
                 let rests = stay.cell.is_at_rest();
                 let finished = stay.cell.in_hand().filter(|_| rests);
-                at_rest.extend(finished.map(|progress| ChunkProgress { slot: *slot, epoch: *epoch, progress }));
+                at_rest.extend(finished.map(|progress| ChunkProgress {
+                    slot: *slot,
+                    epoch: *epoch,
+                    progress,
+                    commit: false,
+                }));
                 asked.push((*slot, *epoch, stay.worker.is_some() && !rests));
             }
         }
@@ -91,38 +96,48 @@ impl Poller {
         self.rebalance.revocation = Some(Revocation { id, stays, stage, commit_deadline });
     }
 
-    /// The tracker has closed the ledgers: their last commit goes out.
-    pub(super) fn on_drain_ended(&mut self, id: u64, commit: Option<Commit>, now: Instant) {
+    /// The tracker has closed the ledgers: their last commits go out.
+    pub(super) fn on_drain_ended(&mut self, id: u64, commits: Vec<Commit>, now: Instant) {
         let Some(revocation) = self.rebalance.revocation.as_mut().filter(|revocation| revocation.id == id) else {
             return;
         };
-        let Some(commit) = commit else {
+        if self.board.membership.stores() {
+            // The unassign that follows commits them.
+            commits.iter().for_each(|commit| self.store(&commit.entries));
             return self.end_revocation(now);
-        };
-        let until = now + revocation.commit_deadline;
-        revocation.stage = Stage::Committing { commit: commit.id, until };
-        self.commits_waiting.push_back(commit);
+        }
+        if commits.is_empty() {
+            return self.end_revocation(now);
+        }
+        let (ids, until) = (commits.iter().map(|commit| commit.id).collect(), now + revocation.commit_deadline);
+        revocation.stage = Stage::Committing { commits: ids, refused: Vec::new(), until };
+        self.commits_waiting.extend(commits);
         self.submit_next(now);
     }
 
-    /// A commit was answered. Was it the last one of what is being given up, that is over, but for the partitions `refused` in a way that
+    /// A commit was answered. Were all the last ones of what is being given up, that is over, but for the partitions `refused` in a way that
     /// may pass.
     pub(super) fn on_commit_answered(&mut self, id: u64, confirmed: bool, refused: Vec<CommitEntry>, now: Instant) {
         let Some(revocation) = &mut self.rebalance.revocation else {
             return;
         };
-        match revocation.stage {
-            Stage::Committing { commit, .. } if commit == id && refused.is_empty() => {
-                if !confirmed {
-                    self.note_uncommitted();
-                }
-                self.end_revocation(now);
-            }
-            Stage::Committing { commit, until } if commit == id => {
-                let again = now + COMMIT_AGAIN;
-                revocation.stage = Stage::Refused { entries: refused, again, until };
-            }
-            _ => {}
+        let Stage::Committing { commits, refused: kept, until } = &mut revocation.stage else {
+            return;
+        };
+        let Some(at) = commits.iter().position(|commit| *commit == id) else {
+            return;
+        };
+        commits.swap_remove(at);
+        let given_up = !confirmed && refused.is_empty();
+        kept.extend(refused);
+        if commits.is_empty() && !kept.is_empty() {
+            let entries = std::mem::take(kept);
+            revocation.stage = Stage::Refused { entries, again: now + COMMIT_AGAIN, until: *until };
+        } else if commits.is_empty() {
+            self.end_revocation(now);
+        }
+        if given_up {
+            self.note_uncommitted();
         }
     }
 
@@ -134,8 +149,8 @@ impl Poller {
         };
         if let Stage::Refused { entries, until, .. } = &mut revocation.stage {
             let (entries, until) = (std::mem::take(entries), *until);
-            revocation.stage = Stage::Committing { commit: id, until };
-            self.commits_waiting.push_back(Commit { id, entries });
+            revocation.stage = Stage::Committing { commits: vec![id], refused: Vec::new(), until };
+            self.commits_waiting.push_back(Commit::new(id, entries));
             self.submit_next(now);
         }
     }
@@ -167,7 +182,8 @@ impl Poller {
                 self.cut_drain_short(now);
                 self.tell_tracker(DrainDeadline { id });
                 if let Some(revocation) = &mut self.rebalance.revocation {
-                    revocation.stage = Stage::Committing { commit: 0, until: now + commit_deadline };
+                    revocation.stage =
+                        Stage::Committing { commits: Vec::new(), refused: Vec::new(), until: now + commit_deadline };
                 }
             }
             Stage::Committing { until, .. } | Stage::Refused { until, .. } if now >= *until => {

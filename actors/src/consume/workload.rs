@@ -1,0 +1,89 @@
+//! The shapes a handler may have: each becomes a partition's pump.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use actix::Addr;
+use tokio::runtime::Handle;
+
+use crate::consume::error::ConsumerError;
+use crate::consume::handler::{AsyncClosure, Handler, IntoOutcome, PartitionContext, SyncClosure};
+use crate::consume::record::Record;
+use crate::consume::supervisor::{ConsumerSupervisor, EngineFailed};
+use crate::order::partition::pump;
+use crate::order::pump::{Pump, PumpIo, Workload};
+
+pub(crate) struct SyncWorkload<F>(pub(crate) Arc<F>);
+
+impl<F, R> Workload for SyncWorkload<F>
+where
+    F: Fn(&Record) -> R + Send + Sync + 'static,
+    R: IntoOutcome + 'static,
+{
+    fn pump(&self, io: PumpIo) -> Pump {
+        let handler = Arc::clone(&self.0);
+        Pump::Local(Box::pin(pump(move |_| SyncClosure(Arc::clone(&handler)), io)))
+    }
+}
+
+pub(crate) struct AsyncWorkload<F> {
+    pub(crate) handler: Arc<F>,
+    pub(crate) runtime: Option<Handle>,
+}
+
+impl<F, Fut> Workload for AsyncWorkload<F>
+where
+    F: Fn(Record) -> Fut + Send + Sync + 'static,
+    Fut: Future + Send + 'static,
+    Fut::Output: IntoOutcome + Send,
+{
+    fn pump(&self, io: PumpIo) -> Pump {
+        let handler = Arc::clone(&self.handler);
+        let supervisor = io.supervisor.clone();
+        let pump = pump(move |_: &PartitionContext| AsyncClosure(Arc::clone(&handler)), io);
+        match &self.runtime {
+            Some(runtime) => {
+                let watch = RuntimeWatch { supervisor, outlived: false };
+                Pump::On(runtime.clone(), Box::pin(outlived(pump, watch)))
+            }
+            None => Pump::Local(Box::pin(pump)),
+        }
+    }
+}
+
+/// The watch is the future's own: it tells when the future is dropped half way.
+async fn outlived(pump: impl Future<Output = ()>, mut watch: RuntimeWatch) {
+    pump.await;
+    watch.outlived = true;
+}
+
+/// Stops the engine when the app's runtime ends first: each new worker's pump would be dropped as soon as it is spawned, and its successor's,
+/// without end.
+struct RuntimeWatch {
+    supervisor: Addr<ConsumerSupervisor>,
+    outlived: bool,
+}
+
+impl Drop for RuntimeWatch {
+    fn drop(&mut self) {
+        // A pump that panics is dropped too; that is its worker's death, and no more.
+        if !self.outlived && !std::thread::panicking() {
+            self.supervisor.do_send(EngineFailed(ConsumerError::Engine {
+                detail: "the runtime that its handlers run on ended before it".to_owned(),
+            }));
+        }
+    }
+}
+
+pub(crate) struct PartitionWorkload<F>(pub(crate) Arc<F>);
+
+impl<F, H> Workload for PartitionWorkload<F>
+where
+    F: Fn(&PartitionContext) -> H + Send + Sync + 'static,
+    H: Handler,
+{
+    fn pump(&self, io: PumpIo) -> Pump {
+        let factory = Arc::clone(&self.0);
+        Pump::Local(Box::pin(pump(move |context: &PartitionContext| factory(context), io)))
+    }
+}

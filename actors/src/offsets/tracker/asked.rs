@@ -1,0 +1,125 @@
+//! Commits that the app asks for, and who waits for them.
+
+use std::time::Instant;
+
+use rdkafka::error::RDKafkaErrorCode;
+use tokio::sync::oneshot;
+
+use super::epoch::{AskedOffset, TrackedEpoch};
+use super::{Asked, CommitNow, OffsetTracker};
+use crate::consume::command::CommitEntry;
+use crate::consume::commit::CommitError;
+use crate::ids::{Epoch, NextOffset, TopicPartition};
+
+/// Somebody waits for these to be committed.
+pub(super) struct Waiter {
+    goals: Vec<Goal>,
+    answer: oneshot::Sender<Result<(), CommitError>>,
+}
+
+struct Goal {
+    slot: usize,
+    epoch: Epoch,
+    partition: TopicPartition,
+    next: NextOffset,
+}
+
+impl Goal {
+    fn of(tracked: &TrackedEpoch, next: NextOffset) -> Self {
+        let (slot, epoch, partition) = (tracked.cell.slot, tracked.cell.epoch, tracked.cell.partition.clone());
+        Self { slot, epoch, partition, next }
+    }
+}
+
+impl OffsetTracker {
+    pub(super) fn commit_now(&mut self, CommitNow { what, answer }: CommitNow, now: Instant) {
+        if !self.board.membership.commits() {
+            let _ = answer.send(Err(CommitError::NotKept));
+            return;
+        }
+        (0..self.epochs.len()).for_each(|slot| self.look_in_hand(slot));
+        let goals = match what {
+            Asked::Finished => {
+                self.everything = true;
+                let due = self.epochs.iter().flatten().filter(|tracked| !tracked.closed && tracked.is_due());
+                Ok(due.map(|tracked| Goal::of(tracked, tracked.ledger.watermark())).collect())
+            }
+            Asked::Offsets { offsets, past_watermark } => self.ask(offsets, past_watermark),
+        };
+        match goals {
+            Ok(goals) => {
+                self.waiters.push(Waiter { goals, answer });
+                self.wanted = true;
+                self.answer_waiters();
+                self.look(now);
+            }
+            Err(error) => drop(answer.send(Err(error))),
+        }
+    }
+
+    /// Notes the offsets asked for, all or none.
+    fn ask(
+        &mut self,
+        offsets: Vec<(TopicPartition, NextOffset)>,
+        past_watermark: bool,
+    ) -> Result<Vec<Goal>, CommitError> {
+        let mut goals = Vec::with_capacity(offsets.len());
+        for (partition, offset) in offsets {
+            let open = self.epochs.iter().flatten().filter(|tracked| !tracked.closed);
+            let Some(tracked) = open.into_iter().find(|tracked| tracked.cell.partition == partition) else {
+                return Err(CommitError::NotAssigned { partition, offset });
+            };
+            let (watermark, committed) = (tracked.ledger.watermark(), tracked.confirmed);
+            if offset > watermark && !past_watermark {
+                return Err(CommitError::PastWatermark { partition, offset, watermark });
+            }
+            if offset < committed {
+                return Err(CommitError::BelowCommitted { partition, offset, committed });
+            }
+            goals.push(Goal::of(tracked, offset));
+        }
+        for goal in &goals {
+            if let Some(tracked) = self.current(goal.slot, goal.epoch)
+                && tracked.asked.is_none_or(|asked| asked.next <= goal.next)
+            {
+                tracked.asked = Some(AskedOffset { next: goal.next, past_watermark });
+            }
+        }
+        Ok(goals)
+    }
+
+    /// Tells those whose commits are stored, or whose partitions are another's.
+    pub(super) fn answer_waiters(&mut self) {
+        let epochs = &self.epochs;
+        let mut waiting = Vec::new();
+        for mut waiter in std::mem::take(&mut self.waiters) {
+            let mut lost = None;
+            waiter.goals.retain(|goal| {
+                let tracked = epochs.get(goal.slot).and_then(Option::as_ref);
+                let Some(tracked) = tracked.filter(|tracked| tracked.cell.epoch == goal.epoch) else {
+                    lost.get_or_insert_with(|| (goal.partition.clone(), goal.next));
+                    return false;
+                };
+                tracked.committed.is_none_or(|committed| committed < goal.next)
+            });
+            if let Some((partition, offset)) = lost {
+                let _ = waiter.answer.send(Err(CommitError::NotAssigned { partition, offset }));
+            } else if waiter.goals.is_empty() {
+                let _ = waiter.answer.send(Ok(()));
+            } else {
+                waiting.push(waiter);
+            }
+        }
+        self.waiters = waiting;
+    }
+
+    /// Tells those who wait for a commit that will never be made.
+    pub(super) fn refuse_waiters(&mut self, entry: &CommitEntry, code: RDKafkaErrorCode) {
+        let concerned =
+            |waiter: &mut Waiter| waiter.goals.iter().any(|goal| goal.slot == entry.slot && goal.epoch == entry.epoch);
+        for waiter in self.waiters.extract_if(.., concerned) {
+            let (partition, offset) = (entry.partition.clone(), entry.next);
+            let _ = waiter.answer.send(Err(CommitError::Refused { partition, offset, code }));
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! One partition's epoch as the tracker sees it: its ledger, and what of it is committed.
+
+use std::sync::Arc;
+
+use crate::consume::command::{CommitEntry, Metadata};
+use crate::consume::control::ControlCell;
+use crate::consume::state::Cluster;
+use crate::ids::NextOffset;
+use crate::offsets::memory::{self, LogIdentity};
+use crate::offsets::remembered::{Remembered, union};
+use crate::offsets::{FinishedRange, OffsetLedger};
+
+pub(super) struct TrackedEpoch {
+    pub(super) cell: Arc<ControlCell>,
+    pub(super) ledger: OffsetLedger,
+    /// What the group has, as far as this member knows: the resolved offset, then each confirmed commit's.
+    pub(super) committed: Option<NextOffset>,
+    /// The last of this epoch's own commits, or its start.
+    pub(super) confirmed: NextOffset,
+    /// How many records were finished when that commit was built: with more, what it remembers is out of date.
+    told: u64,
+    /// An offset that the app wants committed.
+    pub(super) asked: Option<AskedOffset>,
+    pub(super) drained: bool,
+    /// Nothing reported from here on counts.
+    pub(super) closed: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct AskedOffset {
+    pub(super) next: NextOffset,
+    pub(super) past_watermark: bool,
+}
+
+impl TrackedEpoch {
+    pub(super) fn new(cell: Arc<ControlCell>) -> Self {
+        Self {
+            ledger: OffsetLedger::new(cell.start),
+            committed: cell.committed(),
+            confirmed: cell.start,
+            told: 0,
+            asked: None,
+            drained: false,
+            closed: false,
+            cell,
+        }
+    }
+
+    /// Whether there is something to commit: a higher offset, or more to remember above it.
+    pub(super) fn is_due(&self) -> bool {
+        let watermark = self.ledger.watermark();
+        watermark > self.committed.unwrap_or(self.cell.start)
+            || (self.ledger.finished() != self.told && self.finished_above(watermark).next().is_some())
+    }
+
+    /// All that is finished, and what is finished above.
+    pub(super) fn entry(&self, cluster: Option<&Cluster>) -> CommitEntry {
+        let next = self.ledger.watermark();
+        let metadata = cluster.and_then(|cluster| self.metadata(next, cluster));
+        self.entry_at(next, metadata, false)
+    }
+
+    /// What the app asked for. It remembers nothing: what lies above is the app's to have again.
+    pub(super) fn asked_entry(&self) -> Option<CommitEntry> {
+        let asked = self.asked?;
+        Some(self.entry_at(asked.next, None, asked.past_watermark))
+    }
+
+    fn entry_at(&self, next: NextOffset, metadata: Option<Metadata>, past_watermark: bool) -> CommitEntry {
+        let entry = CommitEntry::plain(self.cell.slot, self.cell.epoch, self.cell.partition.clone(), next);
+        CommitEntry { metadata, finished: self.ledger.finished(), past_watermark, ..entry }
+    }
+
+    fn metadata(&self, base: NextOffset, cluster: &Cluster) -> Option<Metadata> {
+        let mut finished = self.finished_above(base).peekable();
+        finished.peek()?;
+        let (packing, limit) = cluster.limit.with(|limit| limit.next())?;
+        let (partition, id) = (&self.cell.partition, self.cell.topic_id().map(|id| id.bytes()));
+        let log = LogIdentity::of(&cluster.id, &partition.topic, id, partition.partition.0);
+        let text = memory::encode(base, finished, log, packing, limit)?;
+        Some(Metadata { packing, text: text.into() })
+    }
+
+    /// What the ledger has seen finished, and what an earlier owner had.
+    fn finished_above(&self, base: NextOffset) -> impl Iterator<Item = FinishedRange> {
+        union(self.ledger.finished_above(), self.cell.remembered.from(base))
+    }
+
+    /// The same for the epoch that begins at the watermark.
+    pub(super) fn remembered(&self) -> Remembered {
+        Remembered::new(self.finished_above(self.ledger.watermark()))
+    }
+
+    /// A commit of this epoch is stored.
+    pub(super) fn confirm(&mut self, entry: &CommitEntry) {
+        self.confirmed = entry.next;
+        self.committed = Some(entry.next);
+        self.told = entry.finished;
+        if self.asked.is_some_and(|asked| asked.next <= entry.next) {
+            self.asked = None;
+        }
+        self.cell.set_committed(entry.next);
+    }
+}

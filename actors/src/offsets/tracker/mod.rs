@@ -1,0 +1,311 @@
+//! The offset tracker: gathers per-partition progress, and has committed exactly what is processed.
+//!
+//! This file takes in what is finished and what is drained; [`rounds`] commits it, [`asked`] what the app asks for.
+
+mod asked;
+mod epoch;
+mod messages;
+mod rounds;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix::{Actor, Addr, AsyncContext, Context, Handler};
+use tracing::error;
+
+use crate::consume::callback::Callback;
+use crate::consume::command::{PollerCommand, PollerPort};
+use crate::consume::commit::{CommitPolicy, CommitWhen};
+use crate::consume::control::ControlCell;
+use crate::consume::error::ConsumerError;
+use crate::consume::state::{Board, Counters};
+use crate::consume::supervisor::{ConsumerSupervisor, EngineFailed};
+use crate::ids::Epoch;
+use crate::invariants::At;
+use crate::offsets::budget::CommitBudget;
+use asked::Waiter;
+use epoch::TrackedEpoch;
+pub(crate) use messages::*;
+
+/// How often the tracker looks whether something is to be committed, at least.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// What the tracker commits by.
+pub(crate) struct TrackerOptions {
+    pub(crate) policy: CommitPolicy,
+    /// Of the whole group, per second.
+    pub(crate) commit_rate: u64,
+    /// The group's name: it is part of what a commit costs.
+    pub(crate) group: String,
+    pub(crate) callback: Option<Callback>,
+}
+
+/// Owns one [`OffsetLedger`](crate::offsets::OffsetLedger) per assigned partition, and builds every commit from one snapshot of them.
+///
+/// It commits when the policy says so, changed partitions only, one round of requests at a time; and once more, awaited, when a drain ends.
+pub(crate) struct OffsetTracker {
+    poller: PollerPort,
+    supervisor: Addr<ConsumerSupervisor>,
+    board: Arc<Board>,
+    options: TrackerOptions,
+    epochs: Vec<Option<TrackedEpoch>>,
+    drains: Vec<Drain>,
+    last_id: u64,
+    /// The requests of the round that have not been answered.
+    in_flight: BTreeSet<u64>,
+    budget: CommitBudget,
+    /// A round is wanted as soon as one may be sent.
+    wanted: bool,
+    /// Where the app commits: it has asked for all that is finished.
+    everything: bool,
+    held_until: Option<Instant>,
+    looked: Instant,
+    /// When the last round by the interval was due.
+    ticked: Instant,
+    waiters: Vec<Waiter>,
+}
+
+/// Partitions being given up together.
+struct Drain {
+    id: u64,
+    stays: Vec<(usize, Epoch)>,
+    waiting: BTreeSet<usize>,
+}
+
+impl OffsetTracker {
+    /// Room for reports: far more than credits allow to be under way. A full mailbox is a bug, and stops the engine.
+    pub(crate) const MAILBOX: usize = 1 << 20;
+
+    pub(crate) fn new(
+        poller: PollerPort,
+        supervisor: Addr<ConsumerSupervisor>,
+        board: Arc<Board>,
+        options: TrackerOptions,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            poller,
+            supervisor,
+            board,
+            epochs: Vec::new(),
+            drains: Vec::new(),
+            last_id: 0,
+            in_flight: BTreeSet::new(),
+            budget: CommitBudget::new(options.commit_rate, now),
+            wanted: false,
+            everything: false,
+            held_until: None,
+            looked: now,
+            ticked: now,
+            waiters: Vec::new(),
+            options,
+        }
+    }
+
+    /// How often to look: often enough to keep the interval.
+    fn pace(&self) -> Duration {
+        match self.options.policy.when {
+            CommitWhen::Interval(interval) if interval <= LOOK => interval,
+            CommitWhen::Interval(interval) => {
+                let looks = interval.as_nanos().div_ceil(LOOK.as_nanos());
+                interval.div_f64(looks as f64)
+            }
+            _ => LOOK,
+        }
+    }
+
+    /// An epoch's ledger begins where the poller has assigned its partition.
+    fn begin(&mut self, cell: Arc<ControlCell>) {
+        let slot = cell.slot;
+        if self.epochs.len() <= slot {
+            self.epochs.resize_with(slot + 1, || None);
+        }
+        self.epochs[slot] = Some(TrackedEpoch::new(cell));
+        self.held_until = None;
+    }
+
+    /// The open epoch that a report speaks of, if it is still the current one.
+    fn current(&mut self, slot: usize, epoch: Epoch) -> Option<&mut TrackedEpoch> {
+        self.epochs.get_mut(slot)?.as_mut().filter(|tracked| tracked.cell.epoch == epoch && !tracked.closed)
+    }
+
+    /// Takes in what the worker has finished of the chunk in its hand.
+    fn look_in_hand(&mut self, slot: usize) {
+        let Some(Some(tracked)) = self.epochs.get(slot) else {
+            return;
+        };
+        if let Some(progress) = tracked.cell.in_hand() {
+            let epoch = tracked.cell.epoch;
+            self.record(ChunkProgress { slot, epoch, progress, commit: false });
+        }
+    }
+
+    fn record(&mut self, ChunkProgress { slot, epoch, progress, commit }: ChunkProgress) {
+        let board = Arc::clone(&self.board);
+        let Some(tracked) = self.current(slot, epoch) else {
+            Counters::add(&board.counters.fenced_reports, 1);
+            return;
+        };
+        if let Err(error) = tracked.ledger.record(progress) {
+            let partition = tracked.cell.partition.clone();
+            error!(topic = %partition.topic, partition = partition.partition.0, epoch = epoch.0, %error, "a report contradicts the ledger");
+            self.fail(ConsumerError::Engine { detail: format!("{partition} epoch {epoch}: {error}") });
+            return;
+        }
+        let at = At { partition: &tracked.cell.partition, epoch };
+        let (delivered, finished) = (tracked.ledger.delivered(), tracked.ledger.finished());
+        board.invariants.one_outcome(at, delivered, finished, false);
+        tracked.cell.set_watermark(tracked.ledger.watermark());
+        self.wanted |= commit;
+    }
+
+    /// Closes the drain's ledgers and sends their last commits. Not held back by an earlier answer: there is no later chance.
+    fn end_drain(&mut self, at: usize) {
+        let drain = self.drains.swap_remove(at);
+        for (slot, epoch) in &drain.stays {
+            if self.current(*slot, *epoch).is_some() {
+                self.look_in_hand(*slot);
+            }
+            if let Some(tracked) = self.current(*slot, *epoch) {
+                tracked.closed = true;
+            }
+        }
+        let commits = self.last_commits(&drain.stays);
+        self.poller.send(PollerCommand::DrainEnded { id: drain.id, commits });
+    }
+
+    fn on_drained(&mut self, slot: usize) {
+        for drain in &mut self.drains {
+            drain.waiting.remove(&slot);
+        }
+        while let Some(at) = self.drains.iter().position(|drain| drain.waiting.is_empty()) {
+            self.end_drain(at);
+        }
+    }
+
+    fn fail(&self, error: ConsumerError) {
+        self.supervisor.do_send(EngineFailed(error));
+    }
+}
+
+impl Actor for OffsetTracker {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        ctx.run_interval(self.pace(), |tracker, _| tracker.look(Instant::now()));
+    }
+}
+
+impl Handler<EpochStarted> for OffsetTracker {
+    type Result = ();
+
+    fn handle(&mut self, EpochStarted(cell): EpochStarted, _: &mut Context<Self>) {
+        self.begin(cell);
+    }
+}
+
+impl Handler<ChunkProgress> for OffsetTracker {
+    type Result = ();
+
+    fn handle(&mut self, progress: ChunkProgress, _: &mut Context<Self>) {
+        self.record(progress);
+        let now = Instant::now();
+        // Timers starve behind a busy mailbox.
+        if self.wanted || now.saturating_duration_since(self.looked) >= self.pace() {
+            self.look(now);
+        }
+    }
+}
+
+impl Handler<EpochDrained> for OffsetTracker {
+    type Result = ();
+
+    fn handle(&mut self, EpochDrained { slot, epoch }: EpochDrained, _: &mut Context<Self>) {
+        if let Some(tracked) = self.current(slot, epoch) {
+            tracked.drained = true;
+            self.on_drained(slot);
+        }
+    }
+}
+
+impl Handler<BeginDrain> for OffsetTracker {
+    type Result = ();
+
+    fn handle(&mut self, BeginDrain { id, stays }: BeginDrain, _: &mut Context<Self>) {
+        let waiting = stays
+            .iter()
+            .filter(|(slot, epoch, started)| {
+                *started && self.current(*slot, *epoch).is_some_and(|tracked| !tracked.drained)
+            })
+            .map(|(slot, ..)| *slot)
+            .collect::<BTreeSet<_>>();
+        let stays = stays.into_iter().map(|(slot, epoch, _)| (slot, epoch)).collect();
+        let ended = waiting.is_empty();
+        self.drains.push(Drain { id, stays, waiting });
+        if ended {
+            self.end_drain(self.drains.len() - 1);
+        }
+    }
+}
+
+impl Handler<DrainDeadline> for OffsetTracker {
+    type Result = ();
+
+    fn handle(&mut self, DrainDeadline { id }: DrainDeadline, _: &mut Context<Self>) {
+        if let Some(at) = self.drains.iter().position(|drain| drain.id == id) {
+            self.end_drain(at);
+        }
+    }
+}
+
+impl Handler<EpochsEnded> for OffsetTracker {
+    type Result = ();
+
+    fn handle(&mut self, EpochsEnded(stays): EpochsEnded, _: &mut Context<Self>) {
+        for (slot, epoch) in &stays {
+            if let Some(entry) = self.epochs.get_mut(*slot)
+                && entry.as_ref().is_some_and(|tracked| tracked.cell.epoch == *epoch)
+            {
+                *entry = None;
+            }
+        }
+        self.drains.retain(|drain| !drain.stays.iter().all(|stay| stays.contains(stay)));
+        self.held_until = None;
+        self.answer_waiters();
+    }
+}
+
+impl Handler<CloseLedger> for OffsetTracker {
+    type Result = ();
+
+    fn handle(&mut self, CloseLedger { slot, epoch }: CloseLedger, _: &mut Context<Self>) {
+        if self.current(slot, epoch).is_some() {
+            self.look_in_hand(slot);
+        }
+        let Some(tracked) = self.current(slot, epoch) else {
+            return;
+        };
+        tracked.closed = true;
+        let (watermark, remembered) = (tracked.ledger.watermark(), tracked.remembered());
+        self.poller.send(PollerCommand::LedgerClosed { slot, epoch, watermark, remembered });
+    }
+}
+
+impl Handler<CommitAnswered> for OffsetTracker {
+    type Result = ();
+
+    fn handle(&mut self, CommitAnswered { id, results }: CommitAnswered, _: &mut Context<Self>) {
+        self.answered(id, results, Instant::now());
+    }
+}
+
+impl Handler<CommitNow> for OffsetTracker {
+    type Result = ();
+
+    fn handle(&mut self, asked: CommitNow, _: &mut Context<Self>) {
+        self.commit_now(asked, Instant::now());
+    }
+}

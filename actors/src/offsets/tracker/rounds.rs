@@ -1,0 +1,191 @@
+//! Commits: a round of requests at a time, built from one snapshot of the ledgers, and what their answers mean.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use rdkafka::error::RDKafkaErrorCode;
+use tracing::{debug, warn};
+
+use super::OffsetTracker;
+use crate::consume::command::{Commit, CommitEntry, PollerCommand};
+use crate::consume::commit::{CommitReport, CommitWhen, PartitionCommit};
+use crate::consume::error::{CommitFailure, ConsumerError, commit_failure};
+use crate::consume::state::{Board, Counters};
+use crate::ids::Epoch;
+use crate::invariants::At;
+use crate::offsets::budget::{entry_bytes, requests};
+
+/// How long commits are held after an answer that puts the member's place in the group in question, unless a rebalance ends it sooner:
+/// the default heartbeat interval.
+const HOLD: Duration = Duration::from_secs(3);
+/// The pause before a commit that failed in passing is built again.
+const AGAIN: Duration = Duration::from_millis(100);
+
+impl OffsetTracker {
+    /// Sends a round if the policy, the app, or a commit that failed asks for one.
+    pub(super) fn look(&mut self, now: Instant) {
+        self.looked = now;
+        if let CommitWhen::Interval(interval) = self.options.policy.when
+            && now.saturating_duration_since(self.ticked) >= interval
+        {
+            self.ticked = now;
+            self.wanted = true;
+        }
+        if self.wanted {
+            self.send_round(now);
+        }
+    }
+
+    /// One round at a time, and none while commits are held or the last round is not paid off.
+    fn send_round(&mut self, now: Instant) {
+        if !self.in_flight.is_empty() || self.held_until.is_some_and(|until| now < until) || !self.budget.is_ready(now)
+        {
+            return;
+        }
+        self.held_until = None;
+        self.wanted = false;
+        if !self.board.membership.commits() {
+            return;
+        }
+        let everything = self.options.policy.when != CommitWhen::Manual || std::mem::take(&mut self.everything);
+        (0..self.epochs.len()).for_each(|slot| self.look_in_hand(slot));
+        let cluster = self.board.cluster.get();
+        let open = self.epochs.iter().flatten().filter(|tracked| !tracked.closed);
+        let entries = open.filter_map(|tracked| match tracked.asked_entry() {
+            Some(asked) if !everything || asked.next > tracked.ledger.watermark() => Some(asked),
+            _ => (everything && tracked.is_due()).then(|| tracked.entry(cluster)),
+        });
+        let entries: Vec<_> = entries.collect();
+        if self.options.policy.awaited && matches!(self.options.policy.when, CommitWhen::Interval(_)) {
+            for entry in &entries {
+                self.current(entry.slot, entry.epoch).inspect(|tracked| tracked.cell.await_commit(entry.next));
+            }
+        }
+        let owned = self.epochs.iter().flatten().count();
+        let commits = self.requests(entries);
+        let bytes: usize = commits.iter().map(|commit| self.bytes(&commit.entries)).sum();
+        if bytes > 0 {
+            let total = self.board.topic_partitions.load(Ordering::Relaxed) as usize;
+            self.budget.spend(bytes, owned, total, now);
+            self.board.note_commit(bytes, self.budget.pause());
+        }
+        for commit in commits {
+            self.in_flight.insert(commit.id);
+            self.poller.send(PollerCommand::Commit(commit));
+        }
+    }
+
+    /// The last commits of what is given up: all that is finished, or where the app commits, what it has asked for.
+    pub(super) fn last_commits(&mut self, stays: &[(usize, Epoch)]) -> Vec<Commit> {
+        let membership = self.board.membership;
+        if !membership.commits() && !membership.stores() {
+            return Vec::new();
+        }
+        let cluster = self.board.cluster.get();
+        let manual = self.options.policy.when == CommitWhen::Manual && !self.everything;
+        let given_up = self.epochs.iter().flatten();
+        let given_up = given_up.filter(|tracked| stays.contains(&(tracked.cell.slot, tracked.cell.epoch)));
+        let entries = given_up.filter_map(|tracked| match tracked.asked_entry() {
+            // What is handed out was stored: all of what is not finished has to be taken back.
+            _ if membership.stores() => Some(tracked.entry(None)),
+            Some(asked) if manual || asked.next > tracked.ledger.watermark() => Some(asked),
+            _ => (!manual && tracked.is_due()).then(|| tracked.entry(cluster)),
+        });
+        let entries = entries.collect();
+        self.requests(entries)
+    }
+
+    fn requests(&mut self, entries: Vec<CommitEntry>) -> Vec<Commit> {
+        let group = &self.options.group;
+        let requests = requests(entries, |entry| entry_bytes(group, &entry.partition.topic, entry.text()));
+        let mut commits = Vec::with_capacity(requests.len());
+        for entries in requests {
+            self.last_id += 1;
+            commits.push(Commit::new(self.last_id, entries));
+        }
+        commits
+    }
+
+    fn bytes(&self, entries: &[CommitEntry]) -> usize {
+        entries.iter().map(|entry| entry_bytes(&self.options.group, &entry.partition.topic, entry.text())).sum()
+    }
+
+    pub(super) fn answered(&mut self, id: u64, results: Vec<(CommitEntry, Option<RDKafkaErrorCode>)>, now: Instant) {
+        self.in_flight.remove(&id);
+        let board = Arc::clone(&self.board);
+        if results.iter().all(|(_, failed)| failed.is_none()) {
+            Counters::add(&board.counters.commits, 1);
+        } else {
+            Counters::add(&board.counters.failed_commits, 1);
+        }
+        for (entry, failed) in &results {
+            match failed {
+                None => self.on_committed(entry, &board),
+                Some(code) => self.on_refused(entry, *code, now),
+            }
+        }
+        self.answer_waiters();
+        if let Some(callback) = &self.options.callback
+            && !results.is_empty()
+        {
+            let partitions = results.into_iter().map(|(entry, error)| PartitionCommit {
+                topic_partition: entry.partition,
+                offset: entry.next,
+                error,
+            });
+            callback.tell(CommitReport { partitions: partitions.collect() });
+        }
+        if self.wanted {
+            self.look(now);
+        }
+    }
+
+    fn on_committed(&mut self, entry: &CommitEntry, board: &Board) {
+        let known = self.epochs.get_mut(entry.slot).and_then(Option::as_mut);
+        // An answer of an old epoch says nothing of the current one, which read the committed offset for itself.
+        let Some(tracked) = known.filter(|tracked| tracked.cell.epoch == entry.epoch) else {
+            return;
+        };
+        let at = At { partition: &entry.partition, epoch: entry.epoch };
+        if !entry.past_watermark {
+            board.invariants.commit_within_watermark(at, entry.next, tracked.ledger.watermark());
+        }
+        // The group's own offset may lie above a start that a person chose: only this epoch's commits may not fall.
+        board.invariants.commits_rise(at, tracked.confirmed, entry.next);
+        tracked.confirm(entry);
+        debug!(topic = %entry.partition.topic, partition = entry.partition.partition.0, epoch = entry.epoch.0, offset = entry.next.0, "committed");
+    }
+
+    fn on_refused(&mut self, entry: &CommitEntry, code: RDKafkaErrorCode, now: Instant) {
+        let (partition, epoch) = (&entry.partition, entry.epoch.0);
+        let (topic, number, offset) = (&*partition.topic, partition.partition.0, entry.next.0);
+        let detail = format!("commit of {partition} at {offset}: {code}");
+        self.wanted = true;
+        if let Some(tracked) = self.current(entry.slot, entry.epoch) {
+            self.everything |= tracked.asked.is_none();
+        }
+        let hold = match commit_failure(code) {
+            // A rebalance is under way: usual, and over soon.
+            CommitFailure::Hold | CommitFailure::Superseded => {
+                debug!(topic, partition = number, epoch, offset, error = %code, "a commit is held until the rebalance is over");
+                HOLD
+            }
+            CommitFailure::Retry => {
+                warn!(topic, partition = number, epoch, offset, error = %code, "a commit failed and is sent again");
+                AGAIN
+            }
+            CommitFailure::Fatal => {
+                self.refuse_waiters(entry, code);
+                self.fail(ConsumerError::Kafka { code, detail: detail.clone() });
+                HOLD
+            }
+        };
+        self.held_until = self.held_until.max(Some(now + hold));
+        if hold == AGAIN
+            && let Some(tracked) = self.current(entry.slot, entry.epoch)
+        {
+            tracked.cell.set_last_error(detail);
+        }
+    }
+}

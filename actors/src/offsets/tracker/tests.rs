@@ -1,0 +1,211 @@
+#![allow(clippy::unwrap_used)]
+
+use actix::dev::channel::channel;
+use rdkafka::error::RDKafkaErrorCode;
+use tokio::sync::oneshot;
+
+use super::*;
+use crate::consume::command::CommitEntry;
+use crate::consume::commit::CommitError;
+use crate::consume::control::Credits;
+use crate::consume::membership::Membership;
+use crate::consume::start::StartPosition;
+use crate::consume::wake::Wake;
+use crate::ids::{NextOffset, TopicPartition};
+use crate::offsets::{Finished, Tile, TileProgress};
+
+struct Stage {
+    tracker: OffsetTracker,
+    commands: crossbeam_channel::Receiver<PollerCommand>,
+    wake: Arc<Wake>,
+    now: Instant,
+}
+
+impl Stage {
+    fn new() -> Self {
+        Self::of(Membership::default(), CommitWhen::default())
+    }
+
+    fn of(membership: Membership, when: CommitWhen) -> Self {
+        let (sender, commands) = crossbeam_channel::unbounded();
+        let wake = Arc::new(Wake::new());
+        let (port, board) = (PollerPort::new(sender, Arc::clone(&wake)), Arc::new(Board::new(membership)));
+        // Nobody listens: what is told to the supervisor is not looked at here.
+        let supervisor = Addr::new(channel(1).0);
+        let policy = CommitPolicy { when, awaited: false };
+        let options = TrackerOptions { policy, commit_rate: 1 << 20, group: "g".to_owned(), callback: None };
+        let tracker = OffsetTracker::new(port, supervisor, board, options);
+        Self { tracker, commands, wake, now: Instant::now() }
+    }
+
+    fn begin(&mut self, epoch: u64) -> Arc<ControlCell> {
+        let credits = Credits { records: 10, bytes: 1000 };
+        let start = StartPosition::at(TopicPartition::new("t", 0), NextOffset(0));
+        let cell = Arc::new(ControlCell::new(start, Epoch(epoch), 0, credits, Arc::clone(&self.wake)));
+        self.tracker.begin(Arc::clone(&cell));
+        cell
+    }
+
+    fn report(&mut self, epoch: u64, to: i64) {
+        let tile = Tile::new(NextOffset(0), NextOffset(to));
+        let progress = TileProgress { tile, records: to as u32, offsets: None, finished: Finished::All };
+        self.tracker.record(ChunkProgress { slot: 0, epoch: Epoch(epoch), progress, commit: false });
+    }
+
+    /// What the poller is given to commit by now.
+    fn sent(&mut self) -> Option<(u64, i64)> {
+        match self.commands.try_recv() {
+            Ok(PollerCommand::Commit(commit)) => Some((commit.entries[0].epoch.0, commit.entries[0].next.0)),
+            _ => None,
+        }
+    }
+
+    /// What the next commit says of the partition, an interval later.
+    fn commit(&mut self) -> Option<(u64, i64)> {
+        self.now += Duration::from_millis(200);
+        self.tracker.look(self.now);
+        self.sent()
+    }
+
+    /// Answers the last commit.
+    fn answer(&mut self, epoch: u64, next: i64, code: Option<RDKafkaErrorCode>) {
+        let partition = TopicPartition::new("t", 0);
+        let entry = CommitEntry::plain(0, Epoch(epoch), partition, NextOffset(next));
+        let id = self.tracker.last_id;
+        self.tracker.answered(id, vec![(entry, code)], self.now);
+    }
+
+    fn ask(&mut self, what: Asked) -> oneshot::Receiver<Result<(), CommitError>> {
+        let (answer, answered) = oneshot::channel();
+        self.tracker.commit_now(CommitNow { what, answer }, self.now);
+        answered
+    }
+
+    fn ask_for(&mut self, offset: i64, past_watermark: bool) -> oneshot::Receiver<Result<(), CommitError>> {
+        let offsets = vec![(TopicPartition::new("t", 0), NextOffset(offset))];
+        self.ask(Asked::Offsets { offsets, past_watermark })
+    }
+}
+
+#[test]
+fn a_late_report_of_an_old_epoch_changes_nothing() {
+    let mut stage = Stage::new();
+    stage.begin(1);
+    let cell = stage.begin(2);
+    stage.report(1, 7);
+    assert_eq!((cell.watermark(), stage.commit()), (NextOffset(0), None));
+    assert_eq!(stage.tracker.board.counters.snapshot().fenced_reports, 1);
+    stage.report(2, 3);
+    assert_eq!(stage.commit(), Some((2, 3)));
+}
+
+#[test]
+fn a_standalone_engine_follows_the_watermark_and_commits_nothing() {
+    let mut stage = Stage::of(Membership::Standalone, CommitWhen::default());
+    let cell = stage.begin(1);
+    stage.report(1, 3);
+    assert_eq!((cell.watermark(), stage.commit()), (NextOffset(3), None));
+    let mut answer = stage.ask(Asked::Finished);
+    assert_eq!(answer.try_recv(), Ok(Err(CommitError::NotKept)));
+}
+
+#[test]
+fn a_commit_that_failed_is_built_again_with_what_was_finished_since() {
+    let mut stage = Stage::new();
+    stage.begin(1);
+    stage.report(1, 3);
+    assert_eq!(stage.commit(), Some((1, 3)));
+    assert_eq!(stage.commit(), None, "one round in flight at a time");
+    stage.answer(1, 3, Some(RDKafkaErrorCode::RequestTimedOut));
+    assert_eq!(stage.commit(), Some((1, 3)));
+}
+
+#[test]
+fn an_answer_that_comes_after_its_epoch_says_nothing_of_the_next_one() {
+    let mut stage = Stage::new();
+    stage.begin(1);
+    stage.report(1, 7);
+    assert_eq!(stage.commit(), Some((1, 7)));
+    let cell = stage.begin(2);
+    stage.answer(1, 7, None);
+    assert_eq!(cell.committed(), None);
+    stage.report(2, 3);
+    assert_eq!(stage.commit(), Some((2, 3)));
+}
+
+#[test]
+fn nothing_is_committed_between_the_refusal_of_a_lost_membership_and_the_next_rebalance() {
+    let mut stage = Stage::new();
+    stage.begin(1);
+    stage.report(1, 3);
+    assert_eq!(stage.commit(), Some((1, 3)));
+    stage.answer(1, 3, Some(RDKafkaErrorCode::IllegalGeneration));
+    assert_eq!(stage.commit(), None);
+    stage.begin(2);
+    stage.report(2, 3);
+    assert_eq!(stage.commit(), Some((2, 3)));
+}
+
+#[test]
+fn where_the_app_commits_nothing_is_committed_until_it_says_so_and_then_what_it_said() {
+    let mut stage = Stage::of(Membership::default(), CommitWhen::Manual);
+    stage.begin(1);
+    stage.report(1, 10);
+    assert_eq!(stage.commit(), None);
+    let mut answer = stage.ask_for(4, false);
+    assert_eq!(stage.sent(), Some((1, 4)));
+    assert!(answer.try_recv().is_err(), "not answered yet");
+    stage.answer(1, 4, None);
+    assert_eq!(answer.try_recv(), Ok(Ok(())));
+    assert_eq!(stage.commit(), None);
+    let mut answer = stage.ask(Asked::Finished);
+    assert_eq!(stage.sent(), Some((1, 10)));
+    stage.answer(1, 10, Some(RDKafkaErrorCode::RequestTimedOut));
+    assert_eq!(stage.commit(), Some((1, 10)), "all that was asked for is asked for still");
+    stage.answer(1, 10, None);
+    assert_eq!(answer.try_recv(), Ok(Ok(())));
+    assert!(stage.tracker.last_commits(&[(0, Epoch(1))]).is_empty());
+}
+
+#[test]
+fn an_offset_past_the_watermark_or_below_what_is_committed_is_refused() {
+    let mut stage = Stage::of(Membership::default(), CommitWhen::Manual);
+    stage.begin(1);
+    stage.report(1, 10);
+    let (partition, offset) = (TopicPartition::new("t", 0), NextOffset(11));
+    let past = CommitError::PastWatermark { partition: partition.clone(), offset, watermark: NextOffset(10) };
+    assert_eq!(stage.ask_for(11, false).try_recv(), Ok(Err(past)));
+    let mut told = stage.ask_for(11, true);
+    assert_eq!(stage.sent(), Some((1, 11)));
+    let mut entry = CommitEntry::plain(0, Epoch(1), partition.clone(), NextOffset(11));
+    entry.past_watermark = true;
+    stage.tracker.answered(stage.tracker.last_id, vec![(entry, None)], stage.now);
+    assert_eq!(told.try_recv(), Ok(Ok(())));
+    let below = CommitError::BelowCommitted { partition, offset: NextOffset(10), committed: NextOffset(11) };
+    assert_eq!(stage.ask_for(10, false).try_recv(), Ok(Err(below)));
+    let elsewhere = vec![(TopicPartition::new("t", 1), NextOffset(1))];
+    let mut answer = stage.ask(Asked::Offsets { offsets: elsewhere, past_watermark: false });
+    assert!(matches!(answer.try_recv(), Ok(Err(CommitError::NotAssigned { .. }))));
+}
+
+#[test]
+fn who_waits_for_a_commit_is_told_when_the_partition_goes_first() {
+    let mut stage = Stage::new();
+    stage.begin(1);
+    stage.report(1, 3);
+    let mut answer = stage.ask(Asked::Finished);
+    assert_eq!(stage.sent(), Some((1, 3)));
+    stage.begin(2);
+    stage.answer(1, 3, Some(RDKafkaErrorCode::UnknownMemberId));
+    assert!(matches!(answer.try_recv(), Ok(Err(CommitError::NotAssigned { .. }))));
+}
+
+#[test]
+fn a_round_by_records_or_chunks_is_sent_when_a_worker_says_so_and_not_before() {
+    let mut stage = Stage::of(Membership::default(), CommitWhen::Records(3));
+    stage.begin(1);
+    stage.report(1, 3);
+    assert_eq!(stage.commit(), None);
+    stage.tracker.wanted = true;
+    assert_eq!(stage.commit(), Some((1, 3)));
+}
