@@ -3,7 +3,7 @@
 //! ```text
 //! cargo run --example print_records -- localhost:9092 my-group my-topic [librdkafka.property=value ...]
 //! ```
-//! Ends when its input does: press Ctrl-D.
+//! Ends when its input does: press Ctrl-D. `WORK_MS=10` makes each record take 10 ms instead of 1.
 
 use std::io::Read;
 use std::time::Duration;
@@ -19,10 +19,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let (name, value) = property.split_once('=').ok_or("a property is name=value")?;
         Ok::<_, &str>(builder.property(name, value))
     })?;
+    // Stands for work that waits.
+    let work = std::env::var("WORK_MS").map_or(Ok(1), |millis| millis.parse())?;
+    let work = Duration::from_millis(work);
     let consumer = builder
-        .async_handler(|record: Record| async move {
-            // Stands for work that waits.
-            tokio::time::sleep(Duration::from_millis(1)).await;
+        .async_handler(move |record: Record| async move {
+            tokio::time::sleep(work).await;
             println!("{} {}", record.partition(), record.offset());
         })
         .start()?;

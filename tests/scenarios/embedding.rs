@@ -7,7 +7,8 @@ use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use kafka_troupe::consume::{
-    Cause, Consumer, ConsumerBuilder, ConsumerError, ConsumerHandle, Handler, Outcome, PartitionContext, Record,
+    Cause, CommitWhen, Consumer, ConsumerBuilder, ConsumerError, ConsumerHandle, Handler, Outcome, PartitionContext,
+    Record,
 };
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;

@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
 use kafka_troupe::broker::{BrokerError, EmbeddedBroker, LocalKafka};
-use kafka_troupe::consume::{Consumer, ConsumerBuilder, ConsumerHandle, Record};
+use kafka_troupe::consume::{CommitWhen, Consumer, ConsumerBuilder, ConsumerHandle, Record};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};

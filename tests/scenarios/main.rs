@@ -31,7 +31,9 @@ mod process;
 
 mod assignors;
 mod bounds;
+mod commits;
 mod embedding;
+mod external;
 mod failing;
 mod gaps;
 mod killing;

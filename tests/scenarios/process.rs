@@ -14,12 +14,18 @@ pub struct Process {
 
 impl Process {
     pub fn start(stage: &Stage, group: &str) -> Self {
+        Self::working(stage, group, 1)
+    }
+
+    /// A member whose handler takes so many milliseconds for each record.
+    pub fn working(stage: &Stage, group: &str, millis: u32) -> Self {
         let tests = std::env::current_exe().unwrap();
         let example = tests.ancestors().nth(2).unwrap().join("examples/print_records");
         let properties = stage.broker.consumer_properties().iter().map(|(name, value)| format!("{name}={value}"));
         let mut child = Command::new(example)
             .args([stage.broker.bootstrap_servers(), &stage.group(group), &stage.topic])
             .args(properties)
+            .env("WORK_MS", millis.to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

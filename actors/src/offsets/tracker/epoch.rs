@@ -1,6 +1,7 @@
 //! One partition's epoch as the tracker sees it: its ledger, and what of it is committed.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::consume::command::{CommitEntry, Metadata};
 use crate::consume::control::ControlCell;
@@ -9,6 +10,10 @@ use crate::ids::NextOffset;
 use crate::offsets::memory::{self, LogIdentity};
 use crate::offsets::remembered::{Remembered, union};
 use crate::offsets::{FinishedRange, OffsetLedger};
+
+/// The pause before a commit that failed in passing is built again: it doubles up to the second.
+const AGAIN: Duration = Duration::from_millis(100);
+const AGAIN_AT_MOST: Duration = Duration::from_secs(1);
 
 pub(super) struct TrackedEpoch {
     pub(super) cell: Arc<ControlCell>,
@@ -19,6 +24,9 @@ pub(super) struct TrackedEpoch {
     pub(super) confirmed: NextOffset,
     /// How many records were finished when that commit was built: with more, what it remembers is out of date.
     told: u64,
+    /// A commit of it failed in passing, so often in a row, and is not tried before this.
+    failures: u32,
+    again_at: Option<Instant>,
     /// An offset that the app wants committed.
     pub(super) asked: Option<AskedOffset>,
     pub(super) drained: bool,
@@ -39,11 +47,26 @@ impl TrackedEpoch {
             committed: cell.committed(),
             confirmed: cell.start,
             told: 0,
+            failures: 0,
+            again_at: None,
             asked: None,
             drained: false,
             closed: false,
             cell,
         }
+    }
+
+    /// A commit failed in passing: the next waits, longer each time. Gives how often that was so in a row.
+    pub(super) fn fail(&mut self, now: Instant) -> u32 {
+        let pause = AGAIN * (1 << self.failures.min(4));
+        self.again_at = Some(now + pause.min(AGAIN_AT_MOST));
+        self.failures = self.failures.saturating_add(1);
+        self.failures
+    }
+
+    /// Whether its commits wait after one that failed.
+    pub(super) fn is_held(&self, now: Instant) -> bool {
+        self.again_at.is_some_and(|at| now < at)
     }
 
     /// Whether there is something to commit: a higher offset, or more to remember above it.
@@ -96,6 +119,7 @@ impl TrackedEpoch {
         self.confirmed = entry.next;
         self.committed = Some(entry.next);
         self.told = entry.finished;
+        (self.failures, self.again_at) = (0, None);
         if self.asked.is_some_and(|asked| asked.next <= entry.next) {
             self.asked = None;
         }

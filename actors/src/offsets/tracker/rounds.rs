@@ -19,8 +19,6 @@ use crate::offsets::budget::{entry_bytes, requests};
 /// How long commits are held after an answer that puts the member's place in the group in question, unless a rebalance ends it sooner:
 /// the default heartbeat interval.
 const HOLD: Duration = Duration::from_secs(3);
-/// The pause before a commit that failed in passing is built again.
-const AGAIN: Duration = Duration::from_millis(100);
 
 impl OffsetTracker {
     /// Sends a round if the policy, the app, or a commit that failed asks for one.
@@ -45,18 +43,21 @@ impl OffsetTracker {
         }
         self.held_until = None;
         self.wanted = false;
+        (0..self.epochs.len()).for_each(|slot| self.look_in_hand(slot));
         if !self.board.membership.commits() {
             return;
         }
-        let everything = self.options.policy.when != CommitWhen::Manual || std::mem::take(&mut self.everything);
-        (0..self.epochs.len()).for_each(|slot| self.look_in_hand(slot));
+        let everything = self.options.policy.when != CommitWhen::Manual || self.everything;
         let cluster = self.board.cluster.get();
         let open = self.epochs.iter().flatten().filter(|tracked| !tracked.closed);
-        let entries = open.filter_map(|tracked| match tracked.asked_entry() {
+        let (held, open): (Vec<_>, Vec<_>) = open.partition(|tracked| tracked.is_held(now));
+        self.wanted = !held.is_empty();
+        let entries = open.into_iter().filter_map(|tracked| match tracked.asked_entry() {
             Some(asked) if !everything || asked.next > tracked.ledger.watermark() => Some(asked),
             _ => (everything && tracked.is_due()).then(|| tracked.entry(cluster)),
         });
         let entries: Vec<_> = entries.collect();
+        self.everything = everything && self.wanted;
         if self.options.policy.awaited && matches!(self.options.policy.when, CommitWhen::Interval(_)) {
             for entry in &entries {
                 self.current(entry.slot, entry.epoch).inspect(|tracked| tracked.cell.await_commit(entry.next));
@@ -165,27 +166,29 @@ impl OffsetTracker {
         if let Some(tracked) = self.current(entry.slot, entry.epoch) {
             self.everything |= tracked.asked.is_none();
         }
-        let hold = match commit_failure(code) {
+        match commit_failure(code) {
             // A rebalance is under way: usual, and over soon.
             CommitFailure::Hold | CommitFailure::Superseded => {
                 debug!(topic, partition = number, epoch, offset, error = %code, "a commit is held until the rebalance is over");
-                HOLD
+                self.held_until = self.held_until.max(Some(now + HOLD));
             }
             CommitFailure::Retry => {
-                warn!(topic, partition = number, epoch, offset, error = %code, "a commit failed and is sent again");
-                AGAIN
+                if let Some(tracked) = self.current(entry.slot, entry.epoch) {
+                    let failures = tracked.fail(now);
+                    tracked.cell.set_last_error(detail);
+                    if failures.is_power_of_two() {
+                        warn!(topic, partition = number, epoch, offset, failures, error = %code, "a commit failed and is sent again");
+                    }
+                }
             }
             CommitFailure::Fatal => {
+                self.held_until = self.held_until.max(Some(now + HOLD));
+                if let Some(tracked) = self.current(entry.slot, entry.epoch) {
+                    tracked.cell.set_last_error(detail.clone());
+                }
                 self.refuse_waiters(entry, code);
-                self.fail(ConsumerError::Kafka { code, detail: detail.clone() });
-                HOLD
+                self.fail(ConsumerError::Kafka { code, detail });
             }
-        };
-        self.held_until = self.held_until.max(Some(now + hold));
-        if hold == AGAIN
-            && let Some(tracked) = self.current(entry.slot, entry.epoch)
-        {
-            tracked.cell.set_last_error(detail);
         }
     }
 }
