@@ -9,11 +9,13 @@ use kafka_troupe::consume::{ConsumerBuilder, Record};
 use kafka_troupe::ids::{NextOffset, TopicPartition};
 
 use crate::fixture::{Journal, On, Stage, eventually};
+use crate::process::example;
 
 scenarios! {
     on both brokers:
         a_consumer_goes_on_where_the_app_says_and_commits_nothing,
-        partitions_that_the_app_does_not_know_start_by_the_reset_and_a_load_that_fails_is_repeated;
+        partitions_that_the_app_does_not_know_start_by_the_reset_and_a_load_that_fails_is_repeated,
+        results_and_offsets_in_one_transaction_count_every_record_once_across_a_kill;
 }
 
 const STOP: Duration = Duration::from_secs(20);
@@ -82,4 +84,34 @@ fn partitions_that_the_app_does_not_know_start_by_the_reset_and_a_load_that_fail
     assert_eq!(calls.load(Ordering::Relaxed), 3);
     assert_eq!((journal.of(0).len(), journal.of(1)), (50, (40..50).collect()));
     consumer.shutdown_blocking(STOP).unwrap();
+}
+
+fn results_and_offsets_in_one_transaction_count_every_record_once_across_a_kill(on: On) {
+    let stage = Stage::new(on, 2);
+    stage.produce(0, 1000, 20);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("counts.db");
+    let count = || {
+        let database = rusqlite::Connection::open(&file).unwrap();
+        database.busy_timeout(STOP).unwrap();
+        // Not there yet, until the example has made it.
+        database.query_row("SELECT coalesce(sum(count), 0) FROM counts", [], |row| row.get(0)).unwrap_or(0)
+    };
+    let start = || example(&stage, "sqlite_offsets", &[file.to_str().unwrap()], "g").spawn().unwrap();
+    let mut killed = start();
+    eventually("some is counted", || count() > 300);
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    let mut successor = start();
+    eventually("all is counted", || count() >= 2000);
+    drop(successor.stdin.take());
+    assert!(successor.wait().unwrap().success());
+    let database = rusqlite::Connection::open(&file).unwrap();
+    let each: (i64, i64, i64) = database
+        .query_row("SELECT count(*), min(count), max(count) FROM counts", [], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })
+        .unwrap();
+    assert_eq!(each, (1000, 2, 2), "each key is in both partitions once");
+    assert!(stage.committed("g").is_empty());
 }

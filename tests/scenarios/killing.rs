@@ -65,6 +65,7 @@ fn killed_half_way(on: On, per_partition: usize, most_repeated: usize) {
     stage.produce(0, per_partition, 50);
     let all = per_partition * PARTITIONS as usize;
     let mut killed = Process::working(&stage, "g", 10);
+    eventually("a quarter is done", || killed.printed().len() > all / 4);
     eventually("half of it is done", || killed.printed().len() > all / 2);
     killed.child.kill().unwrap();
     killed.child.wait().unwrap();

@@ -6,6 +6,21 @@ use std::sync::{Arc, Mutex};
 
 use crate::fixture::Stage;
 
+/// An example as a member of the group, with a pipe for its input: it ends with that.
+pub fn example(stage: &Stage, name: &str, before: &[&str], group: &str) -> Command {
+    let tests = std::env::current_exe().unwrap();
+    let properties = stage.broker.consumer_properties().iter().map(|(name, value)| format!("{name}={value}"));
+    let mut command = Command::new(tests.ancestors().nth(2).unwrap().join("examples").join(name));
+    command
+        .args(before)
+        .args([stage.broker.bootstrap_servers(), &stage.group(group), &stage.topic])
+        .args(properties)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    command
+}
+
 /// A member in a process of its own: the example that prints what it handles. It dies with the test.
 pub struct Process {
     pub child: Child,
@@ -19,18 +34,8 @@ impl Process {
 
     /// A member whose handler takes so many milliseconds for each record.
     pub fn working(stage: &Stage, group: &str, millis: u32) -> Self {
-        let tests = std::env::current_exe().unwrap();
-        let example = tests.ancestors().nth(2).unwrap().join("examples/print_records");
-        let properties = stage.broker.consumer_properties().iter().map(|(name, value)| format!("{name}={value}"));
-        let mut child = Command::new(example)
-            .args([stage.broker.bootstrap_servers(), &stage.group(group), &stage.topic])
-            .args(properties)
-            .env("WORK_MS", millis.to_string())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut member = example(stage, "print_records", &[], group);
+        let mut child = member.env("WORK_MS", millis.to_string()).stdout(Stdio::piped()).spawn().unwrap();
         let (lines, printed) = (BufReader::new(child.stdout.take().unwrap()).lines(), Arc::<Mutex<Vec<_>>>::default());
         std::thread::spawn({
             let printed = Arc::clone(&printed);
