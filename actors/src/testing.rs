@@ -23,8 +23,17 @@ use crate::consume::workload::SyncWorkload;
 use crate::ids::{Epoch, NextOffset, TopicPartition};
 use crate::invariants::InvariantSnapshot;
 use crate::offsets::Tile;
+use crate::offsets::memory::mutation;
 use crate::offsets::tracker::{BeginDrain, CommitAnswered, EpochStarted, OffsetTracker, TrackerOptions};
 use crate::system::SystemThread;
+
+/// The body of the fuzz target `commit_metadata`: whatever the bytes, nothing panics, and what decodes is encoded again.
+///
+/// # Panics
+/// When that does not hold.
+pub fn fuzz_commit_metadata(bytes: &[u8]) {
+    mutation::fuzz_one(bytes);
+}
 
 /// How long the actors may take to end.
 const STOP: Duration = Duration::from_secs(10);
