@@ -37,6 +37,7 @@ mod external;
 mod failing;
 mod gaps;
 mod killing;
+mod memory;
 mod outages;
 mod rebalancing;
 mod standalone;
