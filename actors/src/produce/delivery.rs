@@ -125,9 +125,8 @@ impl DeliveryThread {
                         stale_topic = Some(topic.clone());
                     }
                     let persisted = refusal.possibly_persisted;
-                    // After a fatal error librdkafka purges what it holds: the purge is not the reason.
-                    match is_purge(refusal.code).then(|| self.native.fatal_error()).flatten() {
-                        Some((code, _)) => Box::new(SendError::fatal(topic, report.partition, code, persisted)),
+                    match self.native.fatal_error_behind(refusal.code) {
+                        Some(code) => Box::new(SendError::fatal(topic, report.partition, code, persisted)),
                         None => {
                             let (partition, bytes) = (report.partition, record.bytes());
                             Box::new(SendError::from_library(topic, partition, bytes, refusal.code, persisted))
@@ -150,9 +149,10 @@ impl DeliveryThread {
     /// librdkafka fails what it holds and refuses the rest; nobody new needs to hear it record by record.
     fn fail_for_good(&self, reason: String) {
         tracing::error!(%reason, "the producer failed for good");
+        let told: Arc<str> = reason.as_str().into();
         self.failure.note(reason);
         for intake in &self.intakes {
-            intake.close();
+            intake.close_because(told.clone());
         }
     }
 }
@@ -167,10 +167,6 @@ impl Drop for DeliveryThread {
             self.in_flight.abandon_all();
         }
     }
-}
-
-fn is_purge(code: RDKafkaErrorCode) -> bool {
-    matches!(code, RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight)
 }
 
 /// The topic is not what it was when its partitions were counted.

@@ -104,10 +104,12 @@ pub enum SendError {
         possibly_persisted: bool,
     },
     /// The producer takes no more records: it is shut down, dropped or dead.
-    #[error("{topic}: the producer is closed")]
+    #[error("{topic}: the producer is closed{}", Because(.reason.as_deref()))]
     Closed {
         /// The record's topic.
         topic: Arc<str>,
+        /// The fatal error that closed it, in librdkafka's words, if one did.
+        reason: Option<Arc<str>>,
     },
     /// librdkafka raised an error from which the producer does not recover.
     #[error("{topic}{}: the producer failed for good: {error}", Suffix(*.partition))]
@@ -136,7 +138,7 @@ impl SendError {
             | Self::ConnectionRefused { topic, .. }
             | Self::TimedOut { topic, .. }
             | Self::Abandoned { topic, .. }
-            | Self::Closed { topic }
+            | Self::Closed { topic, .. }
             | Self::Fatal { topic, .. } => topic,
         }
     }
@@ -250,6 +252,18 @@ impl LibraryError {
 impl fmt::Display for LibraryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+/// A reason behind what it led to, where there is one.
+struct Because<'a>(Option<&'a str>);
+
+impl fmt::Display for Because<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(reason) => write!(f, ": {reason}"),
+            None => Ok(()),
+        }
     }
 }
 

@@ -122,6 +122,7 @@ struct Topic {
 
 struct State {
     open: bool,
+    closed_because: Option<Arc<str>>,
     notified: bool,
     topics: Vec<Topic>,
     by_name: HashMap<Arc<str>, TopicIndex>,
@@ -152,6 +153,7 @@ impl Intake {
             actor: OnceLock::new(),
             state: Mutex::new(State {
                 open: true,
+                closed_because: None,
                 notified: false,
                 topics: Vec::new(),
                 by_name: HashMap::new(),
@@ -196,7 +198,8 @@ impl Intake {
         let mut state = self.lock();
         if !state.open {
             state.line.leave(ticket);
-            return Offered::Refused(SendError::Closed { topic: record.topic.into() });
+            let reason = state.closed_because.clone();
+            return Offered::Refused(SendError::Closed { topic: record.topic.into(), reason });
         }
         let Some(topic) = state.topic(record.topic) else {
             return Offered::Refused(SendError::InvalidTopic { topic: record.topic.into() });
@@ -309,6 +312,12 @@ impl Intake {
     /// How many records up to this point are not answered.
     pub(super) fn unanswered(&self, closed: Generation) -> usize {
         self.lock().credits.unanswered(closed)
+    }
+
+    /// Closes for a reason that everybody is told from here on.
+    pub(super) fn close_because(&self, reason: Arc<str>) {
+        self.lock().closed_because.get_or_insert(reason);
+        self.close();
     }
 
     /// Takes no more records; those in line are told so, those that linger go on their way.

@@ -139,6 +139,16 @@ impl NativeProducer {
         })
     }
 
+    /// The fatal error that a record's error only points at: after one, librdkafka purges what it holds, and refuses the rest with no more than
+    /// the word.
+    pub(super) fn fatal_error_behind(&self, code: RDKafkaErrorCode) -> Option<RDKafkaErrorCode> {
+        use RDKafkaErrorCode as E;
+        match code {
+            E::PurgeQueue | E::PurgeInflight | E::Fatal => self.fatal_error().map(|(code, _)| code),
+            _ => None,
+        }
+    }
+
     #[cfg(test)]
     pub(super) fn raise_fatal_error(&self) {
         let code = sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER;

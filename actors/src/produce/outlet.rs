@@ -250,7 +250,10 @@ impl Outlet {
 
     fn refuse(&self, mark: BatchMark, partition: PartitionId, place: usize, code: RDKafkaErrorCode) {
         self.in_flight.settle(mark.record(place), |record, topic| {
-            let error = SendError::from_library(topic, partition, record.bytes(), code, false);
+            let error = match self.native.fatal_error_behind(code) {
+                Some(code) => SendError::fatal(topic, partition, code, false),
+                None => SendError::from_library(topic, partition, record.bytes(), code, false),
+            };
             let mut settled = Settled::default();
             settled.answer(record, Err(Box::new(error)));
             settled

@@ -135,11 +135,16 @@ fn a_fatal_error_of_librdkafka_answers_everything_and_is_the_shutdowns_result() 
     parts.native.raise_fatal_error();
     let error = block_on_until(before, Instant::now() + LONG).expect("answered").unwrap_err();
     assert!(matches!(error, SendError::Fatal { .. } | SendError::Abandoned { .. }), "{error}");
+    assert!(
+        !matches!(error, SendError::Fatal { .. }) || error.to_string().contains("OutOfOrderSequenceNumber"),
+        "{error}"
+    );
     let deadline = Instant::now() + LONG;
     while producer.state().open && Instant::now() < deadline {
         std::thread::yield_now();
     }
-    assert_closed(&sender);
+    let error = sender.send_blocking(ProducerRecord::to("t")).unwrap_err();
+    assert!(matches!(error, SendError::Closed { .. }) && error.to_string().contains("raised for a test"), "{error}");
     let error = producer.shutdown_blocking(LONG).unwrap_err();
     assert!(error.to_string().contains("raised for a test"), "{error}");
 }

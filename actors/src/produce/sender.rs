@@ -131,7 +131,7 @@ impl Drop for Place<'_> {
 }
 
 fn closed(record: &ProducerRecord<'_>) -> SendError {
-    SendError::Closed { topic: record.topic.into() }
+    SendError::Closed { topic: record.topic.into(), reason: None }
 }
 
 impl fmt::Debug for Sender {
