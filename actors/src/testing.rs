@@ -25,6 +25,7 @@ use crate::invariants::InvariantSnapshot;
 use crate::offsets::Tile;
 use crate::offsets::memory::mutation;
 use crate::offsets::tracker::{BeginDrain, CommitAnswered, EpochStarted, OffsetTracker, TrackerOptions};
+use crate::order::Order;
 use crate::system::SystemThread;
 
 /// The body of the fuzz target `commit_metadata`: whatever the bytes, nothing panics, and what decodes is encoded again.
@@ -96,6 +97,9 @@ impl EngineAlone {
             retry_pause: RetrySchedule::default(),
             commit_deadline: STOP,
             commits: CommitPolicy::default(),
+            order: Order::Partition,
+            per_partition: 1,
+            limiter: None,
             stop_deadline: STOP,
             token: CancellationToken::new(),
         };

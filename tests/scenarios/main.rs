@@ -38,6 +38,7 @@ mod failing;
 mod gaps;
 mod killing;
 mod memory;
+mod orders;
 mod outages;
 mod rebalancing;
 mod standalone;

@@ -22,6 +22,7 @@ use crate::consume::resolver::{AutoOffsetReset, LoadOffsets, ResolverOptions};
 use crate::consume::retry::RetrySchedule;
 use crate::consume::workload::{AsyncWorkload, PartitionWorkload, SyncWorkload};
 use crate::ids::{NextOffset, TopicPartition};
+use crate::order::Order;
 use crate::order::pump::Workload;
 
 /// The most credits a partition may have: what a mailbox can be made for.
@@ -30,6 +31,9 @@ const MAX_CREDITS: u64 = 1 << 30;
 pub(crate) const CHUNK_RECORDS: usize = 512;
 /// Bytes that end a chunk.
 pub(crate) const CHUNK_BYTES: usize = 256 * 1024;
+
+/// Handler calls at once, unless another number is asked for.
+const CONCURRENCY: usize = 100;
 
 /// librdkafka assigns nothing to a client without a `group.id`. This one is never joined, nor committed to.
 const STANDALONE: &str = "troupe-standalone";
@@ -73,12 +77,17 @@ pub struct ConsumerBuilder {
     membership: Membership,
     reset: Option<AutoOffsetReset>,
     make: Option<MakeWorkload>,
+    /// The handler is called with `&mut self`.
+    exclusive: bool,
     runtime: Option<Handle>,
     threads: Option<usize>,
     credits: Credits,
     memory_budget: u64,
     commits: CommitPolicy,
     commit_rate: u64,
+    order: Order,
+    concurrency: Option<usize>,
+    partition_concurrency: Option<usize>,
     on_commit: Option<OnCommit>,
     load: Option<LoadOffsets>,
     drain_deadline: Duration,
@@ -97,12 +106,16 @@ impl Default for ConsumerBuilder {
             membership: Membership::default(),
             reset: None,
             make: None,
+            exclusive: false,
             runtime: None,
             threads: None,
             credits: Credits { records: 8192, bytes: 4 << 20 },
             memory_budget: 1 << 30,
             commits: CommitPolicy::default(),
             commit_rate: 1 << 20,
+            order: Order::default(),
+            concurrency: None,
+            partition_concurrency: None,
             on_commit: None,
             load: None,
             drain_deadline: Duration::from_secs(3),
@@ -166,6 +179,7 @@ impl ConsumerBuilder {
         R: IntoOutcome + 'static,
     {
         let handler = Arc::new(handler);
+        self.exclusive = false;
         self.make = Some(Box::new(|runtime| match runtime {
             Some(_) => Err(configuration(
                 "runtime() runs asynchronous handlers only: use async_handler(), or leave it out".to_owned(),
@@ -186,6 +200,7 @@ impl ConsumerBuilder {
         Fut::Output: IntoOutcome + Send,
     {
         let handler = Arc::new(handler);
+        self.exclusive = false;
         self.make = Some(Box::new(|runtime| Ok(Arc::new(AsyncWorkload { handler, runtime }))));
         self
     }
@@ -198,12 +213,33 @@ impl ConsumerBuilder {
         H: Handler,
     {
         let factory = Arc::new(factory);
+        self.exclusive = true;
         self.make = Some(Box::new(|runtime| match runtime {
             Some(_) => Err(configuration(
                 "runtime() takes async_handler() only: a partition's own handler runs where it was built".to_owned(),
             )),
             None => Ok(Arc::new(PartitionWorkload(factory))),
         }));
+        self
+    }
+
+    /// In which order the records of a partition are handled. Default: [`Order::Partition`]. The others handle several at once, each within
+    /// the bounds of [`concurrency`](Self::concurrency) and [`partition_concurrency`](Self::partition_concurrency).
+    pub fn order(mut self, order: Order) -> Self {
+        self.order = order;
+        self
+    }
+
+    /// Handler calls that run at once in all partitions together, at most; those that wait for their next attempt do not count. Partitions that
+    /// have work get equal shares. Default: 100; in [`Order::Partition`] one for each partition, however many there are.
+    pub fn concurrency(mut self, calls: usize) -> Self {
+        self.concurrency = Some(calls);
+        self
+    }
+
+    /// Handler calls that run at once in one partition, at most. Default: as many as in all. In [`Order::Partition`] it is one.
+    pub fn partition_concurrency(mut self, calls: usize) -> Self {
+        self.partition_concurrency = Some(calls);
         self
     }
 
@@ -367,6 +403,15 @@ impl ConsumerBuilder {
             return Err(configuration("worker_threads must be above 0".to_owned()));
         }
         self.check_commits()?;
+        if self.concurrency == Some(0) || self.partition_concurrency == Some(0) {
+            return Err(configuration("concurrency and partition_concurrency must be above 0".to_owned()));
+        }
+        if self.exclusive && self.order != Order::Partition {
+            return Err(configuration(
+                "a partition_handler takes one record at a time: use async_handler with this order, or Order::Partition".to_owned(),
+            ));
+        }
+        let concurrency = self.concurrency.or((self.order != Order::Partition).then_some(CONCURRENCY));
         let from_property = self.properties.take_offset_reset()?;
         let reset = self.reset.or(from_property).unwrap_or_default();
         if self.membership == Membership::Standalone && reset == AutoOffsetReset::None {
@@ -384,6 +429,9 @@ impl ConsumerBuilder {
             threads: self.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),
             commits: self.commits,
             commit_rate: self.commit_rate,
+            order: self.order,
+            concurrency,
+            partition_concurrency: self.partition_concurrency.unwrap_or(usize::MAX),
             on_commit: self.on_commit,
             stop_deadline: on_the_clock(self.stop_deadline),
             retry_pause: self.retry_pause,

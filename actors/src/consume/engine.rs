@@ -31,6 +31,8 @@ use crate::consume::supervisor::{
 };
 use crate::consume::wake::{Source, Wake};
 use crate::offsets::tracker::{OffsetTracker, TrackerOptions};
+use crate::order::Order;
+use crate::order::limiter::Limiter;
 use crate::order::pump::Workload;
 use crate::secret;
 use crate::system::start_with_capacity;
@@ -43,6 +45,10 @@ pub(crate) struct Settings {
     pub(crate) workload: Arc<dyn Workload>,
     pub(crate) threads: usize,
     pub(crate) commits: CommitPolicy,
+    pub(crate) order: Order,
+    /// Handler calls at once, in all partitions together.
+    pub(crate) concurrency: Option<usize>,
+    pub(crate) partition_concurrency: usize,
     pub(crate) commit_rate: u64,
     pub(crate) on_commit: Option<OnCommit>,
     pub(crate) stop_deadline: Duration,
@@ -160,6 +166,9 @@ impl Parts {
             workload: settings.workload,
             retry_pause: settings.retry_pause,
             commits: settings.commits,
+            order: settings.order,
+            per_partition: settings.partition_concurrency,
+            limiter: settings.concurrency.map(|most| Arc::new(Limiter::new(most))),
             commit_deadline: settings.poller.commit_deadline,
             stop_deadline: settings.stop_deadline,
             token: settings.token,

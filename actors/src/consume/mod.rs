@@ -29,6 +29,7 @@ pub(crate) mod wake;
 mod worker;
 pub(crate) mod workload;
 
+pub use crate::order::Order;
 pub use builder::{Consumer, ConsumerBuilder};
 pub use commit::{CommitError, CommitReport, CommitWhen, PartitionCommit, PendingCommit};
 pub use control::PartitionPhase;

@@ -50,6 +50,14 @@ impl RecordChunk {
         self.index.get(finished).map_or(self.tile.to, |entry| NextOffset(entry.offset))
     }
 
+    /// The key of a record; `None` for a null key.
+    #[inline]
+    pub(crate) fn key(&self, position: u32) -> Option<&[u8]> {
+        let entry = &self.index[position as usize];
+        let at = entry.at as usize;
+        usize::try_from(entry.key_len).ok().map(|len| &self.arena[at..at + len])
+    }
+
     /// The records' count.
     pub(crate) fn len(&self) -> usize {
         self.index.len()
@@ -65,13 +73,18 @@ impl RecordChunk {
         CommitEntry::plain(slot, self.epoch, self.partition.clone(), self.tile.to)
     }
 
+    /// The records' offsets, where the tile has gaps.
+    pub(crate) fn offsets(&self) -> Option<Arc<[i64]>> {
+        let dense = self.tile.to.0 - self.tile.from.0 == self.index.len() as i64;
+        (!dense).then(|| self.index.iter().map(|entry| entry.offset).collect())
+    }
+
     /// The report that the first `finished` records are finished.
     pub(crate) fn progress(&self, finished: usize) -> TileProgress {
-        let dense = self.tile.to.0 - self.tile.from.0 == self.index.len() as i64;
         TileProgress {
             tile: self.tile,
             records: self.index.len() as u32,
-            offsets: (!dense).then(|| self.index.iter().map(|entry| entry.offset).collect()),
+            offsets: self.offsets(),
             finished: if finished == self.index.len() { Finished::All } else { Finished::Prefix(finished as u32) },
         }
     }
@@ -133,8 +146,7 @@ impl Record {
     /// The key's bytes; `None` for a null key.
     #[inline]
     pub fn key(&self) -> Option<&[u8]> {
-        let entry = self.entry();
-        self.bytes(entry.at, entry.key_len)
+        self.chunk.key(self.position)
     }
 
     /// The value's bytes; `None` for a null value (a tombstone).

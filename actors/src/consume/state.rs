@@ -237,7 +237,7 @@ impl Board {
     fn partition_state(&self, cell: &ControlCell, now: Instant) -> PartitionState {
         let committed = cell.committed();
         let end = cell.end_offset();
-        let held = cell.sample_handler(now);
+        let held = cell.sample_handlers(now);
         let (buffered_records, buffered_bytes) = cell.in_use();
         let reached = if self.membership.commits() { committed.unwrap_or(cell.start) } else { cell.watermark() };
         PartitionState {
@@ -249,10 +249,10 @@ impl Board {
             committed: committed.map(|offset| offset.0),
             end_offset: end.map(|offset| offset.0),
             lag: end.map(|end| (end.0 - reached.0).max(0)),
-            in_flight: u64::from(held.is_some()),
+            in_flight: held.len() as u64,
             buffered_records,
             buffered_bytes,
-            oldest_in_flight: held.map(|held| InFlightRecord {
+            oldest_in_flight: held.first().map(|held| InFlightRecord {
                 offset: held.offset,
                 attempt: held.attempt,
                 age_ms: held.age.as_millis() as u64,
@@ -264,7 +264,7 @@ impl Board {
     /// Samples what handlers hold, so that ages are known when somebody asks.
     pub(crate) fn sample(&self, now: Instant) {
         for entry in &self.partitions {
-            entry.value().sample_handler(now);
+            entry.value().sample_handlers(now);
         }
     }
 }

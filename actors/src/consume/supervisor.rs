@@ -20,6 +20,8 @@ use crate::consume::state::{Board, Counters};
 use crate::consume::worker::PartitionWorker;
 use crate::ids::Epoch;
 use crate::offsets::tracker::OffsetTracker;
+use crate::order::Order;
+use crate::order::limiter::Limiter;
 use crate::order::pump::{DeathWatch, PumpIo, Workload};
 use crate::system::start_with_capacity;
 
@@ -33,6 +35,9 @@ pub(crate) struct WorkerParts {
     pub(crate) workload: Arc<dyn Workload>,
     pub(crate) retry_pause: RetrySchedule,
     pub(crate) commits: CommitPolicy,
+    pub(crate) order: Order,
+    pub(crate) per_partition: usize,
+    pub(crate) limiter: Option<Arc<Limiter>>,
     pub(crate) commit_deadline: Duration,
     pub(crate) stop_deadline: Duration,
     pub(crate) token: CancellationToken,
@@ -144,6 +149,9 @@ impl ConsumerSupervisor {
             board: Arc::clone(&self.board),
             retry_pause: self.parts.retry_pause,
             commits: self.parts.commits,
+            order: self.parts.order,
+            per_partition: self.parts.per_partition,
+            limiter: self.parts.limiter.clone(),
         };
         let watch = DeathWatch { supervisor: ctx.address(), cell: Arc::clone(&cell), ended: false };
         let (workload, poller) = (Arc::clone(&self.parts.workload), self.poller.clone());
@@ -214,11 +222,11 @@ impl ConsumerSupervisor {
                 && now.saturating_duration_since(waiting.since) >= NAME_WAIT
             {
                 waiting.named = true;
-                let held = old.cell.sample_handler(now);
+                let held = old.cell.sample_handlers(now);
                 let text = format!("waits for the handler of epoch {}, which has not returned", old.cell.epoch);
                 warn!(
                     topic = %old.cell.partition.topic, partition = old.cell.partition.partition.0, epoch = waiting.cell.epoch.0,
-                    offset = held.map(|held| held.offset), "the partition {text}"
+                    offset = held.first().map(|held| held.offset), "the partition {text}"
                 );
                 waiting.cell.set_last_error(text);
             }

@@ -1,6 +1,7 @@
 //! The shapes a handler may have: each becomes a partition's pump.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use actix::Addr;
@@ -10,6 +11,8 @@ use crate::consume::error::ConsumerError;
 use crate::consume::handler::{AsyncClosure, Handler, IntoOutcome, PartitionContext, SyncClosure};
 use crate::consume::record::Record;
 use crate::consume::supervisor::{ConsumerSupervisor, EngineFailed};
+use crate::order::Order;
+use crate::order::crew::{self, AsyncCall, SyncCall};
 use crate::order::partition::pump;
 use crate::order::pump::{Pump, PumpIo, Workload};
 
@@ -22,7 +25,10 @@ where
 {
     fn pump(&self, io: PumpIo) -> Pump {
         let handler = Arc::clone(&self.0);
-        Pump::Local(Box::pin(pump(move |_| SyncClosure(Arc::clone(&handler)), io)))
+        match io.order {
+            Order::Partition => Pump::Local(Box::pin(pump(move |_| SyncClosure(Arc::clone(&handler)), io))),
+            Order::Key | Order::Unordered => Pump::Local(Box::pin(crew::pump(SyncCall(handler), io))),
+        }
     }
 }
 
@@ -40,13 +46,16 @@ where
     fn pump(&self, io: PumpIo) -> Pump {
         let handler = Arc::clone(&self.handler);
         let supervisor = io.supervisor.clone();
-        let pump = pump(move |_: &PartitionContext| AsyncClosure(Arc::clone(&handler)), io);
+        let pump: Pin<Box<dyn Future<Output = ()> + Send>> = match io.order {
+            Order::Partition => Box::pin(pump(move |_: &PartitionContext| AsyncClosure(Arc::clone(&handler)), io)),
+            Order::Key | Order::Unordered => Box::pin(crew::pump(AsyncCall(handler), io)),
+        };
         match &self.runtime {
             Some(runtime) => {
                 let watch = RuntimeWatch { supervisor, outlived: false };
                 Pump::On(runtime.clone(), Box::pin(outlived(pump, watch)))
             }
-            None => Pump::Local(Box::pin(pump)),
+            None => Pump::Local(pump),
         }
     }
 }

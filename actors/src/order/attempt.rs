@@ -97,17 +97,12 @@ pub(crate) async fn attempt<H: Handler>(
     }
 }
 
-/// Builds a handler, or says why it could not be built.
-pub(crate) fn build<H>(factory: impl FnOnce() -> H) -> Result<H, Cause> {
-    catch_unwind(AssertUnwindSafe(factory)).map_err(|panic| panic_text(&*panic))
+/// Runs user code that is no attempt at a record: what builds a handler, or drops one.
+pub(crate) fn guarded<T>(user_code: impl FnOnce() -> T) -> Result<T, Cause> {
+    catch_unwind(AssertUnwindSafe(user_code)).map_err(|panic| panic_text(&*panic))
 }
 
-/// Drops a handler.
-pub(crate) fn dismiss<H>(handler: Option<H>) -> Result<(), Cause> {
-    catch_unwind(AssertUnwindSafe(|| drop(handler))).map_err(|panic| panic_text(&*panic))
-}
-
-fn panic_text(panic: &(dyn Any + Send)) -> Cause {
+pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> Cause {
     let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     Cause::new(format!("panicked: {}", text.unwrap_or("with a value that is no text")))
 }

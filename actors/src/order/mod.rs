@@ -1,7 +1,32 @@
 //! How much of a partition runs at once: its pump, the long-lived future that feeds records to the handler.
+//!
+//! [`partition`] runs one record at a time, [`crew`] several: by key, where [`lanes`] say which may start, or in no order.
 
 pub(crate) mod attempt;
 pub(crate) mod commits;
+pub(crate) mod crew;
+pub(crate) mod failure;
+pub(crate) mod lanes;
+pub(crate) mod limiter;
 pub(crate) mod pace;
 pub(crate) mod partition;
 pub(crate) mod pump;
+mod slots;
+
+use serde::{Deserialize, Serialize};
+
+/// In which order the records of a partition are handled, and with that how many at once.
+///
+/// It holds across retries and, within one process, across epochs. A later owner of a partition may start again from the committed offset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Order {
+    /// One at a time, in the order of their offsets. A record that fails holds its partition back.
+    #[default]
+    Partition,
+    /// Of each key one at a time, in the order of their offsets; keys beside each other. A record that fails holds its key back. Keys are told
+    /// apart by all of their bytes. A record without key (null) is independent of all others; the empty key is a key.
+    Key,
+    /// None: all beside each other.
+    Unordered,
+}

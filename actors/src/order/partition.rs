@@ -1,30 +1,38 @@
 //! Partition order: one record at a time, in offset order.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::task::Poll;
+use std::time::Instant;
 
-use tracing::{info, warn};
+use tracing::warn;
 
-use crate::consume::error::ConsumerError;
-use crate::consume::handler::{Cause, Handler, PartitionContext};
+use crate::consume::handler::{Handler, PartitionContext};
 use crate::consume::record::{Record, RecordChunk};
 use crate::ids::NextOffset;
 use crate::offsets::remembered::Skip;
-use crate::order::attempt::{Attempt, NotDone, attempt, build, dismiss};
+use crate::order::attempt::{Attempt, NotDone, attempt, guarded};
 use crate::order::commits::Commits;
+use crate::order::failure::Next;
+use crate::order::limiter::Permits;
 use crate::order::pace::Pace;
 use crate::order::pump::{PumpIo, give_way};
 
 /// Feeds the partition's records to a handler until the partition is to be given up.
 pub(crate) async fn pump<H: Handler>(factory: impl Fn(&PartitionContext) -> H, io: PumpIo) {
     let (skip, commits) = (io.cell.remembered.skip(), Commits::new(io.commits));
-    let mut lane = Lane { factory, handler: None, pace: Pace::new(Instant::now()), skip, commits, io };
+    let permits = Permits::new(io.limiter.clone(), {
+        let cell = Arc::clone(&io.cell);
+        move || cell.wake_pump()
+    });
+    let mut lane = Lane { factory, handler: None, pace: Pace::new(Instant::now()), skip, commits, permits, io };
     while let Some(chunk) = lane.io.next_chunk().await {
         lane.run(chunk).await;
+        lane.permits.give_back_idle();
     }
-    if let Err(cause) = dismiss(lane.handler.take()) {
+    let handler = lane.handler.take();
+    if let Err(cause) = guarded(|| drop(handler)) {
         lane.io.board.counters.panics.fetch_add(1, Ordering::Relaxed);
         let cell = &lane.io.cell;
         let (partition, epoch) = (&cell.partition, cell.epoch.0);
@@ -41,6 +49,7 @@ struct Lane<H, F> {
     /// What an earlier owner has finished.
     skip: Skip,
     commits: Commits,
+    permits: Permits,
     io: PumpIo,
 }
 
@@ -66,7 +75,13 @@ impl<H: Handler, F: Fn(&PartitionContext) -> H> Lane<H, F> {
                 self.io.board.counters.remembered.fetch_add(1, Ordering::Relaxed);
                 continue;
             }
-            if let Ran::Ending = self.run_record(&mut record).await {
+            if !self.permits.take() {
+                self.io.report(&chunk, finished, false);
+                self.until_permitted().await;
+            }
+            let ran = self.run_record(&mut record).await;
+            self.permits.finish();
+            if let Ran::Ending = ran {
                 break;
             }
             finished += 1;
@@ -92,7 +107,7 @@ impl<H: Handler, F: Fn(&PartitionContext) -> H> Lane<H, F> {
     }
 
     /// It is time for a commit of what is finished, which may have to be waited for.
-    async fn commit(&self, chunk: &RecordChunk, finished: usize) {
+    async fn commit(&mut self, chunk: &RecordChunk, finished: usize) {
         if self.commits.awaited() {
             self.io.cell.await_commit(chunk.position_after(finished));
         }
@@ -102,8 +117,21 @@ impl<H: Handler, F: Fn(&PartitionContext) -> H> Lane<H, F> {
         }
     }
 
+    /// Waits for its turn among the partitions, or until the partition is to be given up.
+    async fn until_permitted(&mut self) {
+        self.io.cell.handler_rests();
+        let (io, permits) = (&self.io, &mut self.permits);
+        poll_fn(|cx| {
+            io.cell.register_pump(cx.waker());
+            if io.cell.is_ending() || permits.take() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        self.io.cell.rest_ends();
+    }
+
     /// What is finished has been reported: nothing is under way here meanwhile.
-    async fn until_committed(&self) {
+    async fn until_committed(&mut self) {
+        self.permits.give_back_idle();
         self.io.cell.handler_rests();
         self.io.until_committed().await;
         self.io.cell.rest_ends();
@@ -121,18 +149,26 @@ impl<H: Handler, F: Fn(&PartitionContext) -> H> Lane<H, F> {
                 Attempt::Fenced => return Ran::Ending,
                 Attempt::NotDone(not_done) => *not_done,
             };
-            let (after, cause) = match not_done {
-                NotDone::Retry { after, cause } => (Some(after), cause),
-                NotDone::Failed(cause) | NotDone::Panicked(cause) => (None, cause),
-                NotDone::Stop { cause } => {
-                    self.stop(record, cause);
+            match self.io.judge(record, not_done) {
+                Next::Again(pause) => {
+                    // A pause is no call.
+                    self.permits.finish();
+                    self.permits.give_back_idle();
+                    self.io.cell.handler_rests();
+                    self.io.pause(pause).await;
+                    self.io.cell.rest_ends();
+                    if !self.permits.take() {
+                        self.until_permitted().await;
+                    }
+                    record.attempt = record.attempt.saturating_add(1);
+                }
+                Next::Left => return Ran::Ending,
+                Next::Stopped => {
+                    self.io.cell.handler_rests();
                     self.io.until_ending().await;
                     return Ran::Ending;
                 }
-            };
-            self.pause(record, after, cause).await;
-            self.io.cell.rest_ends();
-            record.attempt = record.attempt.saturating_add(1);
+            }
         }
     }
 
@@ -141,7 +177,7 @@ impl<H: Handler, F: Fn(&PartitionContext) -> H> Lane<H, F> {
         cell.handler_holds(record.offset().0, record.attempt);
         let handler = match &mut self.handler {
             Some(handler) => handler,
-            empty => match build(|| (self.factory)(&self.io.context(NextOffset(record.offset().0)))) {
+            empty => match guarded(|| (self.factory)(&self.io.context(NextOffset(record.offset().0)))) {
                 Ok(handler) => empty.insert(handler),
                 Err(cause) => {
                     self.io.board.counters.panics.fetch_add(1, Ordering::Relaxed);
@@ -156,50 +192,9 @@ impl<H: Handler, F: Fn(&PartitionContext) -> H> Lane<H, F> {
         {
             self.io.board.counters.panics.fetch_add(1, Ordering::Relaxed);
             // Built anew for the next attempt. What its drop says was said by the panic already.
-            let _ = dismiss(self.handler.take());
+            let handler = self.handler.take();
+            let _ = guarded(|| drop(handler));
         }
         tried
     }
-
-    /// Names the failure, then waits before the next attempt.
-    async fn pause(&self, record: &Record, after: Option<Duration>, cause: Cause) {
-        if after.is_some() && self.io.cell.is_ending() {
-            self.leave(record, &cause);
-            return;
-        }
-        let pause = after.unwrap_or_else(|| self.io.retry_pause.pause(record.attempt, random()));
-        let (cell, attempt) = (&self.io.cell, record.attempt);
-        self.io.board.counters.retries.fetch_add(1, Ordering::Relaxed);
-        cell.set_last_error(format!("offset {} attempt {attempt}: {cause}", record.offset()));
-        warn!(
-            topic = record.topic(), partition = record.partition().0, offset = record.offset().0, epoch = cell.epoch.0, attempt,
-            %cause, pause_ms = pause.as_millis() as u64, "a record failed and is tried again after a pause"
-        );
-        cell.handler_rests();
-        self.io.pause(pause).await;
-    }
-
-    /// The handler does not want the record now, and here there is no later: no failure, and no attempt follows.
-    fn leave(&self, record: &Record, cause: &Cause) {
-        info!(
-            topic = record.topic(), partition = record.partition().0, offset = record.offset().0, epoch = self.io.cell.epoch.0,
-            %cause, "a record is left to the partition's next owner"
-        );
-    }
-
-    fn stop(&self, record: &Record, cause: Cause) {
-        let cell = &self.io.cell;
-        cell.set_last_error(format!("offset {}: stopped by the handler: {cause}", record.offset()));
-        cell.handler_rests();
-        self.io.stop(ConsumerError::StoppedByHandler {
-            partition: record.topic_partition().clone(),
-            offset: record.offset(),
-            cause: cause.to_string(),
-        });
-    }
-}
-
-/// Randomness for jitter: the standard library's own keys.
-fn random() -> u64 {
-    RandomState::new().build_hasher().finish()
 }

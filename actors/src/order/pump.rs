@@ -19,7 +19,10 @@ use crate::consume::retry::RetrySchedule;
 use crate::consume::state::Board;
 use crate::consume::supervisor::{ConsumerSupervisor, EngineFailed, WorkerEnded};
 use crate::ids::NextOffset;
+use crate::offsets::TileProgress;
 use crate::offsets::tracker::{ChunkProgress, EpochDrained, OffsetTracker};
+use crate::order::Order;
+use crate::order::limiter::Limiter;
 
 /// Makes a partition's pump. The closure shapes and the handler factory all become one of these, so that the engine is not generic.
 pub(crate) trait Workload: Send + Sync {
@@ -43,6 +46,11 @@ pub(crate) struct PumpIo {
     pub(crate) board: Arc<Board>,
     pub(crate) retry_pause: RetrySchedule,
     pub(crate) commits: CommitPolicy,
+    pub(crate) order: Order,
+    /// Calls at once, in this partition.
+    pub(crate) per_partition: usize,
+    /// And in all; `None`: as many as there are.
+    pub(crate) limiter: Option<Arc<Limiter>>,
 }
 
 impl PumpIo {
@@ -104,8 +112,12 @@ impl PumpIo {
 
     /// Reports the chunk's first `finished` records done; `commit`: and that it is time for a commit.
     pub(crate) fn report(&self, chunk: &RecordChunk, finished: usize, commit: bool) {
+        self.report_progress(chunk.progress(finished), commit);
+    }
+
+    /// The same of a chunk whose records are finished in any order.
+    pub(crate) fn report_progress(&self, progress: TileProgress, commit: bool) {
         let (slot, epoch) = (self.cell.slot, self.cell.epoch);
-        let progress = chunk.progress(finished);
         if let Err(error) = self.tracker.try_send(ChunkProgress { slot, epoch, progress, commit }) {
             self.fail(format!("the offset tracker takes no progress: {error}"));
         }

@@ -1,34 +1,25 @@
-//! What a worker has in hand: its chunk, how far it is with it, and whether anything is under way at all.
+//! What a worker has in hand in partition order: its chunk, how far it is with it, and whether anything is under way at all. [`crew`] is the
+//! same for several records at once.
+//!
+//! [`crew`]: super::crew
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering, fence};
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
-use super::{ControlCell, NONE};
+use super::ControlCell;
+use super::crew::Post;
 use crate::consume::record::RecordChunk;
 use crate::offsets::TileProgress;
 
 /// Written by the worker: the chunk it has in hand, and how far it is with it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 #[repr(align(128))]
 pub(super) struct Handling {
     pub(super) chunk: Mutex<Option<Arc<RecordChunk>>>,
-    /// The record that is next to finish; all of the chunk's before it are finished. -1: no chunk.
-    pub(super) offset: AtomicI64,
     /// The pump waits for the chunk's next attempt, or for its partition's end.
     pub(super) resting: AtomicBool,
-    /// The attempt at it that a handler is at; 0 while no handler holds it.
-    pub(super) attempt: AtomicU32,
-    /// The sampler's memory of `offset`, so that no record costs a clock call.
-    pub(super) sampled: Mutex<Option<(i64, Instant)>>,
-}
-
-/// The record that a handler holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct InHandler {
-    pub(crate) offset: i64,
-    pub(crate) attempt: u32,
-    pub(crate) age: Duration,
+    /// The record that is next to finish; all of the chunk's before it are finished.
+    pub(super) post: Post,
 }
 
 impl ControlCell {
@@ -53,19 +44,18 @@ impl ControlCell {
     /// mark and starts nothing, or the chunk in hand is seen here.
     pub(crate) fn is_at_rest(&self) -> bool {
         fence(Ordering::SeqCst);
-        self.handling.resting.load(Ordering::SeqCst) || self.lock_chunk().is_none()
+        !self.crew.is_busy() && (self.handling.resting.load(Ordering::SeqCst) || self.lock_chunk().is_none())
     }
 
     /// A handler gets this record of the chunk in hand; those before it are finished.
     #[inline]
     pub(crate) fn handler_holds(&self, offset: i64, attempt: u32) {
-        self.handling.attempt.store(attempt, Ordering::Relaxed);
-        self.handling.offset.store(offset, Ordering::Release);
+        self.handling.post.takes(offset, attempt);
     }
 
     /// No handler holds a record: it waits for its next attempt, or for its partition's end.
     pub(crate) fn handler_rests(&self) {
-        self.handling.attempt.store(0, Ordering::Relaxed);
+        self.handling.post.rests();
         self.handling.resting.store(true, Ordering::SeqCst);
     }
 
@@ -77,17 +67,15 @@ impl ControlCell {
 
     /// The worker has reported the chunk in hand.
     pub(crate) fn put_down(&self) {
-        self.handling.attempt.store(0, Ordering::Relaxed);
-        self.handling.offset.store(NONE, Ordering::Release);
+        self.handling.post.puts_down();
         *self.lock_chunk() = None;
     }
 
-    /// How far the worker is with the chunk in hand. The tracker asks before each commit, for a worker cannot report while a handler
-    /// keeps its thread.
-    pub(crate) fn in_hand(&self) -> Option<TileProgress> {
+    /// How far the worker is with the chunk in hand.
+    pub(super) fn chunk_in_hand(&self) -> Option<TileProgress> {
         let chunk = self.lock_chunk();
         let chunk = chunk.as_ref()?;
-        let offset = self.handling.offset.load(Ordering::Acquire);
+        let offset = self.handling.post.offset();
         // The offset may still be that of the chunk before, or of none: then nothing of this one is finished.
         let finished = chunk.index.partition_point(|entry| entry.offset < offset);
         (finished > 0 && finished < chunk.len()).then(|| chunk.progress(finished))
@@ -96,23 +84,6 @@ impl ControlCell {
     fn lock_chunk(&self) -> std::sync::MutexGuard<'_, Option<Arc<RecordChunk>>> {
         self.handling.chunk.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    /// The record in the handler and its age, exact to the time between two samples.
-    pub(crate) fn sample_handler(&self, now: Instant) -> Option<InHandler> {
-        let offset = self.handling.offset.load(Ordering::Relaxed);
-        let attempt = self.handling.attempt.load(Ordering::Relaxed);
-        let mut sampled = self.handling.sampled.lock().unwrap_or_else(PoisonError::into_inner);
-        if offset == NONE || attempt == 0 {
-            *sampled = None;
-            return None;
-        }
-        let since = match *sampled {
-            Some((at, since)) if at == offset => since,
-            _ => now,
-        };
-        *sampled = Some((offset, since));
-        Some(InHandler { offset, attempt, age: now.saturating_duration_since(since) })
-    }
 }
 
 #[cfg(test)]
@@ -120,18 +91,6 @@ mod tests {
     use super::super::tests::cell;
     use super::*;
     use crate::ids::NextOffset;
-
-    #[test]
-    fn the_age_of_the_record_in_the_handler_counts_from_the_first_sample_that_saw_it() {
-        let (cell, now) = (cell(), Instant::now());
-        assert_eq!(cell.sample_handler(now), None);
-        cell.handler_holds(7, 2);
-        cell.sample_handler(now);
-        let seen = cell.sample_handler(now + Duration::from_secs(3));
-        assert_eq!(seen, Some(InHandler { offset: 7, attempt: 2, age: Duration::from_secs(3) }));
-        cell.handler_holds(8, 1);
-        assert_eq!(cell.sample_handler(now + Duration::from_secs(4)).map(|held| held.age), Some(Duration::ZERO));
-    }
 
     #[test]
     fn a_partition_counted_as_at_rest_never_starts_a_chunk() {

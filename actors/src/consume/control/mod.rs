@@ -1,9 +1,10 @@
 //! The control cell: what poller, worker and tracker share of one partition's epoch, beside the data.
 
 mod credits;
+pub(crate) mod crew;
 mod hand;
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use futures_util::task::AtomicWaker;
@@ -18,6 +19,7 @@ use crate::offsets::remembered::Remembered;
 
 pub(crate) use credits::Credits;
 use credits::Flow;
+use crew::Crew;
 use hand::Handling;
 
 /// Where a partition stands in its epoch.
@@ -59,6 +61,7 @@ pub(crate) struct ControlCell {
     flow: Flow,
     tracked: Tracked,
     handling: Handling,
+    crew: Crew,
 }
 
 /// Written by the tracker.
@@ -102,13 +105,8 @@ impl ControlCell {
                 committed: AtomicI64::new(committed.map_or(NONE, |offset| offset.0)),
                 awaited: AtomicI64::new(NONE),
             },
-            handling: Handling {
-                chunk: Mutex::new(None),
-                offset: AtomicI64::new(NONE),
-                resting: AtomicBool::new(false),
-                attempt: AtomicU32::new(0),
-                sampled: Mutex::new(None),
-            },
+            handling: Handling::default(),
+            crew: Crew::default(),
         }
     }
 
@@ -230,10 +228,10 @@ impl ControlCell {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    pub(super) fn cell() -> ControlCell {
+    pub(crate) fn cell() -> ControlCell {
         ControlCell::new(
             StartPosition::at(TopicPartition::new("t", 0), NextOffset(0)),
             Epoch(1),

@@ -15,6 +15,8 @@ use crate::offsets::tracker::{BeginDrain, ChunkProgress, DrainDeadline, EpochsEn
 
 /// The pause before a last commit that was refused is sent again.
 const COMMIT_AGAIN: Duration = Duration::from_millis(50);
+/// How many of a partition's unfinished records are named in the log.
+const NAMED: usize = 10;
 /// Above every id that the tracker gives: what is sent again is not the tracker's to wait for.
 const LAST_COMMIT_AGAIN: u64 = 1 << 63;
 
@@ -80,8 +82,8 @@ impl Poller {
                 // A worker that is at rest starts nothing more, and cannot say so while another handler keeps its thread. What it has
                 // finished of a chunk is reported for it, before the drain: either it is seen here, or the worker has reported it itself.
                 let rests = stay.cell.is_at_rest();
-                let finished = stay.cell.in_hand().filter(|_| rests);
-                at_rest.extend(finished.map(|progress| ChunkProgress {
+                let finished = if rests { stay.cell.in_hand() } else { Vec::new() };
+                at_rest.extend(finished.into_iter().map(|progress| ChunkProgress {
                     slot: *slot,
                     epoch: *epoch,
                     progress,
@@ -210,21 +212,24 @@ impl Poller {
         for (slot, _) in stays {
             let Some(stay) = self.slots.get_mut(slot) else { continue };
             let cell = &stay.cell;
-            if let Some(held) = cell.sample_handler(now)
-                && stay.worker.is_some()
-                && !cell.is_fenced()
-            {
-                let (topic, partition) = (cell.partition.topic.to_string(), cell.partition.partition.0);
-                warn!(
-                    topic,
-                    partition,
-                    epoch = cell.epoch.0,
-                    offset = held.offset,
-                    "unfinished at the drain deadline: its result will not count"
-                );
-                if stopping {
-                    self.unfinished.push(UnfinishedRecord { topic, partition, offset: held.offset });
+            let held = if stay.worker.is_some() && !cell.is_fenced() { cell.sample_handlers(now) } else { Vec::new() };
+            let (topic, partition) = (&cell.partition.topic, cell.partition.partition.0);
+            for (held, named) in held.iter().zip(1..) {
+                if named <= NAMED {
+                    warn!(
+                        %topic,
+                        partition,
+                        epoch = cell.epoch.0,
+                        offset = held.offset,
+                        "unfinished at the drain deadline: its result will not count"
+                    );
                 }
+                if stopping {
+                    self.unfinished.push(UnfinishedRecord { topic: topic.to_string(), partition, offset: held.offset });
+                }
+            }
+            if held.len() > NAMED {
+                warn!(%topic, partition, epoch = cell.epoch.0, unfinished = held.len(), "and more of them");
             }
             cell.fence();
         }

@@ -132,13 +132,13 @@ impl OffsetTracker {
         self.epochs.get_mut(slot)?.as_mut().filter(|tracked| tracked.cell.epoch == epoch && !tracked.closed)
     }
 
-    /// Takes in what the worker has finished of the chunk in its hand.
+    /// Takes in what the worker has finished of what it has in hand.
     fn look_in_hand(&mut self, slot: usize) {
         let Some(Some(tracked)) = self.epochs.get(slot) else {
             return;
         };
-        if let Some(progress) = tracked.cell.in_hand() {
-            let epoch = tracked.cell.epoch;
+        let epoch = tracked.cell.epoch;
+        for progress in tracked.cell.in_hand() {
             self.record(ChunkProgress { slot, epoch, progress, commit: false });
         }
     }
