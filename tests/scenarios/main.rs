@@ -40,6 +40,7 @@ mod killing;
 mod memory;
 mod orders;
 mod outages;
+mod pull;
 mod rebalancing;
 mod standalone;
 mod static_members;

@@ -17,10 +17,11 @@ use crate::consume::handler::{Handler, IntoOutcome, PartitionContext};
 use crate::consume::membership::{Keeper, Membership};
 use crate::consume::poller::{OnLogRewind, PollerOptions};
 use crate::consume::properties::{Properties, configuration};
+use crate::consume::pull::{Records, Table};
 use crate::consume::record::Record;
 use crate::consume::resolver::{AutoOffsetReset, LoadOffsets, ResolverOptions};
 use crate::consume::retry::RetrySchedule;
-use crate::consume::workload::{AsyncWorkload, PartitionWorkload, SyncWorkload};
+use crate::consume::workload::{AsyncWorkload, PartitionWorkload, PullWorkload, SyncWorkload};
 use crate::ids::{NextOffset, TopicPartition};
 use crate::order::Order;
 use crate::order::pump::Workload;
@@ -85,9 +86,10 @@ pub struct ConsumerBuilder {
     memory_budget: u64,
     commits: CommitPolicy,
     commit_rate: u64,
-    order: Order,
+    order: Option<Order>,
     concurrency: Option<usize>,
     partition_concurrency: Option<usize>,
+    max_poll_records: usize,
     on_commit: Option<OnCommit>,
     load: Option<LoadOffsets>,
     drain_deadline: Duration,
@@ -113,9 +115,10 @@ impl Default for ConsumerBuilder {
             memory_budget: 1 << 30,
             commits: CommitPolicy::default(),
             commit_rate: 1 << 20,
-            order: Order::default(),
+            order: None,
             concurrency: None,
             partition_concurrency: None,
+            max_poll_records: 500,
             on_commit: None,
             load: None,
             drain_deadline: Duration::from_secs(3),
@@ -223,10 +226,11 @@ impl ConsumerBuilder {
         self
     }
 
-    /// In which order the records of a partition are handled. Default: [`Order::Partition`]. The others handle several at once, each within
+    /// In which order the records of a partition are handled. Default: [`Order::Partition`], and for an app that [pulls](Self::pull),
+    /// [`Order::Unordered`]. The others handle several at once, each within
     /// the bounds of [`concurrency`](Self::concurrency) and [`partition_concurrency`](Self::partition_concurrency).
     pub fn order(mut self, order: Order) -> Self {
-        self.order = order;
+        self.order = Some(order);
         self
     }
 
@@ -240,6 +244,12 @@ impl ConsumerBuilder {
     /// Handler calls that run at once in one partition, at most. Default: as many as in all. In [`Order::Partition`] it is one.
     pub fn partition_concurrency(mut self, calls: usize) -> Self {
         self.partition_concurrency = Some(calls);
+        self
+    }
+
+    /// Records that one [`poll`](Records::poll) gives at most. Default: 500.
+    pub fn max_poll_records(mut self, records: usize) -> Self {
+        self.max_poll_records = records;
         self
     }
 
@@ -378,7 +388,49 @@ impl ConsumerBuilder {
     /// [`ConsumerError::Configuration`] when something required is missing or a value is refused, [`ConsumerError::Start`] when a thread
     /// cannot be had. A cluster that cannot be reached is no error: the consumer waits for it, and logs.
     pub fn start(mut self) -> Result<ConsumerHandle, ConsumerError> {
-        let missing = |what: &str| configuration(format!("{what} is missing"));
+        let make = self.make.take().ok_or_else(|| missing("a handler"))?;
+        let order = self.order.unwrap_or_default();
+        if self.exclusive && order != Order::Partition {
+            return Err(configuration(
+                "a partition_handler takes one record at a time: use async_handler with this order, or Order::Partition".to_owned(),
+            ));
+        }
+        let workload = make(self.runtime.take())?;
+        self.run(order, workload)
+    }
+
+    /// Starts the consumer without a handler: the app asks for records by [`Records::poll`], and answers each by its
+    /// [`Completion`](crate::consume::Completion).
+    ///
+    /// Ledger, bounds, retries and commits are the same. By default a partition's records are handed out in offset order as they come, and may
+    /// be answered in any order; with [`order`](Self::order) a record is handed out only when the one before it, of its key or partition, is
+    /// answered as done.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn pull(mut self) -> Result<(ConsumerHandle, Records), ConsumerError> {
+        if self.make.take().is_some() || self.runtime.take().is_some() {
+            return Err(configuration(
+                "who pulls has no handler, and needs no runtime: leave them out, or start()".to_owned(),
+            ));
+        }
+        if self.concurrency.is_some() || self.partition_concurrency.is_some() {
+            return Err(configuration(
+                "concurrency bounds handlers: who pulls is bounded by max_buffered_records and max_buffered_bytes"
+                    .to_owned(),
+            ));
+        }
+        if self.max_poll_records == 0 {
+            return Err(configuration("max_poll_records must be above 0".to_owned()));
+        }
+        let (order, most) = (self.order.unwrap_or(Order::Unordered), self.max_poll_records);
+        let table = Arc::new(Table::default());
+        let handle = self.run(order, Arc::new(PullWorkload(Arc::clone(&table))))?;
+        let records = Records::new(table, handle.supervisor(), most);
+        Ok((handle, records))
+    }
+
+    fn run(mut self, order: Order, workload: Arc<dyn Workload>) -> Result<ConsumerHandle, ConsumerError> {
         if self.membership == Membership::Standalone {
             self.be_standalone()?;
         }
@@ -406,12 +458,7 @@ impl ConsumerBuilder {
         if self.concurrency == Some(0) || self.partition_concurrency == Some(0) {
             return Err(configuration("concurrency and partition_concurrency must be above 0".to_owned()));
         }
-        if self.exclusive && self.order != Order::Partition {
-            return Err(configuration(
-                "a partition_handler takes one record at a time: use async_handler with this order, or Order::Partition".to_owned(),
-            ));
-        }
-        let concurrency = self.concurrency.or((self.order != Order::Partition).then_some(CONCURRENCY));
+        let concurrency = self.concurrency.or((order != Order::Partition).then_some(CONCURRENCY));
         let from_property = self.properties.take_offset_reset()?;
         let reset = self.reset.or(from_property).unwrap_or_default();
         if self.membership == Membership::Standalone && reset == AutoOffsetReset::None {
@@ -419,8 +466,6 @@ impl ConsumerBuilder {
                 "auto_offset_reset is none, and without a group there is no offset to go on from: use earliest or latest".to_owned(),
             ));
         }
-        let make = self.make.take().ok_or_else(|| missing("a handler"))?;
-        let workload = make(self.runtime.take())?;
         engine::start(engine::Settings {
             config: self.properties.client_config(self.membership.stores())?,
             membership: self.membership,
@@ -429,7 +474,7 @@ impl ConsumerBuilder {
             threads: self.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),
             commits: self.commits,
             commit_rate: self.commit_rate,
-            order: self.order,
+            order,
             concurrency,
             partition_concurrency: self.partition_concurrency.unwrap_or(usize::MAX),
             on_commit: self.on_commit,
@@ -493,6 +538,10 @@ impl ConsumerBuilder {
         self.properties.set("group.id", STANDALONE);
         Ok(())
     }
+}
+
+fn missing(what: &str) -> ConsumerError {
+    configuration(format!("{what} is missing"))
 }
 
 impl std::fmt::Debug for ConsumerBuilder {

@@ -49,6 +49,10 @@ impl ConsumerHandle {
         Self { shared: Arc::new(Shared { supervisor, tracker, board, ended, token }) }
     }
 
+    pub(crate) fn supervisor(&self) -> Addr<ConsumerSupervisor> {
+        self.shared.supervisor.clone()
+    }
+
     /// A snapshot of partitions and counters. Takes no lock that a record waits for; call it from any thread, as often as you like.
     pub fn state(&self) -> ConsumerState {
         self.shared.board.snapshot(Instant::now())

@@ -105,13 +105,18 @@ pub(crate) struct WorkerEnded {
 pub(crate) struct EngineFailed(pub(crate) ConsumerError);
 /// Stop the engine. `None`: by its own deadline.
 pub(crate) struct Shutdown(pub(crate) Option<Duration>);
+/// Ring after this time.
+pub(crate) struct Alarm {
+    pub(crate) after: Duration,
+    pub(crate) ring: oneshot::Sender<()>,
+}
 /// The poller has left the group, if it was in one; its thread ends.
 pub(crate) struct PollerEnded(pub(crate) Stopped);
 
 macro_rules! plain_messages {
     ($($message:ty),*) => { $(impl Message for $message { type Result = (); })* };
 }
-plain_messages!(Wire, StartWorker, WorkerEnded, EngineFailed, Shutdown, PollerEnded);
+plain_messages!(Wire, StartWorker, WorkerEnded, EngineFailed, Shutdown, Alarm, PollerEnded);
 
 impl ConsumerSupervisor {
     pub(crate) fn new(
@@ -176,6 +181,7 @@ impl ConsumerSupervisor {
         ctx.run_later(deadline, |supervisor, _| supervisor.finish());
         if !self.board.stopping.swap(true, Ordering::AcqRel) {
             self.parts.token.cancel();
+            self.parts.workload.stopping();
         }
         self.poller.send(PollerCommand::Stop(StopPlan::within(deadline, self.parts.commit_deadline)));
     }
@@ -319,6 +325,17 @@ impl Handler<Shutdown> for ConsumerSupervisor {
             Some(deadline) => self.stop(deadline, ctx),
             None => self.stop_by_itself(ctx),
         }
+    }
+}
+
+impl Handler<Alarm> for ConsumerSupervisor {
+    type Result = ();
+
+    fn handle(&mut self, Alarm { after, ring }: Alarm, ctx: &mut Context<Self>) {
+        ctx.run_later(after, |_, _| {
+            // Whoever it was for may not wait any more.
+            let _ = ring.send(());
+        });
     }
 }
 

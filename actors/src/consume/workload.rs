@@ -9,11 +9,13 @@ use tokio::runtime::Handle;
 
 use crate::consume::error::ConsumerError;
 use crate::consume::handler::{AsyncClosure, Handler, IntoOutcome, PartitionContext, SyncClosure};
+use crate::consume::pull::Table;
 use crate::consume::record::Record;
 use crate::consume::supervisor::{ConsumerSupervisor, EngineFailed};
 use crate::order::Order;
 use crate::order::crew::{self, AsyncCall, SyncCall};
 use crate::order::partition::pump;
+use crate::order::pull;
 use crate::order::pump::{Pump, PumpIo, Workload};
 
 pub(crate) struct SyncWorkload<F>(pub(crate) Arc<F>);
@@ -81,6 +83,19 @@ impl Drop for RuntimeWatch {
                 detail: "the runtime that its handlers run on ended before it".to_owned(),
             }));
         }
+    }
+}
+
+/// No handler: the app pulls.
+pub(crate) struct PullWorkload(pub(crate) Arc<Table>);
+
+impl Workload for PullWorkload {
+    fn pump(&self, io: PumpIo) -> Pump {
+        Pump::Local(Box::pin(pull::pump(Arc::clone(&self.0), io)))
+    }
+
+    fn stopping(&self) {
+        self.0.close();
     }
 }
 

@@ -8,17 +8,15 @@ use std::hash::{BuildHasher, RandomState};
 
 use hashbrown::HashTable;
 
-/// Something that may have a key. What has none is independent of everything.
-pub(crate) trait Keyed {
-    fn key(&self) -> Option<&[u8]>;
-}
+/// The key of a record. What has none is independent of everything.
+type KeyOf<T> = fn(&T) -> Option<&[u8]>;
 
 /// The keys in flight, each with what waits for it.
 #[derive(Debug)]
 pub(crate) struct Lanes<T> {
     lanes: HashTable<Lane<T>>,
     hasher: RandomState,
-    waiting: usize,
+    key_of: KeyOf<T>,
 }
 
 /// A key in flight. The hash finds it, the key's bytes tell it from others with that hash.
@@ -33,9 +31,9 @@ struct Lane<T> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LaneHash(u64);
 
-impl<T: Keyed> Lanes<T> {
-    pub(crate) fn new() -> Self {
-        Self { lanes: HashTable::new(), hasher: RandomState::new(), waiting: 0 }
+impl<T> Lanes<T> {
+    pub(crate) fn new(key_of: KeyOf<T>) -> Self {
+        Self { lanes: HashTable::new(), hasher: RandomState::new(), key_of }
     }
 
     /// The record back, if it may start; otherwise it waits behind what is in flight of its key.
@@ -43,12 +41,11 @@ impl<T: Keyed> Lanes<T> {
         if self.lanes.is_empty() {
             return Some(record);
         }
-        let Some(key) = record.key() else { return Some(record) };
+        let Some(key) = (self.key_of)(&record) else { return Some(record) };
         let hash = self.hasher.hash_one(key);
         match self.lanes.find_mut(hash, |lane| lane.hash == hash && *lane.key == *key) {
             Some(lane) => {
                 lane.waiting.push_back(record);
-                self.waiting += 1;
                 None
             }
             None => Some(record),
@@ -57,7 +54,7 @@ impl<T: Keyed> Lanes<T> {
 
     /// The record, which was admitted, is in flight from here on: what comes of its key waits. `None` where it has no key.
     pub(crate) fn hold(&mut self, record: &T) -> Option<LaneHash> {
-        let key = record.key()?;
+        let key = (self.key_of)(record)?;
         let hash = self.hasher.hash_one(key);
         self.lanes.insert_unique(hash, Lane { hash, key: key.into(), waiting: VecDeque::new() }, |lane| lane.hash);
         Some(LaneHash(hash))
@@ -65,13 +62,10 @@ impl<T: Keyed> Lanes<T> {
 
     /// The record that holds this lane is finished. Gives the next of its key, which then holds the lane.
     pub(crate) fn release(&mut self, LaneHash(hash): LaneHash, record: &T) -> Option<T> {
-        let key = record.key()?;
+        let key = (self.key_of)(record)?;
         let mut lane = self.lanes.find_entry(hash, |lane| lane.hash == hash && *lane.key == *key).ok()?;
         match lane.get_mut().waiting.pop_front() {
-            Some(next) => {
-                self.waiting -= 1;
-                Some(next)
-            }
+            Some(next) => Some(next),
             None => {
                 lane.remove();
                 None
@@ -82,7 +76,7 @@ impl<T: Keyed> Lanes<T> {
     /// Records that wait for their key.
     #[cfg(test)]
     pub(crate) fn waiting(&self) -> usize {
-        self.waiting
+        self.lanes.iter().map(|lane| lane.waiting.len()).sum()
     }
 }
 
@@ -100,7 +94,7 @@ mod tests {
         key: Option<Vec<u8>>,
     }
 
-    impl Keyed for Numbered {
+    impl Numbered {
         fn key(&self) -> Option<&[u8]> {
             self.key.as_deref()
         }
@@ -125,7 +119,7 @@ mod tests {
     proptest! {
         #[test]
         fn each_key_runs_one_at_a_time_in_order_and_nothing_waits_without_need(steps in steps()) {
-            let mut lanes = Lanes::new();
+            let mut lanes = Lanes::new(Numbered::key);
             let mut flying: Vec<(Numbered, Option<LaneHash>)> = Vec::new();
             // The naive model: of each key, what has come and is not finished, in order.
             let mut model: BTreeMap<u8, VecDeque<usize>> = BTreeMap::new();
@@ -180,7 +174,7 @@ mod tests {
 
     #[test]
     fn a_key_that_is_no_longer_in_flight_leaves_nothing_behind() {
-        let mut lanes = Lanes::new();
+        let mut lanes = Lanes::new(Numbered::key);
         for number in 0..1000 {
             let record = Numbered { number, key: Some(number.to_be_bytes().to_vec()) };
             let lane = lanes.hold(&record).into_iter().next();

@@ -1,6 +1,6 @@
 //! How much of a partition runs at once: its pump, the long-lived future that feeds records to the handler.
 //!
-//! [`partition`] runs one record at a time, [`crew`] several: by key, where [`lanes`] say which may start, or in no order.
+//! [`partition`] runs one record at a time, [`crew`] several, by a [`schedule`]: by key, where [`lanes`] say which may start, or in no order.
 
 pub(crate) mod attempt;
 pub(crate) mod commits;
@@ -10,7 +10,9 @@ pub(crate) mod lanes;
 pub(crate) mod limiter;
 pub(crate) mod pace;
 pub(crate) mod partition;
+pub(crate) mod pull;
 pub(crate) mod pump;
+mod schedule;
 mod slots;
 
 use serde::{Deserialize, Serialize};

@@ -27,6 +27,9 @@ use crate::order::limiter::Limiter;
 /// Makes a partition's pump. The closure shapes and the handler factory all become one of these, so that the engine is not generic.
 pub(crate) trait Workload: Send + Sync {
     fn pump(&self, io: PumpIo) -> Pump;
+
+    /// The engine is about to stop.
+    fn stopping(&self) {}
 }
 
 /// A pump, and where it runs.

@@ -137,9 +137,15 @@ pub(super) struct Crew {
     /// By where their tiles begin. Locked per chunk.
     open: Mutex<BTreeMap<NextOffset, Arc<OpenChunk>>>,
     posts: Mutex<Vec<Arc<Post>>>,
+    /// What an app that pulls has, by offset: the attempt, and since when. Locked per batch.
+    taken: Mutex<BTreeMap<i64, (u32, Instant)>>,
 }
 
 impl Crew {
+    fn taken(&self) -> MutexGuard<'_, BTreeMap<i64, (u32, Instant)>> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn is_busy(&self) -> bool {
         self.busy.load(Ordering::SeqCst)
     }
@@ -182,6 +188,19 @@ impl ControlCell {
         post
     }
 
+    /// An app that pulls has taken these records, at these attempts.
+    pub(crate) fn crew_takes(&self, records: impl Iterator<Item = (i64, u32)>, now: Instant) {
+        self.crew.taken().extend(records.map(|(offset, attempt)| (offset, (attempt, now))));
+    }
+
+    /// It has answered these.
+    pub(crate) fn crew_lets_go(&self, offsets: impl Iterator<Item = i64>) {
+        let mut taken = self.crew.taken();
+        for offset in offsets {
+            taken.remove(&offset);
+        }
+    }
+
     /// How far the worker is with what it has in hand. The tracker asks before each commit, for a worker cannot report while a handler
     /// keeps its thread.
     pub(crate) fn in_hand(&self) -> Vec<TileProgress> {
@@ -195,6 +214,14 @@ impl ControlCell {
         let posts = self.crew.posts.lock().unwrap_or_else(PoisonError::into_inner);
         let mut held: Vec<_> = posts.iter().filter_map(|post| post.sample(now)).collect();
         drop(posts);
+        let age = |since| now.saturating_duration_since(since);
+        let taken = self.crew.taken();
+        held.extend(taken.iter().map(|(offset, (attempt, since))| InHandler {
+            offset: *offset,
+            attempt: *attempt,
+            age: age(*since),
+        }));
+        drop(taken);
         held.extend(self.handling.post.sample(now));
         held.sort_by_key(|held| (std::cmp::Reverse(held.age), held.offset));
         held

@@ -1,0 +1,317 @@
+//! Which record of a partition may start next, and what becomes of one that has ended, where several are under way at once.
+//!
+//! Records are gone through in offset order. One whose key is in flight waits in that key's lane, and the schedule goes on behind it: there is no
+//! barrier, neither per chunk nor per poll. What is finished is marked in its chunk, where the tracker finds it.
+
+use std::cmp::{Ordering as Greater, Reverse};
+use std::collections::{BinaryHeap, VecDeque};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use tokio::time::Sleep;
+
+use crate::consume::control::crew::OpenChunk;
+use crate::consume::record::Record;
+use crate::ids::Offset;
+use crate::offsets::remembered::Skip;
+use crate::order::Order;
+use crate::order::attempt::{Attempt, NotDone};
+use crate::order::commits::Commits;
+use crate::order::failure::Next;
+use crate::order::lanes::{LaneHash, Lanes};
+use crate::order::pump::PumpIo;
+
+/// How far to go ahead of the first unfinished record, in offsets. What is finished behind it is remembered at a bit per record, and in the
+/// commit's metadata as far as that goes.
+const AHEAD: i64 = 1 << 20;
+/// A pause that is on no clock is as long as this.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A record that is taken in and not finished.
+#[derive(Debug)]
+pub(crate) struct Job {
+    open: Arc<OpenChunk>,
+    position: u32,
+    attempt: u32,
+    /// Its key's lane, which it holds.
+    lane: Option<LaneHash>,
+}
+
+impl Job {
+    pub(crate) fn record(&self) -> Record {
+        Record { chunk: Arc::clone(&self.open.chunk), position: self.position, attempt: self.attempt }
+    }
+
+    pub(crate) fn offset(&self) -> i64 {
+        self.open.chunk.index[self.position as usize].offset
+    }
+
+    pub(crate) fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    fn key(&self) -> Option<&[u8]> {
+        self.open.chunk.key(self.position)
+    }
+
+    /// In partition order all records are of one lane.
+    fn only_lane(&self) -> Option<&[u8]> {
+        Some(&[])
+    }
+}
+
+/// A record that waits for its next attempt; the first due is the greatest.
+struct Backoff {
+    due: Reverse<Instant>,
+    job: Job,
+}
+
+impl PartialEq for Backoff {
+    fn eq(&self, other: &Self) -> bool {
+        self.due == other.due
+    }
+}
+
+impl Eq for Backoff {}
+
+impl PartialOrd for Backoff {
+    fn partial_cmp(&self, other: &Self) -> Option<Greater> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Backoff {
+    fn cmp(&self, other: &Self) -> Greater {
+        self.due.cmp(&other.due)
+    }
+}
+
+/// See the module.
+pub(crate) struct Schedule {
+    pub(crate) io: PumpIo,
+    /// `None`: in no order.
+    lanes: Option<Lanes<Job>>,
+    /// The chunk that is gone through, and the next record of it.
+    scan: Option<(Arc<OpenChunk>, u32)>,
+    /// Next to start: those whose key has become free, and those whose pause is over.
+    runnable: VecDeque<Job>,
+    backoffs: BinaryHeap<Backoff>,
+    timer: Option<Pin<Box<Sleep>>>,
+    /// A handler has stopped the engine: nothing more is started.
+    stopped: bool,
+    /// What an earlier owner has finished.
+    skip: Skip,
+    commits: Commits,
+    /// Finished since credits were given back.
+    freed: u64,
+}
+
+impl Schedule {
+    pub(crate) fn new(io: PumpIo) -> Self {
+        let lanes = match io.order {
+            Order::Partition => Some(Lanes::new(Job::only_lane)),
+            Order::Key => Some(Lanes::new(Job::key)),
+            Order::Unordered => None,
+        };
+        Self {
+            lanes,
+            scan: None,
+            runnable: VecDeque::new(),
+            backoffs: BinaryHeap::new(),
+            timer: None,
+            stopped: false,
+            skip: io.cell.remembered.skip(),
+            commits: Commits::new(io.commits),
+            freed: 0,
+            io,
+        }
+    }
+
+    /// Whether nothing may be started for now, whatever there is.
+    pub(crate) fn is_held(&self) -> bool {
+        self.stopped || self.io.cell.is_ending() || self.commits.is_held(&self.io.cell)
+    }
+
+    /// The next record that may start. Who starts it and does not end it at once says so by [`hold`](Self::hold).
+    pub(crate) fn next(&mut self) -> Option<Job> {
+        if let Some(backoff) = self.backoffs.peek()
+            && backoff.due.0 <= Instant::now()
+        {
+            let job = self.backoffs.pop().map(|backoff| backoff.job);
+            self.runnable.extend(job);
+        }
+        self.runnable.pop_front().or_else(|| self.scan())
+    }
+
+    /// It does not start now after all, and is the next to.
+    pub(crate) fn put_back(&mut self, job: Job) {
+        self.runnable.push_front(job);
+    }
+
+    /// The next record that may start, in offset order.
+    fn scan(&mut self) -> Option<Job> {
+        loop {
+            let (open, position) = match self.scan.take() {
+                Some((open, position)) if (position as usize) < open.chunk.len() => (open, position),
+                last => {
+                    let next = self.next_chunk(last.as_ref().map(|(open, _)| &**open));
+                    if next.is_none() {
+                        self.scan = last;
+                    }
+                    (next?, 0)
+                }
+            };
+            self.scan = Some((Arc::clone(&open), position + 1));
+            let job = Job { open, position, attempt: 1, lane: None };
+            if !self.skip.is_over() && self.skip.holds(Offset(job.offset())) {
+                self.io.board.counters.remembered.fetch_add(1, Ordering::Relaxed);
+                self.mark(&job);
+                continue;
+            }
+            let admitted = match &mut self.lanes {
+                Some(lanes) => lanes.admit(job),
+                None => Some(job),
+            };
+            if admitted.is_some() {
+                return admitted;
+            }
+        }
+    }
+
+    /// The next chunk with records, unless it lies too far ahead.
+    fn next_chunk(&self, last: Option<&OpenChunk>) -> Option<Arc<OpenChunk>> {
+        let cell = &self.io.cell;
+        if let Some(last) = last {
+            let scanned = last.chunk.tile.to;
+            if scanned.0 - cell.first_open().unwrap_or(scanned).0 >= AHEAD {
+                return None;
+            }
+        }
+        loop {
+            let chunk = self.io.inbox.pop()?;
+            if chunk.len() > 0 {
+                let open = Arc::new(OpenChunk::new(chunk));
+                cell.open_chunk(&open);
+                return Some(open);
+            }
+            // An end-of-partition mark.
+            self.io.report(&chunk, 0, false);
+            cell.free(chunk.credit_records(), 0);
+        }
+    }
+
+    /// The record is in flight from here on: what comes of its key waits.
+    pub(crate) fn hold(&mut self, job: &mut Job) {
+        hold(self.lanes.as_mut(), job);
+    }
+
+    /// The lanes alone, for who holds the rest.
+    pub(crate) fn holder(&mut self) -> impl FnOnce(&mut Job) {
+        let lanes = self.lanes.as_mut();
+        move |job| hold(lanes, job)
+    }
+
+    /// An attempt at the record has ended so.
+    pub(crate) fn ended(&mut self, mut job: Job, attempt: Attempt) {
+        let not_done = match attempt {
+            Attempt::Done => return self.finish(job),
+            Attempt::NotDone(not_done) => not_done,
+            // Nothing came of it, and nothing will in this epoch.
+            Attempt::Fenced => return self.hold(&mut job),
+        };
+        if let NotDone::Panicked(_) = *not_done {
+            self.io.board.counters.panics.fetch_add(1, Ordering::Relaxed);
+        }
+        let next = self.io.judge(&job.record(), *not_done);
+        self.hold(&mut job);
+        match next {
+            Next::Again(pause) => {
+                job.attempt = job.attempt.saturating_add(1);
+                let due = Reverse(Instant::now() + pause.min(LONGEST));
+                self.backoffs.push(Backoff { due, job });
+            }
+            Next::Left => {}
+            Next::Stopped => self.stopped = true,
+        }
+    }
+
+    fn finish(&mut self, job: Job) {
+        self.mark(&job);
+        if let Some(lane) = job.lane
+            && let Some(lanes) = &mut self.lanes
+            && let Some(mut next) = lanes.release(lane, &job)
+        {
+            next.lane = Some(lane);
+            self.runnable.push_back(next);
+        }
+        if self.commits.is_due_after_record() {
+            self.commit(&job.open);
+        }
+    }
+
+    /// The record is finished. With the last of a chunk its memory is free.
+    fn mark(&mut self, job: &Job) {
+        self.freed += 1;
+        if job.open.finish(job.position) {
+            let chunk = &job.open.chunk;
+            let commit = self.commits.is_due_after_chunk();
+            self.io.report(chunk, chunk.len(), commit && !self.commits.awaited());
+            self.io.cell.close_chunk(&job.open);
+            self.io.cell.free(0, chunk.arena.len() as u64);
+            if commit && self.commits.awaited() {
+                self.commit(&job.open);
+            }
+        }
+    }
+
+    /// It is time for a commit of what is finished, which may have to be waited for.
+    fn commit(&self, open: &OpenChunk) {
+        if self.commits.awaited() {
+            let scanned = self.scan.as_ref().map_or(open.chunk.tile.to, |(scan, _)| scan.chunk.tile.to);
+            self.io.cell.await_commit(self.io.cell.first_open().unwrap_or(scanned));
+        }
+        self.io.report_progress(open.progress(), true);
+    }
+
+    /// Gives back the credits of what was finished since the last call.
+    pub(crate) fn give_back_credits(&mut self) {
+        let freed = std::mem::take(&mut self.freed);
+        if freed > 0 {
+            self.io.board.counters.finished.fetch_add(freed, Ordering::Relaxed);
+            self.io.cell.free(freed, 0);
+        }
+    }
+
+    /// Has the pump woken when the first pause ends.
+    pub(crate) fn wait_for_backoffs(&mut self, cx: &mut Context<'_>) {
+        let Some(backoff) = self.backoffs.peek() else { return };
+        let due = tokio::time::Instant::from_std(backoff.due.0);
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
+        if timer.deadline() != due {
+            timer.as_mut().reset(due);
+        }
+        if let Poll::Ready(()) = timer.as_mut().poll(cx) {
+            cx.waker().wake_by_ref();
+        }
+    }
+
+    /// Reports what is in hand, and that this is all.
+    pub(crate) fn end(mut self) {
+        self.give_back_credits();
+        for progress in self.io.cell.in_hand() {
+            self.io.report_progress(progress, false);
+        }
+        self.io.drained();
+    }
+}
+
+fn hold(lanes: Option<&mut Lanes<Job>>, job: &mut Job) {
+    if job.lane.is_none()
+        && let Some(lanes) = lanes
+    {
+        job.lane = lanes.hold(job);
+    }
+}
