@@ -124,7 +124,7 @@ impl Puller {
         if cell.is_fenced() {
             return Poll::Ready(());
         }
-        let (answers, taken) = {
+        let answers = {
             let mut state = self.place.lock();
             let answers = std::mem::take(&mut state.answers);
             state.taken -= answers.len();
@@ -132,7 +132,7 @@ impl Puller {
                 // Not started: the next owner's.
                 state.laid_out.clear();
             }
-            (answers, state.taken)
+            answers
         };
         cell.crew_lets_go(answers.iter().map(|(job, _)| job.offset()));
         for (job, attempt) in answers {
@@ -140,11 +140,9 @@ impl Puller {
         }
         self.schedule.give_back_credits();
         self.lay_out();
-        if cell.is_ending() && taken == 0 {
-            cell.crew_rests();
+        if self.rests(&cell) && cell.is_ending() {
             return Poll::Ready(());
         }
-        self.rest_if_idle(&cell);
         self.schedule.wait_for_backoffs(cx);
         Poll::Pending
     }
@@ -173,16 +171,19 @@ impl Puller {
         }
     }
 
-    /// With nothing taken, nobody need wait for this partition.
+    /// Whether the app has nothing of this partition, so that nobody need wait for it.
     ///
     /// The app that takes a record and who asks whether the partition is at rest, at the same moment:
     /// 1. app: says that the crew is busy; 2. app: looks whether the partition is ending, and takes nothing if it is; all under the place's lock.
     ///
-    /// Who asks has marked the partition ending first, then looks whether the crew is busy.
-    fn rest_if_idle(&self, cell: &ControlCell) {
+    /// Who asks has marked the partition ending first, then looks whether the crew is busy. What was taken is looked at under the same lock,
+    /// and as late as here: the app takes while this pump lays out.
+    fn rests(&self, cell: &ControlCell) -> bool {
         let state = self.place.lock();
-        if state.taken == 0 && state.answers.is_empty() {
+        let rests = state.taken == 0 && state.answers.is_empty();
+        if rests {
             cell.crew_rests();
         }
+        rests
     }
 }
