@@ -13,7 +13,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use kafka_troupe::broker::EmbeddedBroker;
-use kafka_troupe::consume::{Consumer, ConsumerHandle, Record};
+use kafka_troupe::consume::{Consumer, ConsumerHandle, Order, Record};
 use kafka_troupe::produce::{Producer, ProducerRecord};
 use kafka_troupe::testing::EngineAlone;
 use mimalloc::MiMalloc;
@@ -41,7 +41,51 @@ fn main() {
     engine_alone("1 partition, 1 worker thread", 1, 1);
     engine_alone("8 partitions, 1 worker thread", 8, 1);
     engine_alone("8 partitions, 2 worker threads", 8, 2);
+    for order in [Order::Key, Order::Unordered] {
+        for (concurrency, pause) in [(100, 0), (1000, 1), (1000, 10), (10_000, 10)] {
+            several_at_once(order, concurrency, pause);
+        }
+    }
     idle();
+}
+
+/// Handlers that wait `pause` milliseconds, several of a partition at once, 10,000 keys.
+fn several_at_once(order: Order, concurrency: usize, pause: u64) {
+    // About two seconds' worth each.
+    let records = match pause {
+        0 => 8_000_000,
+        _ => (concurrency as u64 * 1000 / (pause + 1)).min(1_000_000),
+    };
+    let engine = EngineAlone {
+        partitions: 8,
+        worker_threads: 2,
+        records: records / 8,
+        value_bytes: VALUE_BYTES,
+        keys: 10_000,
+        order,
+        concurrency: Some(concurrency),
+        max_buffered_records: 8192,
+        max_buffered_bytes: 4 << 20,
+        commit_interval: Duration::from_millis(100),
+    };
+    let [mut rates, mut cpu] = [const { Vec::new() }; 2];
+    for _ in 0..RUNS {
+        let (all, own) = (cpu_time(libc::RUSAGE_SELF), cpu_time(libc::RUSAGE_THREAD));
+        let handler = move |record: Record| async move {
+            touch(&record);
+            if pause > 0 {
+                tokio::time::sleep(Duration::from_millis(pause)).await;
+            }
+        };
+        let measured = engine.run_async(handler).unwrap();
+        let spent = (cpu_time(libc::RUSAGE_SELF) - all) - (cpu_time(libc::RUSAGE_THREAD) - own);
+        assert_eq!(measured.invariants.total(), 0);
+        rates.push(records as f64 / measured.took.as_secs_f64() / 1e3);
+        cpu.push(spent.as_secs_f64() * 1e9 / records as f64);
+    }
+    println!("{order:?}, {concurrency} at once, {pause} ms each; 8 partitions, 2 worker threads");
+    report("from hand-over to commit", "k records/s", rates);
+    report("processor time of workers, tracker, supervisor", "ns/record", cpu);
 }
 
 fn engine_alone(name: &str, partitions: usize, worker_threads: usize) {
@@ -50,6 +94,9 @@ fn engine_alone(name: &str, partitions: usize, worker_threads: usize) {
         worker_threads,
         records: RECORDS / partitions as u64,
         value_bytes: VALUE_BYTES,
+        keys: 0,
+        order: Order::Partition,
+        concurrency: None,
         max_buffered_records: 8192,
         max_buffered_bytes: 4 << 20,
         commit_interval: Duration::from_millis(100),

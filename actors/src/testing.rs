@@ -19,14 +19,16 @@ use crate::consume::start::StartPosition;
 use crate::consume::state::{Board, CounterState, Counters};
 use crate::consume::supervisor::{ConsumerSupervisor, StartWorker, Wire, WorkerParts};
 use crate::consume::wake::{Source, Wake};
-use crate::consume::workload::SyncWorkload;
+use crate::consume::workload::{AsyncWorkload, SyncWorkload};
 use crate::ids::{Epoch, NextOffset, TopicPartition};
 use crate::invariants::InvariantSnapshot;
 use crate::offsets::Tile;
 use crate::offsets::memory::mutation;
 use crate::offsets::tracker::{BeginDrain, CommitAnswered, EpochStarted, OffsetTracker, TrackerOptions};
 use crate::order::Order;
-use crate::system::SystemThread;
+use crate::order::limiter::Limiter;
+use crate::order::pump::Workload;
+use crate::system::{SystemThread, start_with_capacity};
 
 /// The body of the fuzz target `commit_metadata`: whatever the bytes, nothing panics, and what decodes is encoded again.
 ///
@@ -49,8 +51,14 @@ pub struct EngineAlone {
     pub worker_threads: usize,
     /// Records of each partition.
     pub records: u64,
-    /// Bytes of each record: a value, without a key.
+    /// Bytes of each record's value.
     pub value_bytes: usize,
+    /// Distinct keys, in turn; 0: records have none.
+    pub keys: u64,
+    /// As in a consumer.
+    pub order: Order,
+    /// As in a consumer; `None`: as many as there are.
+    pub concurrency: Option<usize>,
     /// Records handed out and not finished, per partition.
     pub max_buffered_records: u64,
     /// Bytes of them.
@@ -85,6 +93,25 @@ impl EngineAlone {
     where
         F: Fn(&Record) + Send + Sync + 'static,
     {
+        self.run_workload(Arc::new(SyncWorkload(Arc::new(handler))))
+    }
+
+    /// The same with an asynchronous handler.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    ///
+    /// # Panics
+    /// As [`run`](Self::run).
+    pub fn run_async<F, Fut>(&self, handler: F) -> std::io::Result<Measured>
+    where
+        F: Fn(Record) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        self.run_workload(Arc::new(AsyncWorkload { handler: Arc::new(handler), runtime: None }))
+    }
+
+    fn run_workload(&self, workload: Arc<dyn Workload>) -> std::io::Result<Measured> {
         let wake = Arc::new(Wake::new());
         wake.attach();
         let (commands, inbox) = crossbeam_channel::unbounded();
@@ -93,13 +120,13 @@ impl EngineAlone {
         let system = SystemThread::start("troupe-system", 1 + self.worker_threads)?;
         let (tracker_arbiter, workers) = system.arbiters().split_at(1);
         let parts = WorkerParts {
-            workload: Arc::new(SyncWorkload(Arc::new(handler))),
+            workload,
             retry_pause: RetrySchedule::default(),
             commit_deadline: STOP,
             commits: CommitPolicy::default(),
-            order: Order::Partition,
-            per_partition: 1,
-            limiter: None,
+            order: self.order,
+            per_partition: usize::MAX,
+            limiter: self.concurrency.map(|most| Arc::new(Limiter::new(most))),
             stop_deadline: STOP,
             token: CancellationToken::new(),
         };
@@ -108,7 +135,7 @@ impl EngineAlone {
             let (port, board) = (port.clone(), Arc::clone(&board));
             move |_| ConsumerSupervisor::new(parts, port, board, finish)
         });
-        let tracker = OffsetTracker::start_in_arbiter(&tracker_arbiter[0], {
+        let tracker = start_with_capacity(&tracker_arbiter[0], OffsetTracker::MAILBOX, {
             let (supervisor, board) = (supervisor.clone(), Arc::clone(&board));
             let policy = CommitPolicy { when: CommitWhen::Interval(self.commit_interval), awaited: false };
             let options = TrackerOptions { policy, commit_rate: 1 << 20, group: String::new(), callback: None };
@@ -119,6 +146,7 @@ impl EngineAlone {
         let mut poller = PlayedPoller {
             stays,
             value: vec![b'v'; self.value_bytes],
+            keys: self.keys,
             end: NextOffset(self.records as i64),
             tracker,
             board: Arc::clone(&board),
@@ -179,6 +207,7 @@ struct Stay {
 struct PlayedPoller {
     stays: Vec<Stay>,
     value: Vec<u8>,
+    keys: u64,
     /// Behind the last record of each partition.
     end: NextOffset,
     tracker: actix::Addr<OffsetTracker>,
@@ -259,7 +288,7 @@ impl PlayedPoller {
             return false;
         };
         let began = Instant::now();
-        let chunk = make_up(&stay.cell, stay.position, records as usize, &self.value);
+        let chunk = make_up(&stay.cell, stay.position, records as usize, self.keys, &self.value);
         self.copying += began.elapsed();
         stay.position = chunk.tile.to;
         stay.cell.take(chunk.credit_records(), chunk.arena.len() as u64);
@@ -272,11 +301,12 @@ impl PlayedPoller {
 }
 
 /// A chunk of `records` records from `from` on, copied one by one as the poller does.
-fn make_up(cell: &ControlCell, from: NextOffset, records: usize, value: &[u8]) -> RecordChunk {
+fn make_up(cell: &ControlCell, from: NextOffset, records: usize, keys: u64, value: &[u8]) -> RecordChunk {
     let to = NextOffset(from.0 + records as i64);
     let mut chunk = ChunkBuilder::new(CHUNK_RECORDS, CHUNK_BYTES, records, value.len());
     for offset in from.0..to.0 {
-        chunk.push(offset, 0, None, Some(value));
+        let key = (keys > 0).then(|| (offset as u64 % keys.max(1)).to_be_bytes());
+        chunk.push(offset, 0, key.as_ref().map(|key| &key[..]), Some(value));
     }
     chunk.finish(cell.partition.clone(), cell.epoch, Tile::new(from, to))
 }
