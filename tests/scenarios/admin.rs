@@ -27,10 +27,15 @@ impl Stage {
         self.partitions = partitions;
     }
 
-    /// Deletes the topic and creates it again, empty.
-    pub fn recreate_topic(&self) {
+    /// Deletes the topic.
+    pub fn delete_topic(&self) {
         let deleted = block_on(self.admin().delete_topics(&[&self.topic], &options()));
         deleted.unwrap().pop().unwrap().unwrap();
+    }
+
+    /// Deletes the topic and creates it again, empty.
+    pub fn recreate_topic(&self) {
+        self.delete_topic();
         // The deletion is told before it is done.
         crate::fixture::eventually("the topic can be created again", || self.create_topic().is_ok());
     }

@@ -25,6 +25,7 @@ scenarios! {
         with_the_interval_awaited_nothing_goes_on_while_a_commit_is_not_answered,
         by_the_interval_work_goes_on_while_commits_fail,
         a_commit_that_fails_is_repeated_until_it_is_stored_whatever_the_error,
+        a_commit_of_a_member_that_is_out_of_its_group_is_made_by_who_has_the_partition_next,
         a_commit_refused_for_good_ends_the_consumer_and_who_waits_for_it,
         the_coordinator_may_move_between_commits;
 }
@@ -284,6 +285,27 @@ fn a_commit_that_fails_is_repeated_until_it_is_stored_whatever_the_error(on: On)
         eventually(&format!("{error:?} passes"), || stage.committed("g") == [(0, 100), (1, 100)].into());
         consumer.shutdown_blocking(STOP).unwrap();
         journal.assert_exactly_once_in_order(2, 100);
+        assert_eq!(consumer.state().invariants, Default::default());
+    }
+}
+
+fn a_commit_of_a_member_that_is_out_of_its_group_is_made_by_who_has_the_partition_next(on: On) {
+    use RDKafkaRespErr::*;
+    for error in [
+        RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION,
+        RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID,
+        RD_KAFKA_RESP_ERR_FENCED_MEMBER_EPOCH,
+    ] {
+        let stage = Stage::new(on, 2);
+        stage.produce(0, 100, 20);
+        let journal = Journal::default();
+        let notes = journal.clone();
+        stage.broker.embedded().fail_requests(RDKafkaApiKey::OffsetCommit, &[error; 1]);
+        let consumer = stage.consumer("g").handler(move |record: &Record| notes.note("a", record)).start().unwrap();
+        eventually(&format!("{error:?} passes"), || stage.committed("g") == [(0, 100), (1, 100)].into());
+        consumer.shutdown_blocking(STOP).unwrap();
+        // It lost the partitions, and had them again: what was not committed is repeated.
+        assert_eq!(journal.distinct(), 200);
         assert_eq!(consumer.state().invariants, Default::default());
     }
 }

@@ -10,6 +10,7 @@ scenarios! {
         partitions_that_are_added_are_consumed_from_their_start_and_produced_to,
         a_topic_that_is_deleted_and_created_again_is_reported_as_a_rewind_and_stops_the_engine,
         a_topic_that_is_deleted_and_created_again_is_consumed_anew_where_the_policy_says_so,
+        a_topic_that_is_deleted_while_it_is_consumed_leaves_the_others_alone,
         a_position_that_retention_has_passed_stops_the_engine_with_the_partition_and_the_position;
 }
 
@@ -98,6 +99,41 @@ fn a_topic_that_is_deleted_and_created_again_is_consumed_anew_where_the_policy_s
         eventually("and committed", || stage.committed("g") == stage.ends());
         assert_eq!(consumer.state().counters.rewinds, 1, "it is counted");
         assert!(consumer.shutdown_blocking(STOP).unwrap().drained);
+    }
+}
+
+fn a_topic_that_is_deleted_while_it_is_consumed_leaves_the_others_alone(on: On) {
+    // One whose member learns of it from its metadata, and one that goes on as if nothing had happened.
+    for refresh in REFRESHES {
+        let (stays, goes) = (Stage::new(on, 2), Stage::new(on, 2));
+        stays.produce(0, 100, 20);
+        goes.produce(0, 2000, 20);
+        let (journal, group) = (Journal::default(), stays.group("g"));
+        let notes = journal.clone();
+        let consumer = stays
+            .consumer("g")
+            .topics([&stays.topic, &goes.topic])
+            .property("topic.metadata.refresh.interval.ms", refresh)
+            .async_handler(move |record: Record| {
+                let notes = notes.clone();
+                async move {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                    notes.note("a", &record);
+                }
+            })
+            .start()
+            .unwrap();
+        eventually("both are committed", || {
+            goes.committed_of(&group).len() == 2 && stays.committed_of(&group).values().sum::<i64>() == 200
+        });
+        goes.delete_topic();
+        stays.produce(100, 100, 20);
+        eventually("the other is handled and committed", || stays.committed_of(&group) == [(0, 200), (1, 200)].into());
+        assert!(!consumer.state().stopping);
+        // What was begun of the topic that is gone cannot be committed, and holds up nothing.
+        consumer.shutdown_blocking(STOP).unwrap();
+        assert_eq!(stays.committed_of(&group), [(0, 200), (1, 200)].into());
+        assert_eq!(consumer.state().invariants, Default::default());
     }
 }
 

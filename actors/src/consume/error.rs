@@ -142,7 +142,7 @@ pub(crate) fn commit_failure(code: RDKafkaErrorCode) -> CommitFailure {
     use RDKafkaErrorCode as E;
     match code {
         E::RebalanceInProgress | E::StaleMemberEpoch => CommitFailure::Hold,
-        E::IllegalGeneration | E::UnknownMemberId => CommitFailure::Superseded,
+        E::IllegalGeneration | E::UnknownMemberId | E::FencedMemberEpoch => CommitFailure::Superseded,
         E::GroupAuthorizationFailed
         | E::TopicAuthorizationFailed
         | E::FencedInstanceId
