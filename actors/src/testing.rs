@@ -12,9 +12,9 @@ use crate::consume::builder::{CHUNK_BYTES, CHUNK_RECORDS};
 use crate::consume::command::{Commit, Deliver, PollerCommand, PollerPort};
 use crate::consume::commit::{CommitPolicy, CommitWhen};
 use crate::consume::control::{ControlCell, Credits};
+use crate::consume::failing::FailurePolicy;
 use crate::consume::membership::Membership;
 use crate::consume::record::{ChunkBuilder, Record, RecordChunk};
-use crate::consume::retry::RetrySchedule;
 use crate::consume::start::StartPosition;
 use crate::consume::state::{Board, CounterState, Counters};
 use crate::consume::supervisor::{ConsumerSupervisor, StartWorker, Wire, WorkerParts};
@@ -121,7 +121,7 @@ impl EngineAlone {
         let (tracker_arbiter, workers) = system.arbiters().split_at(1);
         let parts = WorkerParts {
             workload,
-            retry_pause: RetrySchedule::default(),
+            failures: FailurePolicy::default(),
             commit_deadline: STOP,
             commits: CommitPolicy::default(),
             order: self.order,

@@ -33,6 +33,7 @@ mod assignors;
 mod bounds;
 mod commits;
 mod embedding;
+mod exhausted;
 mod external;
 mod failing;
 mod gaps;

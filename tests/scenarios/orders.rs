@@ -232,7 +232,7 @@ fn a_key_that_fails_is_tried_again_and_delays_only_itself(on: On) {
     let pause = Duration::from_millis(5);
     let builder = stage.consumer("g").async_handler(handler).order(Order::Key).retry_pause(pause, pause);
     // A pause takes up no permit.
-    let consumer = builder.concurrency(1).start().unwrap();
+    let consumer = builder.max_attempts(u32::MAX).concurrency(1).start().unwrap();
     eventually("the other key is through", || watch.count() == 396);
     eventually("it is tried again", || consumer.state().counters.retries > 3);
     assert!(consumer.state().partitions[0].last_error.is_some());

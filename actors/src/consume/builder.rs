@@ -12,8 +12,9 @@ use crate::consume::commit::{CommitPolicy, CommitReport, CommitWhen};
 use crate::consume::control::Credits;
 use crate::consume::engine;
 use crate::consume::error::ConsumerError;
+use crate::consume::failing::{FailedRecord, FailurePolicy, OnExhausted};
 use crate::consume::handle::{ConsumerHandle, on_the_clock};
-use crate::consume::handler::{Handler, IntoOutcome, PartitionContext};
+use crate::consume::handler::{Handler, IntoOutcome, Outcome, PartitionContext};
 use crate::consume::membership::{Keeper, Membership};
 use crate::consume::poller::{OnLogRewind, PollerOptions};
 use crate::consume::properties::{Properties, configuration};
@@ -95,7 +96,7 @@ pub struct ConsumerBuilder {
     drain_deadline: Duration,
     commit_deadline: Duration,
     stop_deadline: Duration,
-    retry_pause: RetrySchedule,
+    failures: FailurePolicy,
     on_log_rewind: OnLogRewind,
     token: CancellationToken,
 }
@@ -124,7 +125,7 @@ impl Default for ConsumerBuilder {
             drain_deadline: Duration::from_secs(3),
             commit_deadline: Duration::from_secs(2),
             stop_deadline: Duration::from_secs(25),
-            retry_pause: RetrySchedule::default(),
+            failures: FailurePolicy::default(),
             on_log_rewind: OnLogRewind::default(),
             token: CancellationToken::new(),
         }
@@ -363,9 +364,35 @@ impl ConsumerBuilder {
         self
     }
 
-    /// The pauses before a failed record is tried again: the first, doubling up to the second. Default: 100 ms up to 10 s.
+    /// The pauses before a failed record is tried again: the first, doubling up to the second, each shortened at random by up to half.
+    /// Default: 100 ms up to 10 s.
     pub fn retry_pause(mut self, first: Duration, most: Duration) -> Self {
-        self.retry_pause = RetrySchedule::new(first, most);
+        self.failures.pause = RetrySchedule::new(first, most);
+        self
+    }
+
+    /// How often a record is tried before it counts as exhausted; only failures count, not what the handler itself asks for by
+    /// [`Outcome::Retry`](crate::consume::Outcome::Retry). Default: 10, which take about half a minute. `u32::MAX`: for ever.
+    pub fn max_attempts(mut self, attempts: u32) -> Self {
+        self.failures.attempts = attempts.max(1);
+        self
+    }
+
+    /// What becomes of a record whose attempts are exhausted. Default: [`OnExhausted::Stop`]. It is never dropped.
+    pub fn on_exhausted(mut self, policy: OnExhausted) -> Self {
+        self.failures.on_exhausted = policy;
+        self
+    }
+
+    /// Decides what a failure means, case by case: an [`Outcome`](crate::consume::Outcome), or `None` for the usual (another attempt after the
+    /// retry pause, up to [`max_attempts`](Self::max_attempts)). `Outcome::Done` passes the record over, and it is never handled again.
+    ///
+    /// Called on the engine's threads after each failed attempt: it should decide, not wait. If it panics the usual follows.
+    pub fn on_failure<F>(mut self, policy: F) -> Self
+    where
+        F: Fn(&FailedRecord<'_>) -> Option<Outcome> + Send + Sync + 'static,
+    {
+        self.failures.decide = Some(Arc::new(policy));
         self
     }
 
@@ -479,7 +506,7 @@ impl ConsumerBuilder {
             partition_concurrency: self.partition_concurrency.unwrap_or(usize::MAX),
             on_commit: self.on_commit,
             stop_deadline: on_the_clock(self.stop_deadline),
-            retry_pause: self.retry_pause,
+            failures: self.failures,
             token: self.token,
             poller: PollerOptions {
                 group: self.properties.get("group.id").unwrap_or_default().to_owned(),

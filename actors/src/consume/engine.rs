@@ -18,13 +18,13 @@ use crate::consume::command::PollerPort;
 use crate::consume::commit::CommitPolicy;
 use crate::consume::context::PollerContext;
 use crate::consume::error::{ConsumerError, Stopped};
+use crate::consume::failing::FailurePolicy;
 use crate::consume::handle::ConsumerHandle;
 use crate::consume::membership::Membership;
 use crate::consume::native::CommitQueue;
 use crate::consume::poller::{Identities, Poller, PollerOptions, Rebalance};
 use crate::consume::properties::configuration;
 use crate::consume::resolver::{Resolver, ResolverOptions};
-use crate::consume::retry::RetrySchedule;
 use crate::consume::state::Board;
 use crate::consume::supervisor::{
     ConsumerSupervisor, EngineFailed, Finished, PollerEnded, Shutdown, Wire, WorkerParts,
@@ -52,7 +52,7 @@ pub(crate) struct Settings {
     pub(crate) commit_rate: u64,
     pub(crate) on_commit: Option<OnCommit>,
     pub(crate) stop_deadline: Duration,
-    pub(crate) retry_pause: RetrySchedule,
+    pub(crate) failures: FailurePolicy,
     pub(crate) token: CancellationToken,
     pub(crate) poller: PollerOptions,
 }
@@ -164,7 +164,7 @@ impl Parts {
         let (finish, finished) = oneshot::channel();
         let parts = WorkerParts {
             workload: settings.workload,
-            retry_pause: settings.retry_pause,
+            failures: settings.failures,
             commits: settings.commits,
             order: settings.order,
             per_partition: settings.partition_concurrency,

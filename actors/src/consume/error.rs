@@ -31,6 +31,21 @@ pub enum ConsumerError {
         /// The handler's words.
         cause: String,
     },
+    /// A record failed as often as it may, and there is nowhere else for it to go. What was finished is committed; this record is not.
+    #[error(
+        "{partition} offset {offset} failed {attempts} times, the last time because: {cause}; \
+         mend the cause and start again, or say by max_attempts, on_failure or on_exhausted what is to become of such records"
+    )]
+    Exhausted {
+        /// Where.
+        partition: TopicPartition,
+        /// The record.
+        offset: Offset,
+        /// How often it was tried.
+        attempts: u32,
+        /// The last failure's words.
+        cause: String,
+    },
     /// The position to go on from is no longer, or not yet, in the log: records may have been lost to retention.
     #[error(
         "{partition}: position {position} is out of the log's range: {detail}; \
@@ -94,7 +109,9 @@ impl ConsumerError {
     /// The partition it happened at, and the offset, where there are such.
     pub(crate) fn place(&self) -> (Option<&TopicPartition>, Option<i64>) {
         match self {
-            Self::StoppedByHandler { partition, offset, .. } => (Some(partition), Some(offset.0)),
+            Self::StoppedByHandler { partition, offset, .. } | Self::Exhausted { partition, offset, .. } => {
+                (Some(partition), Some(offset.0))
+            }
             Self::OffsetOutOfRange { partition, position, .. } => (Some(partition), Some(position.0)),
             Self::LogRewound { partition, found, .. } => (Some(partition), Some(found.0)),
             Self::NoCommittedOffset { partition } => (Some(partition), None),

@@ -54,30 +54,60 @@ impl<T: Into<Cow<'static, str>>> From<T> for Cause {
     }
 }
 
+/// A call that did not process its record, without saying what is to become of it: the consumer's policy decides that.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// What kind of failure it is.
+    pub kind: FailureKind,
+    /// Why, for log, state and errors.
+    pub cause: Cause,
+}
+
+/// How a call failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum FailureKind {
+    /// The handler returned an `Err`, or dropped a pulled record without an answer.
+    Error,
+    /// The handler panicked.
+    Panic,
+    /// The handler took too long.
+    Timeout,
+    /// The record could not be decoded, and the handler was not called.
+    Undecodable,
+}
+
+impl Failure {
+    /// A failure of this kind.
+    pub fn new(kind: FailureKind, cause: impl Into<Cause>) -> Self {
+        Self { kind, cause: cause.into() }
+    }
+}
+
 /// What a handler's answer means for the record.
 ///
-/// `()` is [`Outcome::Done`]. An `Err` is a failure: the record is tried again after the consumer's retry pause, like one whose handler
-/// panicked.
+/// `()` is [`Outcome::Done`]. An `Err` is a failure, as a panic is: by default the record is tried again after the consumer's retry pause, a
+/// bounded number of times.
 pub trait IntoOutcome {
-    /// `Err` holds the failure's text.
-    fn into_outcome(self) -> Result<Outcome, Cause>;
+    /// What became of the record, or why nothing did.
+    fn into_outcome(self) -> Result<Outcome, Failure>;
 }
 
 impl IntoOutcome for () {
-    fn into_outcome(self) -> Result<Outcome, Cause> {
+    fn into_outcome(self) -> Result<Outcome, Failure> {
         Ok(Outcome::Done)
     }
 }
 
 impl IntoOutcome for Outcome {
-    fn into_outcome(self) -> Result<Outcome, Cause> {
+    fn into_outcome(self) -> Result<Outcome, Failure> {
         Ok(self)
     }
 }
 
 impl<T: IntoOutcome, E: fmt::Display> IntoOutcome for Result<T, E> {
-    fn into_outcome(self) -> Result<Outcome, Cause> {
-        self.map_err(|error| Cause::new(error.to_string()))?.into_outcome()
+    fn into_outcome(self) -> Result<Outcome, Failure> {
+        self.map_err(|error| Failure::new(FailureKind::Error, error.to_string()))?.into_outcome()
     }
 }
 

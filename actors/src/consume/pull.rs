@@ -14,7 +14,9 @@ use tokio::sync::oneshot;
 
 use crate::block_on::block_on_until;
 use crate::consume::handle::on_the_clock;
-use crate::consume::handler::{Cause, IntoOutcome, Outcome};
+#[allow(unused_imports)]
+use crate::consume::handler::Outcome;
+use crate::consume::handler::{Failure, FailureKind, IntoOutcome};
 use crate::consume::record::Record;
 use crate::consume::supervisor::{Alarm, ConsumerSupervisor, Shutdown};
 use crate::order::attempt::Attempt;
@@ -256,8 +258,7 @@ impl Completion {
 
     /// What became of the record, as a handler would say it: an [`Outcome`], or a `Result`.
     pub fn answer(mut self, outcome: impl IntoOutcome) {
-        let outcome: Result<Outcome, Cause> = outcome.into_outcome();
-        self.give(Attempt::from(outcome));
+        self.give(Attempt::from(outcome.into_outcome()));
     }
 
     fn give(&mut self, attempt: Attempt) {
@@ -269,7 +270,8 @@ impl Completion {
 
 impl Drop for Completion {
     fn drop(&mut self) {
-        self.give(Attempt::from(Err(Cause::new("its completion was dropped without an answer"))));
+        let failure = Failure::new(FailureKind::Error, "its completion was dropped without an answer");
+        self.give(Attempt::from(Err(failure)));
     }
 }
 

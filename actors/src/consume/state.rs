@@ -71,6 +71,20 @@ pub struct PartitionState {
     pub oldest_in_flight: Option<InFlightRecord>,
     /// What last went wrong here, with its offset.
     pub last_error: Option<String>,
+    /// The record whose attempts are exhausted, and which stopped the partition until it is resumed.
+    pub stopped_at: Option<StoppedRecord>,
+}
+
+/// A record that has stopped its partition, by [`OnExhausted::StopPartition`](crate::consume::OnExhausted::StopPartition).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct StoppedRecord {
+    /// Its offset.
+    pub offset: i64,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// Why it failed the last time.
+    pub cause: String,
 }
 
 /// A record in a handler.
@@ -117,6 +131,10 @@ counters! {
     chunks,
     /// Attempts that failed and were, or will be, repeated.
     retries,
+    /// Failed records that the app's policy passed over.
+    passed_over,
+    /// Records whose attempts were exhausted.
+    exhausted,
     /// Handler calls, builds or drops that panicked.
     panics,
     /// Workers that died and were replaced.
@@ -258,6 +276,7 @@ impl Board {
                 age_ms: held.age.as_millis() as u64,
             }),
             last_error: cell.last_error(),
+            stopped_at: cell.stopped_at(),
         }
     }
 

@@ -14,8 +14,8 @@ use crate::consume::command::{PollerCommand, PollerPort, StopPlan};
 use crate::consume::commit::CommitPolicy;
 use crate::consume::control::ControlCell;
 use crate::consume::error::{ConsumerError, Stopped};
+use crate::consume::failing::FailurePolicy;
 use crate::consume::inbox::Inbox;
-use crate::consume::retry::RetrySchedule;
 use crate::consume::state::{Board, Counters};
 use crate::consume::worker::PartitionWorker;
 use crate::ids::Epoch;
@@ -33,7 +33,7 @@ const NAME_WAIT: Duration = Duration::from_secs(5);
 /// What workers are made with.
 pub(crate) struct WorkerParts {
     pub(crate) workload: Arc<dyn Workload>,
-    pub(crate) retry_pause: RetrySchedule,
+    pub(crate) failures: FailurePolicy,
     pub(crate) commits: CommitPolicy,
     pub(crate) order: Order,
     pub(crate) per_partition: usize,
@@ -152,7 +152,7 @@ impl ConsumerSupervisor {
             tracker,
             supervisor: ctx.address(),
             board: Arc::clone(&self.board),
-            retry_pause: self.parts.retry_pause,
+            failures: self.parts.failures.clone(),
             commits: self.parts.commits,
             order: self.parts.order,
             per_partition: self.parts.per_partition,

@@ -8,7 +8,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use crate::consume::control::ControlCell;
-use crate::consume::handler::{Cause, Handler, IntoOutcome, Outcome};
+use crate::consume::handler::{Cause, Failure, FailureKind, Handler, IntoOutcome, Outcome};
 use crate::consume::record::Record;
 
 /// How a call of a handler ended.
@@ -29,28 +29,32 @@ pub(crate) enum NotDone {
     Retry { after: Duration, cause: Cause },
     /// The handler asked for the engine's stop.
     Stop { cause: Cause },
-    /// The handler returned an error.
-    Failed(Cause),
-    /// The handler panicked: its state cannot be trusted.
-    Panicked(Cause),
+    /// It does not say what is to become of the record. After a panic the handler's state cannot be trusted.
+    Failed(Failure),
 }
 
-impl From<Result<Outcome, Cause>> for Attempt {
+impl From<Result<Outcome, Failure>> for Attempt {
     #[inline]
-    fn from(answer: Result<Outcome, Cause>) -> Self {
+    fn from(answer: Result<Outcome, Failure>) -> Self {
         let not_done = match answer {
             Ok(Outcome::Done) => return Self::Done,
             Ok(Outcome::Retry { after, cause }) => NotDone::Retry { after, cause },
             Ok(Outcome::Stop { cause }) => NotDone::Stop { cause },
-            Err(cause) => NotDone::Failed(cause),
+            Err(failure) => NotDone::Failed(failure),
         };
         Self::NotDone(Box::new(not_done))
     }
 }
 
+impl NotDone {
+    pub(crate) fn is_panic(&self) -> bool {
+        matches!(self, Self::Failed(Failure { kind: FailureKind::Panic, .. }))
+    }
+}
+
 impl Attempt {
     pub(crate) fn panicked(cause: Cause) -> Self {
-        Self::NotDone(Box::new(NotDone::Panicked(cause)))
+        Self::NotDone(Box::new(NotDone::Failed(Failure::new(FailureKind::Panic, cause))))
     }
 }
 

@@ -4,12 +4,14 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::consume::error::ConsumerError;
-use crate::consume::handler::Cause;
+use crate::consume::failing::{FailedRecord, OnExhausted};
+use crate::consume::handler::{Cause, Failure, Outcome};
 use crate::consume::record::Record;
-use crate::order::attempt::NotDone;
+use crate::consume::state::StoppedRecord;
+use crate::order::attempt::{NotDone, guarded};
 use crate::order::pump::PumpIo;
 
 /// What the pump does with the record.
@@ -17,6 +19,10 @@ use crate::order::pump::PumpIo;
 pub(crate) enum Next {
     /// Another attempt after this pause.
     Again(Duration),
+    /// It counts as finished.
+    PassedOver,
+    /// Its partition stops. When it is resumed, the record is tried as if for the first time.
+    Parked,
     /// Nothing: the partition is given up, and the handler leaves the record to its next owner.
     Left,
     /// Nothing, and no other record either: the engine stops.
@@ -24,21 +30,52 @@ pub(crate) enum Next {
 }
 
 impl PumpIo {
-    /// Names the failure, and says what follows.
+    /// Names what happened, and says what follows.
     pub(crate) fn judge(&self, record: &Record, not_done: NotDone) -> Next {
-        let (after, cause) = match not_done {
-            NotDone::Retry { after, cause } => (Some(after), cause),
-            NotDone::Failed(cause) | NotDone::Panicked(cause) => (None, cause),
-            NotDone::Stop { cause } => {
-                self.stopped_by(record, &cause);
-                return Next::Stopped;
+        match not_done {
+            NotDone::Retry { after, cause } => self.asked_for(record, after, cause),
+            NotDone::Stop { cause } => self.stopped_by(record, &cause),
+            NotDone::Failed(failure) => self.failed(record, failure),
+        }
+    }
+
+    fn failed(&self, record: &Record, Failure { kind, cause }: Failure) -> Next {
+        let failed = FailedRecord { record, kind, cause: &cause };
+        let decided = self.failures.decide.as_ref().and_then(|decide| {
+            guarded(|| decide(&failed)).unwrap_or_else(|panic| {
+                error!(%panic, "the app's policy for failures panicked: the usual follows");
+                None
+            })
+        });
+        match decided {
+            None if record.attempt >= self.failures.attempts => self.exhausted(record, &cause),
+            None => self.again(record, self.failures.pause.pause(record.attempt, random()), &cause),
+            Some(Outcome::Retry { after, cause }) => self.asked_for(record, after, cause),
+            Some(Outcome::Stop { cause }) => self.stopped_by(record, &cause),
+            Some(Outcome::Done) => {
+                self.board.counters.passed_over.fetch_add(1, Ordering::Relaxed);
+                warn!(
+                    topic = record.topic(), partition = record.partition().0, offset = record.offset().0, epoch = self.cell.epoch.0,
+                    attempt = record.attempt, %cause, "a record that failed is passed over, as the app's policy says"
+                );
+                Next::PassedOver
             }
-        };
-        if after.is_some() && self.cell.is_ending() {
-            self.left(record, &cause);
+        }
+    }
+
+    fn asked_for(&self, record: &Record, after: Duration, cause: Cause) -> Next {
+        if self.cell.is_ending() {
+            // No failure: the handler does not want it now, and here there is no later.
+            info!(
+                topic = record.topic(), partition = record.partition().0, offset = record.offset().0, epoch = self.cell.epoch.0,
+                %cause, "a record is left to the partition's next owner"
+            );
             return Next::Left;
         }
-        let pause = after.unwrap_or_else(|| self.retry_pause.pause(record.attempt, random()));
+        self.again(record, after, &cause)
+    }
+
+    fn again(&self, record: &Record, pause: Duration, cause: &Cause) -> Next {
         let (cell, attempt) = (&self.cell, record.attempt);
         self.board.counters.retries.fetch_add(1, Ordering::Relaxed);
         cell.set_last_error(format!("offset {} attempt {attempt}: {cause}", record.offset()));
@@ -49,21 +86,36 @@ impl PumpIo {
         Next::Again(pause)
     }
 
-    /// The handler does not want the record now, and here there is no later: no failure, and no attempt follows.
-    fn left(&self, record: &Record, cause: &Cause) {
-        info!(
-            topic = record.topic(), partition = record.partition().0, offset = record.offset().0, epoch = self.cell.epoch.0,
-            %cause, "a record is left to the partition's next owner"
-        );
+    fn exhausted(&self, record: &Record, cause: &Cause) -> Next {
+        let (cell, attempts, offset) = (&self.cell, record.attempt, record.offset());
+        self.board.counters.exhausted.fetch_add(1, Ordering::Relaxed);
+        let cause = cause.to_string();
+        cell.set_last_error(format!("offset {offset} failed {attempts} times: {cause}"));
+        match self.failures.on_exhausted {
+            OnExhausted::Stop => {
+                let partition = record.topic_partition().clone();
+                self.stop(ConsumerError::Exhausted { partition, offset, attempts, cause });
+                Next::Stopped
+            }
+            OnExhausted::StopPartition => {
+                error!(
+                    topic = record.topic(), partition = record.partition().0, offset = offset.0, epoch = cell.epoch.0, attempts,
+                    %cause, "a record failed as often as it may: its partition stops until it is resumed"
+                );
+                cell.park(StoppedRecord { offset: offset.0, attempts, cause });
+                Next::Parked
+            }
+        }
     }
 
-    fn stopped_by(&self, record: &Record, cause: &Cause) {
+    fn stopped_by(&self, record: &Record, cause: &Cause) -> Next {
         self.cell.set_last_error(format!("offset {}: stopped by the handler: {cause}", record.offset()));
         self.stop(ConsumerError::StoppedByHandler {
             partition: record.topic_partition().clone(),
             offset: record.offset(),
             cause: cause.to_string(),
         });
+        Next::Stopped
     }
 }
 

@@ -12,7 +12,7 @@ use crate::consume::handler::{Handler, PartitionContext};
 use crate::consume::record::{Record, RecordChunk};
 use crate::ids::NextOffset;
 use crate::offsets::remembered::Skip;
-use crate::order::attempt::{Attempt, NotDone, attempt, guarded};
+use crate::order::attempt::{Attempt, attempt, guarded};
 use crate::order::commits::Commits;
 use crate::order::failure::Next;
 use crate::order::limiter::Permits;
@@ -162,6 +162,18 @@ impl<H: Handler, F: Fn(&PartitionContext) -> H> Lane<H, F> {
                     }
                     record.attempt = record.attempt.saturating_add(1);
                 }
+                Next::PassedOver => return Ran::Finished,
+                Next::Parked => {
+                    self.permits.finish();
+                    self.permits.give_back_idle();
+                    self.io.cell.handler_rests();
+                    self.io.until_resumed().await;
+                    self.io.cell.rest_ends();
+                    if !self.permits.take() {
+                        self.until_permitted().await;
+                    }
+                    record.attempt = 1;
+                }
                 Next::Left => return Ran::Ending,
                 Next::Stopped => {
                     self.io.cell.handler_rests();
@@ -188,7 +200,7 @@ impl<H: Handler, F: Fn(&PartitionContext) -> H> Lane<H, F> {
         let pace = &mut self.pace;
         let tried = attempt(handler, record, cell, || pace.waited()).await;
         if let Attempt::NotDone(not_done) = &tried
-            && let NotDone::Panicked(_) = **not_done
+            && not_done.is_panic()
         {
             self.io.board.counters.panics.fetch_add(1, Ordering::Relaxed);
             // Built anew for the next attempt. What its drop says was said by the panic already.

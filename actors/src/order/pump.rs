@@ -12,10 +12,10 @@ use tokio::runtime::Handle;
 use crate::consume::commit::CommitPolicy;
 use crate::consume::control::ControlCell;
 use crate::consume::error::ConsumerError;
+use crate::consume::failing::FailurePolicy;
 use crate::consume::handler::PartitionContext;
 use crate::consume::inbox::Inbox;
 use crate::consume::record::RecordChunk;
-use crate::consume::retry::RetrySchedule;
 use crate::consume::state::Board;
 use crate::consume::supervisor::{ConsumerSupervisor, EngineFailed, WorkerEnded};
 use crate::ids::NextOffset;
@@ -47,7 +47,7 @@ pub(crate) struct PumpIo {
     pub(crate) tracker: Addr<OffsetTracker>,
     pub(crate) supervisor: Addr<ConsumerSupervisor>,
     pub(crate) board: Arc<Board>,
-    pub(crate) retry_pause: RetrySchedule,
+    pub(crate) failures: FailurePolicy,
     pub(crate) commits: CommitPolicy,
     pub(crate) order: Order,
     /// Calls at once, in this partition.
@@ -91,6 +91,15 @@ impl PumpIo {
         poll_fn(|cx| {
             self.cell.register_pump(cx.waker());
             if self.cell.is_ending() { Poll::Ready(()) } else { sleep.as_mut().poll(cx) }
+        })
+        .await;
+    }
+
+    /// Waits until the partition, which a record has stopped, is resumed, or to be given up.
+    pub(crate) async fn until_resumed(&self) {
+        poll_fn(|cx| {
+            self.cell.register_pump(cx.waker());
+            if self.cell.is_ending() || !self.cell.is_parked() { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
     }

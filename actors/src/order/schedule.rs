@@ -18,7 +18,7 @@ use crate::consume::record::Record;
 use crate::ids::Offset;
 use crate::offsets::remembered::Skip;
 use crate::order::Order;
-use crate::order::attempt::{Attempt, NotDone};
+use crate::order::attempt::Attempt;
 use crate::order::commits::Commits;
 use crate::order::failure::Next;
 use crate::order::lanes::{LaneHash, Lanes};
@@ -100,6 +100,8 @@ pub(crate) struct Schedule {
     runnable: VecDeque<Job>,
     backoffs: BinaryHeap<Backoff>,
     timer: Option<Pin<Box<Sleep>>>,
+    /// Those that stopped the partition: they are tried again when it is resumed.
+    parked: Vec<Job>,
     /// A handler has stopped the engine: nothing more is started.
     stopped: bool,
     /// What an earlier owner has finished.
@@ -122,6 +124,7 @@ impl Schedule {
             runnable: VecDeque::new(),
             backoffs: BinaryHeap::new(),
             timer: None,
+            parked: Vec::new(),
             stopped: false,
             skip: io.cell.remembered.skip(),
             commits: Commits::new(io.commits),
@@ -132,11 +135,14 @@ impl Schedule {
 
     /// Whether nothing may be started for now, whatever there is.
     pub(crate) fn is_held(&self) -> bool {
-        self.stopped || self.io.cell.is_ending() || self.commits.is_held(&self.io.cell)
+        let cell = &self.io.cell;
+        self.stopped || cell.is_ending() || cell.is_parked() || self.commits.is_held(cell)
     }
 
     /// The next record that may start. Who starts it and does not end it at once says so by [`hold`](Self::hold).
     pub(crate) fn next(&mut self) -> Option<Job> {
+        // Who asks has seen that the partition is not stopped, or no longer.
+        self.runnable.extend(self.parked.drain(..));
         if let Some(backoff) = self.backoffs.peek()
             && backoff.due.0 <= Instant::now()
         {
@@ -222,16 +228,23 @@ impl Schedule {
             // Nothing came of it, and nothing will in this epoch.
             Attempt::Fenced => return self.hold(&mut job),
         };
-        if let NotDone::Panicked(_) = *not_done {
+        if not_done.is_panic() {
             self.io.board.counters.panics.fetch_add(1, Ordering::Relaxed);
         }
         let next = self.io.judge(&job.record(), *not_done);
-        self.hold(&mut job);
+        if next != Next::PassedOver {
+            self.hold(&mut job);
+        }
         match next {
             Next::Again(pause) => {
                 job.attempt = job.attempt.saturating_add(1);
                 let due = Reverse(Instant::now() + pause.min(LONGEST));
                 self.backoffs.push(Backoff { due, job });
+            }
+            Next::PassedOver => self.finish(job),
+            Next::Parked => {
+                job.attempt = 1;
+                self.parked.push(job);
             }
             Next::Left => {}
             Next::Stopped => self.stopped = true,

@@ -12,6 +12,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::consume::start::StartPosition;
+use crate::consume::state::StoppedRecord;
 use crate::consume::topic_id::TopicId;
 use crate::consume::wake::Wake;
 use crate::ids::{Epoch, NextOffset, TopicPartition};
@@ -58,6 +59,9 @@ pub(crate) struct ControlCell {
     end_offset: AtomicI64,
     topic_id: OnceLock<TopicId>,
     last_error: Mutex<Option<String>>,
+    parked: AtomicBool,
+    /// The record that stopped the partition.
+    stopped_at: Mutex<Option<StoppedRecord>>,
     flow: Flow,
     tracked: Tracked,
     handling: Handling,
@@ -99,6 +103,8 @@ impl ControlCell {
             end_offset: AtomicI64::new(NONE),
             topic_id: OnceLock::new(),
             last_error: Mutex::new(None),
+            parked: AtomicBool::new(false),
+            stopped_at: Mutex::new(None),
             flow: Flow::default(),
             tracked: Tracked {
                 watermark: AtomicI64::new(start.0),
@@ -216,6 +222,30 @@ impl ControlCell {
 
     pub(crate) fn topic_id(&self) -> Option<TopicId> {
         self.topic_id.get().copied()
+    }
+
+    /// A record has stopped the partition: nothing is started until it is [resumed](Self::unpark).
+    pub(crate) fn park(&self, record: StoppedRecord) {
+        let mut stopped_at = self.stopped_at.lock().unwrap_or_else(PoisonError::into_inner);
+        stopped_at.get_or_insert(record);
+        self.parked.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn unpark(&self) {
+        let mut stopped_at = self.stopped_at.lock().unwrap_or_else(PoisonError::into_inner);
+        *stopped_at = None;
+        self.parked.store(false, Ordering::Release);
+        drop(stopped_at);
+        self.pump.wake();
+    }
+
+    #[inline]
+    pub(crate) fn is_parked(&self) -> bool {
+        self.parked.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn stopped_at(&self) -> Option<StoppedRecord> {
+        self.stopped_at.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(crate) fn set_last_error(&self, error: String) {
