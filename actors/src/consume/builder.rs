@@ -1,4 +1,7 @@
-//! The consumer's builder.
+//! The consumer's builder. What is read, and from where, is set in [`reading`]; when it is committed in [`commits`].
+
+mod commits;
+mod reading;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -8,20 +11,19 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use crate::consume::callback::OnCommit;
-use crate::consume::commit::{CommitPolicy, CommitReport, CommitWhen};
+use crate::consume::commit::CommitPolicy;
 use crate::consume::control::Credits;
 use crate::consume::engine;
 use crate::consume::error::ConsumerError;
 use crate::consume::handle::{ConsumerHandle, on_the_clock};
 use crate::consume::handler::{Handler, IntoOutcome, PartitionContext};
-use crate::consume::membership::{Keeper, Membership};
+use crate::consume::membership::Membership;
 use crate::consume::poller::{OnLogRewind, PollerOptions};
 use crate::consume::properties::{Properties, configuration};
 use crate::consume::record::Record;
 use crate::consume::resolver::{AutoOffsetReset, LoadOffsets, ResolverOptions};
 use crate::consume::retry::RetrySchedule;
 use crate::consume::workload::{AsyncWorkload, PartitionWorkload, SyncWorkload};
-use crate::ids::{NextOffset, TopicPartition};
 use crate::order::pump::Workload;
 
 /// The most credits a partition may have: what a mailbox can be made for.
@@ -126,35 +128,10 @@ impl ConsumerBuilder {
         self.property("group.id", group)
     }
 
-    /// Belongs to no group, instead of [`group_id`](Self::group_id): the consumer takes every partition of its topics, starts each by
-    /// [`auto_offset_reset`](Self::auto_offset_reset), and commits nothing. For a reader that wants everything and leaves no trace.
-    ///
-    /// Order, bounds, retries and [`state`](ConsumerHandle::state) are as in a group; the watermarks there are how far it came. It has the
-    /// partitions that the topics have when it starts: ones added later are not noticed. A topic that does not exist ends it with
-    /// [`ConsumerError::UnknownTopic`].
-    ///
-    /// It has to be said, for a group that was merely forgotten must not end in work that nobody remembers.
-    pub fn standalone(mut self) -> Self {
-        self.membership = Membership::Standalone;
-        self
-    }
-
-    /// The topics to subscribe to. Required: at least one. A name that begins with `^` is a regular expression, for members of a group.
-    pub fn topics<T: Into<String>>(mut self, topics: impl IntoIterator<Item = T>) -> Self {
-        self.topics = topics.into_iter().map(Into::into).collect();
-        self
-    }
-
     /// Any property of librdkafka's, by its name there. `auto.offset.reset` is [`auto_offset_reset`](Self::auto_offset_reset); those that
     /// the engine must decide itself are refused by [`start`](Self::start), with the reason.
     pub fn property(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.properties.set(name, value);
-        self
-    }
-
-    /// Where partitions start for which the group has committed nothing, and those of a standalone consumer. Default: [`AutoOffsetReset::Earliest`].
-    pub fn auto_offset_reset(mut self, reset: AutoOffsetReset) -> Self {
-        self.reset = Some(reset);
         self
     }
 
@@ -238,66 +215,6 @@ impl ConsumerBuilder {
         self
     }
 
-    /// When finished work is committed. Default: every 100 ms. [`CommitWhen`] tells what a crash costs with each.
-    pub fn commit_when(mut self, when: CommitWhen) -> Self {
-        self.commits.when = when;
-        self
-    }
-
-    /// Whether a partition waits for the answer to a commit before its next record is begun. Default: no. It has no bearing on
-    /// [`CommitWhen::Manual`], where the app awaits what it asks for, or does not.
-    pub fn await_commits(mut self, awaited: bool) -> Self {
-        self.commits.awaited = awaited;
-        self
-    }
-
-    /// Called with the answer to each commit request, on a thread of its own, one at a time; it may block, and a panic is logged. Reports of
-    /// a callback that falls behind by more than 1,024 are dropped and counted. The last ones may come shortly after
-    /// [`wait`](ConsumerHandle::wait) has returned.
-    pub fn on_commit(mut self, callback: impl Fn(&CommitReport) + Send + Sync + 'static) -> Self {
-        self.on_commit = Some(Arc::new(callback));
-        self
-    }
-
-    /// How many bytes of commits the whole group writes per second, at most. Default: 1 MiB. Each member has the share of its partitions.
-    /// Only metadata can weigh that much: what is finished above unfinished records. Beyond, the time between commits is stretched, as
-    /// [`ConsumerState::commits`](crate::consume::ConsumerState::commits) shows.
-    pub fn commit_rate(mut self, bytes_per_second: u64) -> Self {
-        self.commit_rate = bytes_per_second;
-        self
-    }
-
-    /// Leaves commits to librdkafka: every `auto.commit.interval.ms` (default 5 s) it commits what was *handed out* to workers.
-    ///
-    /// A crash then loses what was handed out and not finished, up to [`max_buffered_records`](Self::max_buffered_records) of each partition,
-    /// and repeats what was finished since the last commit. A stop or a rebalance loses nothing: the positions are taken back to what is
-    /// finished before the last commit. Nothing finished above an unfinished record is remembered. For what may be lost, and for comparison.
-    pub fn client_auto_commit(mut self) -> Self {
-        self.membership = Membership::Group(Keeper::Client);
-        self
-    }
-
-    /// The app keeps the offsets itself, with its results and in one transaction with them; the engine commits nothing. At each assignment
-    /// `load` gives the offset of the next record to process of those partitions that the app knows; the others start by
-    /// [`auto_offset_reset`](Self::auto_offset_reset).
-    ///
-    /// `load` is called on a thread that may block, after the partition's earlier owner has given it up (unless that one was cut off: an app
-    /// that cannot bear two writers must fence them itself, for instance by a condition on the offset that it replaces). An `Err` or a panic
-    /// is logged, and the call repeated, for as long as the partitions are assigned. What it costs in a crash is the app's: nothing, if
-    /// results and offset are written together.
-    pub fn external_offsets<F, I, E>(mut self, load: F) -> Self
-    where
-        F: Fn(&[TopicPartition]) -> Result<I, E> + Send + Sync + 'static,
-        I: IntoIterator<Item = (TopicPartition, NextOffset)>,
-        E: std::fmt::Display,
-    {
-        self.membership = Membership::Group(Keeper::App);
-        self.load = Some(Arc::new(move |partitions: &[TopicPartition]| {
-            load(partitions).map(|offsets| offsets.into_iter().collect()).map_err(|error| error.to_string())
-        }));
-        self
-    }
-
     /// How long a partition that is to be given up may take to finish what its handler holds. Default: 3 s. The member fetches nothing
     /// meanwhile; what is unfinished then is repeated by the next owner.
     pub fn drain_deadline(mut self, deadline: Duration) -> Self {
@@ -320,12 +237,6 @@ impl ConsumerBuilder {
     /// The pauses before a failed record is tried again: the first, doubling up to the second. Default: 100 ms up to 10 s.
     pub fn retry_pause(mut self, first: Duration, most: Duration) -> Self {
         self.retry_pause = RetrySchedule::new(first, most);
-        self
-    }
-
-    /// What to do when a log goes back. Default: [`OnLogRewind::Stop`].
-    pub fn on_log_rewind(mut self, policy: OnLogRewind) -> Self {
-        self.on_log_rewind = policy;
         self
     }
 
@@ -401,49 +312,6 @@ impl ConsumerBuilder {
                 memory_budget: self.memory_budget,
             },
         })
-    }
-}
-
-impl ConsumerBuilder {
-    fn check_commits(&mut self) -> Result<(), ConsumerError> {
-        match &mut self.commits.when {
-            CommitWhen::Interval(interval) if interval.is_zero() => {
-                return Err(configuration("the commit interval must be above 0".to_owned()));
-            }
-            CommitWhen::Records(0) => {
-                return Err(configuration("a commit every 0 records: use 1 or more".to_owned()));
-            }
-            CommitWhen::Interval(interval) => *interval = on_the_clock(*interval),
-            _ => {}
-        }
-        if self.commit_rate == 0 {
-            return Err(configuration("commit_rate must be above 0".to_owned()));
-        }
-        let others = self.membership != Membership::default();
-        if others && (self.commits != CommitPolicy::default() || self.on_commit.is_some()) {
-            return Err(configuration(
-                "commit_when, await_commits and on_commit are for commits of the engine's own: leave them out, or standalone, \
-                 client_auto_commit or external_offsets"
-                    .to_owned(),
-            ));
-        }
-        Ok(())
-    }
-
-    /// Refuses what only a group has.
-    fn be_standalone(&mut self) -> Result<(), ConsumerError> {
-        if let Some(group) = self.properties.get("group.id") {
-            return Err(configuration(format!(
-                "a standalone consumer has no group: leave out standalone(), or the group {group:?}"
-            )));
-        }
-        if let Some(pattern) = self.topics.iter().find(|topic| topic.starts_with('^')) {
-            return Err(configuration(format!(
-                "{pattern:?} is a pattern, which only a group's members subscribe to: name the topics of a standalone consumer"
-            )));
-        }
-        self.properties.set("group.id", STANDALONE);
-        Ok(())
     }
 }
 
