@@ -26,6 +26,12 @@ pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
+/// Now, in milliseconds, as records are stamped.
+pub fn since_1970() -> i64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    i64::try_from(now.as_millis()).unwrap()
+}
+
 /// The kind of broker that a scenario runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum On {
@@ -231,6 +237,19 @@ impl Stage {
             }
             if number % 500 == 0 {
                 producer.poll(Duration::ZERO);
+            }
+        }
+        producer.flush(PATIENCE).unwrap();
+    }
+
+    /// Appends records with these numbers to each of the partitions, with the timestamp that each number has, milliseconds since 1970.
+    pub fn produce_at(&self, partitions: &[i32], numbers: std::ops::Range<i64>, timestamp: impl Fn(i64) -> i64) {
+        let producer: BaseProducer = self.client().create().unwrap();
+        for number in numbers {
+            let text = number.to_string();
+            for partition in partitions {
+                let record = BaseRecord::to(&self.topic).partition(*partition).key(&text).payload(&text);
+                producer.send(record.timestamp(timestamp(number))).map_err(|(error, _)| error).unwrap();
             }
         }
         producer.flush(PATIENCE).unwrap();

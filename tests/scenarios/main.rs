@@ -40,6 +40,7 @@ mod killing;
 mod memory;
 mod outages;
 mod rebalancing;
+mod seeking;
 mod standalone;
 mod static_members;
 mod stopping;

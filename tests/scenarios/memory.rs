@@ -44,13 +44,13 @@ impl Stage {
     }
 
     /// What an owner writes that does not know the topic's id.
-    fn memory(&self, partition: i32, base: i64, finished: &[FinishedRange]) -> String {
+    pub fn memory(&self, partition: i32, base: i64, finished: &[FinishedRange]) -> String {
         let log = LogIdentity::of(&self.cluster_id(), &self.topic, None, partition);
         encode(NextOffset(base), finished.iter().copied(), log, Packing::Dense, 4095).unwrap()
     }
 
     /// Commits as a client that is no member.
-    fn plant(&self, group: &str, commits: &[(i32, i64, &[u8])]) {
+    pub fn plant(&self, group: &str, commits: &[(i32, i64, &[u8])]) {
         let group = self.group(group);
         let consumer: BaseConsumer = self.client().set("group.id", &group).create().unwrap();
         let mut list = TopicPartitionList::new();

@@ -17,13 +17,15 @@ use crate::consume::engine;
 use crate::consume::error::ConsumerError;
 use crate::consume::handle::{ConsumerHandle, on_the_clock};
 use crate::consume::handler::{Handler, IntoOutcome, PartitionContext};
-use crate::consume::membership::Membership;
-use crate::consume::poller::{OnLogRewind, PollerOptions};
+use crate::consume::membership::Keeper;
+use crate::consume::poller::{OnLogRewind, OnOffsetOutOfRange, PollerOptions};
 use crate::consume::properties::{Properties, configuration};
 use crate::consume::record::Record;
 use crate::consume::resolver::{AutoOffsetReset, LoadOffsets, ResolverOptions};
 use crate::consume::retry::RetrySchedule;
+use crate::consume::start::StartAt;
 use crate::consume::workload::{AsyncWorkload, PartitionWorkload, SyncWorkload};
+use crate::ids::TopicPartition;
 use crate::order::pump::Workload;
 
 /// The most credits a partition may have: what a mailbox can be made for.
@@ -72,7 +74,10 @@ type MakeWorkload = Box<dyn FnOnce(Option<Handle>) -> Result<Arc<dyn Workload>, 
 pub struct ConsumerBuilder {
     properties: Properties,
     topics: Vec<String>,
-    membership: Membership,
+    partitions: Vec<TopicPartition>,
+    standalone: bool,
+    keeper: Keeper,
+    start_at: StartAt,
     reset: Option<AutoOffsetReset>,
     make: Option<MakeWorkload>,
     runtime: Option<Handle>,
@@ -88,6 +93,7 @@ pub struct ConsumerBuilder {
     stop_deadline: Duration,
     retry_pause: RetrySchedule,
     on_log_rewind: OnLogRewind,
+    on_offset_out_of_range: OnOffsetOutOfRange,
     token: CancellationToken,
 }
 
@@ -96,7 +102,10 @@ impl Default for ConsumerBuilder {
         Self {
             properties: Properties::default(),
             topics: Vec::new(),
-            membership: Membership::default(),
+            partitions: Vec::new(),
+            standalone: false,
+            keeper: Keeper::default(),
+            start_at: StartAt::default(),
             reset: None,
             make: None,
             runtime: None,
@@ -112,6 +121,7 @@ impl Default for ConsumerBuilder {
             stop_deadline: Duration::from_secs(25),
             retry_pause: RetrySchedule::default(),
             on_log_rewind: OnLogRewind::default(),
+            on_offset_out_of_range: OnOffsetOutOfRange::default(),
             token: CancellationToken::new(),
         }
     }
@@ -123,7 +133,8 @@ impl ConsumerBuilder {
         self.property("bootstrap.servers", servers)
     }
 
-    /// The consumer group. Required, unless the consumer is [`standalone`](Self::standalone).
+    /// The consumer group, which remembers how far it came and, with [`topics`](Self::topics), shares their partitions out among its members.
+    /// Required, unless the consumer is [`standalone`](Self::standalone).
     pub fn group_id(self, group: impl Into<String>) -> Self {
         self.property("group.id", group)
     }
@@ -254,19 +265,12 @@ impl ConsumerBuilder {
     /// cannot be had. A cluster that cannot be reached is no error: the consumer waits for it, and logs.
     pub fn start(mut self) -> Result<ConsumerHandle, ConsumerError> {
         let missing = |what: &str| configuration(format!("{what} is missing"));
-        if self.membership == Membership::Standalone {
-            self.be_standalone()?;
-        }
+        let membership = self.membership()?;
+        let subscription = self.subscription(membership)?;
         for required in ["bootstrap.servers", "group.id"] {
             if self.properties.get(required).is_none_or(str::is_empty) {
                 return Err(missing(required));
             }
-        }
-        if self.topics.is_empty() {
-            return Err(missing("a topic"));
-        }
-        if self.topics.iter().any(|topic| topic.is_empty() || topic.contains('\0')) {
-            return Err(configuration("a topic's name is empty or holds a NUL".to_owned()));
         }
         if self.credits.records > MAX_CREDITS {
             return Err(configuration(format!("max_buffered_records must not be above {MAX_CREDITS}")));
@@ -277,20 +281,14 @@ impl ConsumerBuilder {
         if self.threads == Some(0) {
             return Err(configuration("worker_threads must be above 0".to_owned()));
         }
-        self.check_commits()?;
-        let from_property = self.properties.take_offset_reset()?;
-        let reset = self.reset.or(from_property).unwrap_or_default();
-        if self.membership == Membership::Standalone && reset == AutoOffsetReset::None {
-            return Err(configuration(
-                "auto_offset_reset is none, and without a group there is no offset to go on from: use earliest or latest".to_owned(),
-            ));
-        }
+        self.check_commits(membership)?;
+        let reset = self.reset(membership)?;
         let make = self.make.take().ok_or_else(|| missing("a handler"))?;
         let workload = make(self.runtime.take())?;
         engine::start(engine::Settings {
-            config: self.properties.client_config(self.membership.stores())?,
-            membership: self.membership,
-            starts: ResolverOptions { reset, load: self.load },
+            config: self.properties.client_config(membership.stores())?,
+            membership,
+            starts: ResolverOptions { start_at: self.start_at, reset, load: self.load },
             workload,
             threads: self.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),
             commits: self.commits,
@@ -301,13 +299,14 @@ impl ConsumerBuilder {
             token: self.token,
             poller: PollerOptions {
                 group: self.properties.get("group.id").unwrap_or_default().to_owned(),
-                topics: self.topics,
+                subscription,
                 credits: self.credits,
                 chunk_records: CHUNK_RECORDS,
                 chunk_bytes: CHUNK_BYTES,
                 drain_deadline: on_the_clock(self.drain_deadline),
                 commit_deadline: on_the_clock(self.commit_deadline),
                 on_log_rewind: self.on_log_rewind,
+                on_offset_out_of_range: self.on_offset_out_of_range,
                 queue_bytes: self.properties.queue_bytes(),
                 memory_budget: self.memory_budget,
             },
@@ -320,6 +319,7 @@ impl std::fmt::Debug for ConsumerBuilder {
         f.debug_struct("ConsumerBuilder")
             .field("properties", &self.properties)
             .field("topics", &self.topics)
+            .field("partitions", &self.partitions)
             .finish_non_exhaustive()
     }
 }

@@ -31,24 +31,32 @@ pub enum ConsumerError {
         /// The handler's words.
         cause: String,
     },
-    /// The position to go on from is no longer, or not yet, in the log: records may have been lost to retention.
-    #[error(
-        "{partition}: position {position} is out of the log's range: {detail}; \
-         reset the group's offset to a position that exists, or start with another group"
-    )]
+    /// The position to go on from is not in the log. Where it lies before its start, the records from there up to `low` are lost to the
+    /// consumer: retention took them, or somebody deleted them.
+    #[error("{partition}: position {position} is out of the log's range, {}", out_of_range(*position, *low, *high))]
     OffsetOutOfRange {
         /// Where.
         partition: TopicPartition,
         /// The position that was asked for.
         position: NextOffset,
-        /// librdkafka's words.
-        detail: String,
+        /// The log's first offset.
+        low: NextOffset,
+        /// The offset that its next record will have.
+        high: NextOffset,
     },
-    /// A topic that a standalone consumer was to read does not exist. Nothing was consumed.
+    /// A topic that is read without a group that shares it out does not exist. Nothing was consumed.
     #[error("the topic {topic} does not exist: create it, or check its name and the cluster's address")]
     UnknownTopic {
         /// The topic's name.
         topic: String,
+    },
+    /// A partition that was named does not exist, though its topic does. Nothing was consumed.
+    #[error("the partition {partition} does not exist: its topic has {partitions}, numbered from 0")]
+    UnknownPartition {
+        /// Which.
+        partition: TopicPartition,
+        /// How many its topic has.
+        partitions: usize,
     },
     /// The group has no committed offset for the partition, and the consumer is set to refuse to choose one.
     #[error(
@@ -97,10 +105,20 @@ impl ConsumerError {
             Self::StoppedByHandler { partition, offset, .. } => (Some(partition), Some(offset.0)),
             Self::OffsetOutOfRange { partition, position, .. } => (Some(partition), Some(position.0)),
             Self::LogRewound { partition, found, .. } => (Some(partition), Some(found.0)),
-            Self::NoCommittedOffset { partition } => (Some(partition), None),
+            Self::NoCommittedOffset { partition } | Self::UnknownPartition { partition, .. } => (Some(partition), None),
             _ => (None, None),
         }
     }
+}
+
+fn out_of_range(position: NextOffset, low: NextOffset, high: NextOffset) -> String {
+    if position >= low {
+        return format!("{low} to {high}: start at a position that exists");
+    }
+    format!(
+        "{low} to {high}: the records from {position} up to {low} are lost; go on without them by resetting the group's offset to a position \
+         that exists, or by on_offset_out_of_range"
+    )
 }
 
 /// How a consumer ended.

@@ -30,6 +30,8 @@ const DEFAULTS: &[(&str, &str)] = &[
 const RECORD_COST: u64 = 512;
 
 const AUTO_COMMIT: &str = "enable.auto.commit";
+/// A static member's name.
+pub(crate) const INSTANCE: &str = "group.instance.id";
 
 /// What the engine must decide itself: name, value, why.
 const OWNED: &[(&str, &str, &str)] = &[

@@ -48,7 +48,7 @@ impl ConsumerBuilder {
     /// and repeats what was finished since the last commit. A stop or a rebalance loses nothing: the positions are taken back to what is
     /// finished before the last commit. Nothing finished above an unfinished record is remembered. For what may be lost, and for comparison.
     pub fn client_auto_commit(mut self) -> Self {
-        self.membership = Membership::Group(Keeper::Client);
+        self.keeper = Keeper::Client;
         self
     }
 
@@ -66,14 +66,14 @@ impl ConsumerBuilder {
         I: IntoIterator<Item = (TopicPartition, NextOffset)>,
         E: std::fmt::Display,
     {
-        self.membership = Membership::Group(Keeper::App);
+        self.keeper = Keeper::App;
         self.load = Some(Arc::new(move |partitions: &[TopicPartition]| {
             load(partitions).map(|offsets| offsets.into_iter().collect()).map_err(|error| error.to_string())
         }));
         self
     }
 
-    pub(super) fn check_commits(&mut self) -> Result<(), ConsumerError> {
+    pub(super) fn check_commits(&mut self, membership: Membership) -> Result<(), ConsumerError> {
         match &mut self.commits.when {
             CommitWhen::Interval(interval) if interval.is_zero() => {
                 return Err(configuration("the commit interval must be above 0".to_owned()));
@@ -87,8 +87,7 @@ impl ConsumerBuilder {
         if self.commit_rate == 0 {
             return Err(configuration("commit_rate must be above 0".to_owned()));
         }
-        let others = self.membership != Membership::default();
-        if others && (self.commits != CommitPolicy::default() || self.on_commit.is_some()) {
+        if !membership.commits() && (self.commits != CommitPolicy::default() || self.on_commit.is_some()) {
             return Err(configuration(
                 "commit_when, await_commits and on_commit are for commits of the engine's own: leave them out, or standalone, \
                  client_auto_commit or external_offsets"
