@@ -98,6 +98,7 @@ impl EngineAlone {
             commits: CommitPolicy::default(),
             stop_deadline: STOP,
             token: CancellationToken::new(),
+            static_member: None,
         };
         let (finish, _finished) = oneshot::channel();
         let supervisor = ConsumerSupervisor::start_in_arbiter(system.control(), {

@@ -4,7 +4,6 @@ mod commits;
 mod reading;
 
 use std::future::Future;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -23,10 +22,9 @@ use crate::consume::properties::{Properties, configuration};
 use crate::consume::record::Record;
 use crate::consume::resolver::{AutoOffsetReset, LoadOffsets, ResolverOptions};
 use crate::consume::retry::RetrySchedule;
+use crate::consume::route::{Route, Routes};
 use crate::consume::start::StartAt;
-use crate::consume::workload::{AsyncWorkload, PartitionWorkload, SyncWorkload};
 use crate::ids::TopicPartition;
-use crate::order::pump::Workload;
 
 /// The most credits a partition may have: what a mailbox can be made for.
 const MAX_CREDITS: u64 = 1 << 30;
@@ -67,8 +65,6 @@ impl Consumer {
     }
 }
 
-type MakeWorkload = Box<dyn FnOnce(Option<Handle>) -> Result<Arc<dyn Workload>, ConsumerError> + Send>;
-
 /// Sets up a [`Consumer`]. Each method's text gives the default, its unit and what it trades.
 #[must_use = "a builder does nothing until start()"]
 pub struct ConsumerBuilder {
@@ -79,7 +75,7 @@ pub struct ConsumerBuilder {
     keeper: Keeper,
     start_at: StartAt,
     reset: Option<AutoOffsetReset>,
-    make: Option<MakeWorkload>,
+    routes: Routes,
     runtime: Option<Handle>,
     threads: Option<usize>,
     credits: Credits,
@@ -107,7 +103,7 @@ impl Default for ConsumerBuilder {
             keeper: Keeper::default(),
             start_at: StartAt::default(),
             reset: None,
-            make: None,
+            routes: Routes::default(),
             runtime: None,
             threads: None,
             credits: Credits { records: 8192, bytes: 4 << 20 },
@@ -135,6 +131,18 @@ impl ConsumerBuilder {
 
     /// The consumer group, which remembers how far it came and, with [`topics`](Self::topics), shares their partitions out among its members.
     /// Required, unless the consumer is [`standalone`](Self::standalone).
+    ///
+    /// How it shares them out is set by [`property`](Self::property), for all members alike:
+    /// - `partition.assignment.strategy`: `cooperative-sticky` (here the default), `range` or `roundrobin`. With the last two every rebalance
+    ///   takes all partitions away from everyone for a moment.
+    /// - `group.protocol=consumer` (KIP-848, brokers from 4.0 on): the broker shares them out, by `group.remote.assignor` (`uniform` or `range`).
+    ///   **Experimental**: with librdkafka 2.12, members in the field stood still for minutes in a rebalance, and commits failed with
+    ///   STALE_MEMBER_EPOCH, which the engine repeats (fixed in 2.15; Blizzard/node-rdkafka#1146). A broker without it gives the consumer
+    ///   nothing, and no error.
+    /// - `group.instance.id` makes it a *static* member, which keeps its partitions over a short restart. So when it stops, nobody takes them
+    ///   over: they wait for it until `session.timeout.ms` (45 s unless it is set; under KIP-848 the broker's
+    ///   `group.consumer.session.timeout.ms`) has passed. The stop logs that. Another consumer that uses its name ends it with
+    ///   [`ConsumerError::InstanceFenced`].
     pub fn group_id(self, group: impl Into<String>) -> Self {
         self.property("group.id", group)
     }
@@ -148,18 +156,15 @@ impl ConsumerBuilder {
 
     /// A closure per record, called on the engine's worker threads: one record at a time per partition, in offset order, partitions in
     /// parallel. It should compute, not wait: it holds up the other partitions of its thread.
+    ///
+    /// This, [`async_handler`](Self::async_handler) or [`partition_handler`](Self::partition_handler), whichever is called last, gets the
+    /// records of all topics that have no [`route`](Self::route) of their own.
     pub fn handler<F, R>(mut self, handler: F) -> Self
     where
         F: Fn(&Record) -> R + Send + Sync + 'static,
         R: IntoOutcome + 'static,
     {
-        let handler = Arc::new(handler);
-        self.make = Some(Box::new(|runtime| match runtime {
-            Some(_) => Err(configuration(
-                "runtime() runs asynchronous handlers only: use async_handler(), or leave it out".to_owned(),
-            )),
-            None => Ok(Arc::new(SyncWorkload(handler))),
-        }));
+        self.routes.common = Some(Route::handler(handler));
         self
     }
 
@@ -173,8 +178,7 @@ impl ConsumerBuilder {
         Fut: Future + Send + 'static,
         Fut::Output: IntoOutcome + Send,
     {
-        let handler = Arc::new(handler);
-        self.make = Some(Box::new(|runtime| Ok(Arc::new(AsyncWorkload { handler, runtime }))));
+        self.routes.common = Some(Route::async_handler(handler));
         self
     }
 
@@ -185,17 +189,27 @@ impl ConsumerBuilder {
         F: Fn(&PartitionContext) -> H + Send + Sync + 'static,
         H: Handler,
     {
-        let factory = Arc::new(factory);
-        self.make = Some(Box::new(|runtime| match runtime {
-            Some(_) => Err(configuration(
-                "runtime() takes async_handler() only: a partition's own handler runs where it was built".to_owned(),
-            )),
-            None => Ok(Arc::new(PartitionWorkload(factory))),
-        }));
+        self.routes.common = Some(Route::partition_handler(factory));
         self
     }
 
-    /// Runs the asynchronous handler on this runtime, with the same order and bounds. The runtime needs its timer (`enable_time`), and must
+    /// A handler of this topic's own. Topics that have none share [`handler`](Self::handler) or one of its siblings.
+    ///
+    /// ```no_run
+    /// # use troupe_actors::consume::{Consumer, Record, Route};
+    /// Consumer::builder()
+    ///     .topics(["orders", "payments", "returns"])
+    ///     .route("orders", Route::async_handler(|order: Record| async move { /* ... */ }))
+    ///     .handler(|other: &Record| println!("{}", other.topic()))
+    ///     # ;
+    /// ```
+    /// [`start`](Self::start) refuses a topic that is read and has no handler at all, and a route for a topic that is not read.
+    pub fn route(mut self, topic: impl Into<String>, route: Route) -> Self {
+        self.routes.by_topic.insert(topic.into(), route);
+        self
+    }
+
+    /// Runs asynchronous handlers on this runtime, with the same order and bounds. The runtime needs its timer (`enable_time`), and must
     /// outlive the consumer, which otherwise ends with [`ConsumerError::Engine`]. Default: the engine's own threads.
     pub fn runtime(mut self, runtime: Handle) -> Self {
         self.runtime = Some(runtime);
@@ -283,8 +297,7 @@ impl ConsumerBuilder {
         }
         self.check_commits(membership)?;
         let reset = self.reset(membership)?;
-        let make = self.make.take().ok_or_else(|| missing("a handler"))?;
-        let workload = make(self.runtime.take())?;
+        let workload = self.routes.workload(&subscription, membership, self.runtime.as_ref())?;
         engine::start(engine::Settings {
             config: self.properties.client_config(membership.stores())?,
             membership,
@@ -300,6 +313,8 @@ impl ConsumerBuilder {
             poller: PollerOptions {
                 group: self.properties.get("group.id").unwrap_or_default().to_owned(),
                 subscription,
+                static_member: self.properties.static_member().filter(|_| membership.is_member()),
+                new_protocol: self.properties.new_protocol(),
                 credits: self.credits,
                 chunk_records: CHUNK_RECORDS,
                 chunk_bytes: CHUNK_BYTES,

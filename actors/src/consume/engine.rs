@@ -167,6 +167,7 @@ impl Parts {
             commit_deadline: settings.poller.commit_deadline,
             stop_deadline: settings.stop_deadline,
             token: settings.token,
+            static_member: settings.poller.static_member.clone(),
         };
         // Not `new`, which panics where a thread cannot be had.
         let tracker_arbiter = Arbiter::try_new()?;

@@ -3,6 +3,7 @@
 use rdkafka::error::RDKafkaErrorCode;
 use serde::Serialize;
 
+use crate::consume::membership::StaticMember;
 use crate::ids::{NextOffset, Offset, TopicPartition};
 
 /// Why a consumer did not start, or ended.
@@ -76,6 +77,16 @@ pub enum ConsumerError {
         /// The offset that came instead.
         found: Offset,
     },
+    /// Two consumers use the name of one static member. What this one finished and had not committed is repeated by the other.
+    #[error("{}", instance_in_use(group, instance, *code))]
+    InstanceFenced {
+        /// The group.
+        group: String,
+        /// The `group.instance.id` that both use.
+        instance: String,
+        /// `FencedInstanceId` where the other one has taken this one's place, `UnreleasedInstanceId` where it keeps it.
+        code: RDKafkaErrorCode,
+    },
     /// The cluster refused, or librdkafka gave up.
     #[error("kafka: {detail} ({code:?})")]
     Kafka {
@@ -108,6 +119,32 @@ impl ConsumerError {
             Self::NoCommittedOffset { partition } | Self::UnknownPartition { partition, .. } => (Some(partition), None),
             _ => (None, None),
         }
+    }
+}
+
+impl ConsumerError {
+    /// The same, said in terms of the static member whose name two consumers use, if that is what it is.
+    pub(crate) fn explained(self, member: Option<&StaticMember>) -> Self {
+        use RDKafkaErrorCode as E;
+        match (self, member) {
+            (Self::Kafka { code: code @ (E::FencedInstanceId | E::UnreleasedInstanceId), .. }, Some(member)) => {
+                Self::InstanceFenced { group: member.group.clone(), instance: member.instance.clone(), code }
+            }
+            (other, _) => other,
+        }
+    }
+}
+
+fn instance_in_use(group: &str, instance: &str, code: RDKafkaErrorCode) -> String {
+    let todo = "give each consumer a group.instance.id of its own, or run one of the two";
+    match code {
+        RDKafkaErrorCode::UnreleasedInstanceId => format!(
+            "group {group} has a member with group.instance.id {instance} already, which keeps its place until it stops or its session times out: \
+             {todo}"
+        ),
+        _ => format!(
+            "another consumer with group.instance.id {instance} has joined group {group} and taken this one's place and partitions: {todo}"
+        ),
     }
 }
 
@@ -164,6 +201,7 @@ pub(crate) fn commit_failure(code: RDKafkaErrorCode) -> CommitFailure {
         E::GroupAuthorizationFailed
         | E::TopicAuthorizationFailed
         | E::FencedInstanceId
+        | E::UnreleasedInstanceId
         | E::InvalidGroupId
         | E::Fatal => CommitFailure::Fatal,
         _ => CommitFailure::Retry,

@@ -23,6 +23,15 @@ pub(crate) enum Keeper {
     App,
 }
 
+/// A static member's name, and how long its partitions wait for it when it is gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct StaticMember {
+    pub(crate) instance: String,
+    pub(crate) group: String,
+    /// `None`: the broker decides it.
+    pub(crate) session_timeout_ms: Option<u64>,
+}
+
 impl Default for Membership {
     fn default() -> Self {
         Self::Group(Keeper::default())

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tracing::{debug, error, info};
 
-use super::{OnLogRewind, OnOffsetOutOfRange, Poller};
+use super::Poller;
 use crate::consume::assignment::{Lost, Stay};
 use crate::consume::error::ConsumerError;
 use crate::consume::resolver::Identification;
@@ -16,6 +16,34 @@ use crate::consume::state::Counters;
 use crate::consume::subscription::Subscription;
 use crate::ids::{Epoch, NextOffset, Offset, TopicPartition};
 use crate::offsets::tracker::CloseLedger;
+
+/// What to do when a log goes back: its topic was created again, or it was truncated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnLogRewind {
+    /// Stop with [`ConsumerError::LogRewound`]: nothing is processed twice unnoticed.
+    #[default]
+    Stop,
+    /// Begin a new epoch where the log goes on, and say so.
+    Continue,
+}
+
+/// What to do when the position to go on from lies before the start of the log: retention has passed it, or somebody deleted the records.
+///
+/// With either of the last two the consumer finishes what it has in hand, logs the offsets that are lost as an error, counts them in
+/// [`CounterState::offsets_lost`](crate::consume::CounterState::offsets_lost), and begins a new epoch there. A position behind the log's end is
+/// no such case: the log went back, see [`OnLogRewind`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnOffsetOutOfRange {
+    /// Stop with [`ConsumerError::OffsetOutOfRange`], which names what is lost: nothing is lost unnoticed.
+    #[default]
+    Fail,
+    /// Go on with the first record that the log still has.
+    Earliest,
+    /// Go on at the log's end, with what comes from now on: also the records that the log still has are passed over, and not counted as lost.
+    Latest,
+}
 
 /// How often the topics' ids are asked for: one small request. What is fetched of a topic that was created again until then is repeated,
 /// where the policy is to go on.

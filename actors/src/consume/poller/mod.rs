@@ -23,9 +23,10 @@ use actix::{Handler, Message};
 use crossbeam_channel::Receiver;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 pub(crate) use identity::Identities;
+pub use identity::{OnLogRewind, OnOffsetOutOfRange};
 pub(crate) use rebalance::Rebalance;
 pub(crate) use seek::Seeks;
 
@@ -34,6 +35,7 @@ use crate::consume::command::{Commit, PollerCommand};
 use crate::consume::context::{CloseOnDrop, PollerContext};
 use crate::consume::control::Credits;
 use crate::consume::error::{ConsumerError, Stopped, UnfinishedRecord};
+use crate::consume::membership::StaticMember;
 use crate::consume::native::CommitQueue;
 use crate::consume::resolver::Resolver;
 use crate::consume::state::{Board, Counters};
@@ -50,38 +52,13 @@ const MAIN_EVENTS: usize = 1000;
 /// How often the ends of the logs are read from librdkafka's cache.
 const END_OFFSETS: Duration = Duration::from_secs(1);
 
-/// What to do when a log goes back: its topic was created again, or it was truncated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OnLogRewind {
-    /// Stop with [`ConsumerError::LogRewound`]: nothing is processed twice unnoticed.
-    #[default]
-    Stop,
-    /// Begin a new epoch where the log goes on, and say so.
-    Continue,
-}
-
-/// What to do when the position to go on from lies before the start of the log: retention has passed it, or somebody deleted the records.
-///
-/// With either of the last two the consumer finishes what it has in hand, logs the offsets that are lost as an error, counts them in
-/// [`CounterState::offsets_lost`](crate::consume::CounterState::offsets_lost), and begins a new epoch there. A position behind the log's end is
-/// no such case: the log went back, see [`OnLogRewind`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OnOffsetOutOfRange {
-    /// Stop with [`ConsumerError::OffsetOutOfRange`], which names what is lost: nothing is lost unnoticed.
-    #[default]
-    Fail,
-    /// Go on with the first record that the log still has.
-    Earliest,
-    /// Go on at the log's end, with what comes from now on: also the records that the log still has are passed over, and not counted as lost.
-    Latest,
-}
-
 /// The poller's settings.
 #[derive(Debug, Clone)]
 pub(crate) struct PollerOptions {
     pub(crate) subscription: Subscription,
+    pub(crate) static_member: Option<StaticMember>,
+    /// The group's protocol is the consumer protocol (KIP-848).
+    pub(crate) new_protocol: bool,
     /// The group's name, for what is said.
     pub(crate) group: String,
     pub(crate) credits: Credits,
@@ -171,6 +148,11 @@ impl Poller {
         if let Err(error) = self.consumer.subscribe(&topics) {
             self.fail(kafka_error(&error, format!("subscribing to {topics:?}")));
         }
+        if self.options.new_protocol {
+            info!(
+                "group.protocol=consumer (KIP-848) is experimental with librdkafka 2.12: rebalances may stand still for minutes"
+            );
+        }
     }
 
     /// Leaves the group. The consumer's own drop closes it: it polls until closed, and the context unassigns what is still assigned.
@@ -185,12 +167,28 @@ impl Poller {
             board,
             unfinished,
             committed_at_end,
+            options,
             ..
         } = self;
         // A live queue or list of librdkafka's would make its close wait for ever.
         slots.clear();
         drop(commit_queue);
         resolver.stop();
+        if let Some(member) = options.static_member.filter(|_| consumer.client().fatal_error().is_none()) {
+            let (instance, group, session_timeout_ms) = (member.instance, member.group, member.session_timeout_ms);
+            let until = if session_timeout_ms.is_some() {
+                "session.timeout.ms"
+            } else {
+                "the broker's group.consumer.session.timeout.ms"
+            };
+            info!(
+                instance,
+                group,
+                session_timeout_ms,
+                until,
+                "a static member stops: its partitions wait for it, and go to others after that"
+            );
+        }
         rebalance.answer_before_close(&consumer);
         consumer.context().close();
         drop(consumer);
@@ -256,7 +254,7 @@ impl Poller {
                  name: name one that all its members have ({reason})",
                 self.options.group
             ),
-            Some(E::ClusterAuthorizationFailed | E::FencedInstanceId | E::InvalidTopic) => {
+            Some(E::ClusterAuthorizationFailed | E::FencedInstanceId | E::UnreleasedInstanceId | E::InvalidTopic) => {
                 format!("consuming: {reason}")
             }
             _ if matches!(error, KafkaError::MessageConsumptionFatal(_)) => format!("consuming: {reason}"),
