@@ -55,10 +55,11 @@ fn shared_kafka() -> &'static LocalKafka {
     &KAFKA
 }
 
+#[derive(Clone)]
 pub enum Broker {
-    Embedded(EmbeddedBroker),
+    Embedded(Arc<EmbeddedBroker>),
     Shared(&'static LocalKafka),
-    Own(LocalKafka),
+    Own(Arc<LocalKafka>),
 }
 
 impl Broker {
@@ -136,7 +137,7 @@ impl Stage {
     /// On Kafka a topic with these properties. The embedded broker knows none.
     pub fn with_topic(on: On, partitions: i32, properties: &[(&str, &str)]) -> Self {
         let broker = match on {
-            On::Embedded => Broker::Embedded(EmbeddedBroker::start().unwrap()),
+            On::Embedded => Broker::Embedded(Arc::new(EmbeddedBroker::start().unwrap())),
             On::Kafka => Broker::Shared(shared_kafka()),
         };
         Self::on(broker, partitions, properties)
@@ -146,7 +147,7 @@ impl Stage {
     pub fn alone(on: On, partitions: i32) -> Self {
         match on {
             On::Embedded => Self::new(on, partitions),
-            On::Kafka => Self::on(Broker::Own(LocalKafka::start().unwrap()), partitions, &[]),
+            On::Kafka => Self::on(Broker::Own(Arc::new(LocalKafka::start().unwrap())), partitions, &[]),
         }
     }
 
@@ -157,6 +158,11 @@ impl Stage {
         let stage = Self { broker, topic, partitions };
         stage.create_topic_with(properties).unwrap();
         stage
+    }
+
+    /// Another topic on the same broker.
+    pub fn another_topic(&self, partitions: i32) -> Self {
+        Self::on(self.broker.clone(), partitions, &[])
     }
 
     pub fn create_topic(&self) -> Result<(), BrokerError> {
@@ -274,7 +280,13 @@ impl Stage {
         for partition in 0..self.partitions {
             list.add_partition(&self.topic, partition);
         }
-        let committed = consumer.committed_offsets(list, PATIENCE).unwrap();
+        let mut committed = None;
+        // The first question of all has Kafka create the topic that it keeps them in.
+        eventually("committed offsets can be read", || {
+            committed = consumer.committed_offsets(list.clone(), PATIENCE).ok();
+            committed.is_some()
+        });
+        let committed = committed.unwrap();
         let offset = |offset| match offset {
             Offset::Offset(offset) => Some(offset),
             _ => None,
