@@ -30,6 +30,7 @@ impl Found {
     /// `by_time` is where the log has a record of that time. Where it has none, the place is the end, as it was *before* that was asked: a
     /// record that was appended since may be of that time.
     fn new(place: Place, low: NextOffset, high: NextOffset, by_time: Option<NextOffset>) -> Self {
+        let high = high.max(low);
         let position = match place {
             Place::Beginning => low,
             Place::End => high,
@@ -60,6 +61,18 @@ impl Lookup {
             Ok((partition.clone(), Found::new(*place, low, high, times.get(partition).copied())))
         });
         found.collect()
+    }
+
+    /// Where the logs begin and end.
+    ///
+    /// Not `fetch_watermarks`, which takes the lower of the two for the start: where a transaction is not over whose first records are
+    /// deleted, a reader of what is committed is told an end below the start.
+    pub(super) fn ranges(
+        &self,
+        partitions: &[TopicPartition],
+    ) -> Result<HashMap<TopicPartition, (NextOffset, NextOffset)>, Failure> {
+        let wanted: Vec<_> = partitions.iter().map(|each| (each.clone(), Place::Beginning)).collect();
+        Ok(self.find(&wanted)?.into_iter().map(|(each, found)| (each, (found.low, found.high))).collect())
     }
 
     /// The logs' starts or ends: ListOffsets with the special timestamps -2 and -1.
@@ -105,6 +118,12 @@ mod tests {
     #[test]
     fn where_no_record_is_of_the_time_the_place_is_the_end() {
         assert_eq!(found(Place::Timestamp(7), None).position, NextOffset(20));
+    }
+
+    #[test]
+    fn a_log_never_ends_before_it_begins() {
+        let found = Found::new(Place::End, NextOffset(10), NextOffset(4), None);
+        assert_eq!((found.position, found.is_in_range()), (NextOffset(10), true));
     }
 
     #[test]

@@ -180,7 +180,7 @@ impl Lookup {
                     for (topic, described) in &topics {
                         self.first_seen.entry(Arc::clone(topic)).or_insert(described.partitions);
                     }
-                    let edges = self.both_edges(astray).ok();
+                    let edges = self.ranges(&astray).ok();
                     poller.send(PollerCommand::Identified(Identification { until, topics, edges }));
                     continue;
                 }
@@ -206,17 +206,6 @@ impl Lookup {
                 }
             }
         }
-    }
-
-    fn both_edges(
-        &self,
-        partitions: Vec<TopicPartition>,
-    ) -> KafkaResult<HashMap<TopicPartition, (NextOffset, NextOffset)>> {
-        let edges = |each: TopicPartition| {
-            let (low, high) = self.consumer.fetch_watermarks(&each.topic, each.partition.0, TRY)?;
-            Ok((each, (NextOffset(low), NextOffset(high))))
-        };
-        partitions.into_iter().map(edges).collect()
     }
 
     fn resolve(&self, sought: &Sought) -> Result<Vec<StartPosition>, Failure> {
