@@ -129,6 +129,7 @@ impl EngineAlone {
             limiter: self.concurrency.map(|most| Arc::new(Limiter::new(most))),
             stop_deadline: STOP,
             token: CancellationToken::new(),
+            static_member: None,
         };
         let (finish, _finished) = oneshot::channel();
         let supervisor = ConsumerSupervisor::start_in_arbiter(system.control(), {

@@ -327,7 +327,7 @@ fn a_commit_refused_for_good_ends_the_consumer_and_who_waits_for_it(on: On) {
 fn the_coordinator_may_move_between_commits(_: On) {
     use crate::fixture::Broker;
     let broker = kafka_troupe::broker::EmbeddedBroker::builder().brokers(3).start().unwrap();
-    let stage = Stage::on(Broker::Embedded(broker), 1, &[]);
+    let stage = Stage::on(Broker::Embedded(broker.into()), 1, &[]);
     let journal = Journal::default();
     let notes = journal.clone();
     let consumer = stage.consumer("g").handler(move |record: &Record| notes.note("a", record)).start().unwrap();

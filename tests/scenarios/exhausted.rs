@@ -90,7 +90,9 @@ fn a_partition_that_a_record_has_stopped_is_shown_and_goes_on_when_it_is_resumed
         assert!(!consumer.state().stopping);
         let partition = || [TopicPartition::new(stage.topic.as_str(), 0)];
         consumer.resume(partition()).unwrap();
-        eventually("it is tried again, and stopped again", || attempts.lock().unwrap().len() == 4 && stopped().is_some());
+        eventually("it is tried again, and stopped again", || {
+            attempts.lock().unwrap().len() == 4 && stopped().is_some()
+        });
         assert_eq!(*attempts.lock().unwrap(), [1, 2, 1, 2]);
         *mended.lock().unwrap() = true;
         consumer.resume(partition()).unwrap();

@@ -26,6 +26,12 @@ pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
+/// Now, in milliseconds, as records are stamped.
+pub fn since_1970() -> i64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    i64::try_from(now.as_millis()).unwrap()
+}
+
 /// The kind of broker that a scenario runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum On {
@@ -49,10 +55,11 @@ fn shared_kafka() -> &'static LocalKafka {
     &KAFKA
 }
 
+#[derive(Clone)]
 pub enum Broker {
-    Embedded(EmbeddedBroker),
+    Embedded(Arc<EmbeddedBroker>),
     Shared(&'static LocalKafka),
-    Own(LocalKafka),
+    Own(Arc<LocalKafka>),
 }
 
 impl Broker {
@@ -130,7 +137,7 @@ impl Stage {
     /// On Kafka a topic with these properties. The embedded broker knows none.
     pub fn with_topic(on: On, partitions: i32, properties: &[(&str, &str)]) -> Self {
         let broker = match on {
-            On::Embedded => Broker::Embedded(EmbeddedBroker::start().unwrap()),
+            On::Embedded => Broker::Embedded(Arc::new(EmbeddedBroker::start().unwrap())),
             On::Kafka => Broker::Shared(shared_kafka()),
         };
         Self::on(broker, partitions, properties)
@@ -140,7 +147,7 @@ impl Stage {
     pub fn alone(on: On, partitions: i32) -> Self {
         match on {
             On::Embedded => Self::new(on, partitions),
-            On::Kafka => Self::on(Broker::Own(LocalKafka::start().unwrap()), partitions, &[]),
+            On::Kafka => Self::on(Broker::Own(Arc::new(LocalKafka::start().unwrap())), partitions, &[]),
         }
     }
 
@@ -151,6 +158,11 @@ impl Stage {
         let stage = Self { broker, topic, partitions };
         stage.create_topic_with(properties).unwrap();
         stage
+    }
+
+    /// Another topic on the same broker.
+    pub fn another_topic(&self, partitions: i32) -> Self {
+        Self::on(self.broker.clone(), partitions, &[])
     }
 
     pub fn create_topic(&self) -> Result<(), BrokerError> {
@@ -236,6 +248,19 @@ impl Stage {
         producer.flush(PATIENCE).unwrap();
     }
 
+    /// Appends records with these numbers to each of the partitions, with the timestamp that each number has, milliseconds since 1970.
+    pub fn produce_at(&self, partitions: &[i32], numbers: std::ops::Range<i64>, timestamp: impl Fn(i64) -> i64) {
+        let producer: BaseProducer = self.client().create().unwrap();
+        for number in numbers {
+            let text = number.to_string();
+            for partition in partitions {
+                let record = BaseRecord::to(&self.topic).partition(*partition).key(&text).payload(&text);
+                producer.send(record.timestamp(timestamp(number))).map_err(|(error, _)| error).unwrap();
+            }
+        }
+        producer.flush(PATIENCE).unwrap();
+    }
+
     /// The end of each partition's log, by partition: markers count.
     pub fn ends(&self) -> BTreeMap<i32, i64> {
         let consumer: BaseConsumer = self.client().create().unwrap();
@@ -255,7 +280,13 @@ impl Stage {
         for partition in 0..self.partitions {
             list.add_partition(&self.topic, partition);
         }
-        let committed = consumer.committed_offsets(list, PATIENCE).unwrap();
+        let mut committed = None;
+        // The first question of all has Kafka create the topic that it keeps them in.
+        eventually("committed offsets can be read", || {
+            committed = consumer.committed_offsets(list.clone(), PATIENCE).ok();
+            committed.is_some()
+        });
+        let committed = committed.unwrap();
         let offset = |offset| match offset {
             Offset::Offset(offset) => Some(offset),
             _ => None,

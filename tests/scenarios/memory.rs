@@ -44,13 +44,13 @@ impl Stage {
     }
 
     /// What an owner writes that does not know the topic's id.
-    fn memory(&self, partition: i32, base: i64, finished: &[FinishedRange]) -> String {
+    pub fn memory(&self, partition: i32, base: i64, finished: &[FinishedRange]) -> String {
         let log = LogIdentity::of(&self.cluster_id(), &self.topic, None, partition);
         encode(NextOffset(base), finished.iter().copied(), log, Packing::Dense, 4095).unwrap()
     }
 
     /// Commits as a client that is no member.
-    fn plant(&self, group: &str, commits: &[(i32, i64, &[u8])]) {
+    pub fn plant(&self, group: &str, commits: &[(i32, i64, &[u8])]) {
         let group = self.group(group);
         let consumer: BaseConsumer = self.client().set("group.id", &group).create().unwrap();
         let mut list = TopicPartitionList::new();
@@ -312,7 +312,7 @@ fn a_memory_of_a_topic_that_was_created_again_is_not_believed(on: On) {
 
 fn a_broker_that_takes_a_hundred_characters_gets_no_more(_: On) {
     let kafka = LocalKafka::builder().property("offset.metadata.max.bytes", "100").start().unwrap();
-    let stage = Stage::on(Broker::Own(kafka), 1, &[]);
+    let stage = Stage::on(Broker::Own(kafka.into()), 1, &[]);
     stage.produce(0, 3000, 20);
     // Half of it by an owner that thought the limit was enough; what is remembered then is far longer in the ledger than in a commit.
     let finished: Vec<_> = (5..3000).step_by(3).map(|offset| run(offset, offset)).collect();

@@ -1,6 +1,6 @@
 //! A member in a process of its own, to be killed or frozen.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
@@ -34,7 +34,12 @@ impl Process {
 
     /// A member whose handler takes so many milliseconds for each record.
     pub fn working(stage: &Stage, group: &str, millis: u32) -> Self {
-        let mut member = example(stage, "print_records", &[], group);
+        Self::of("print_records", stage, group, millis)
+    }
+
+    /// The same, of another example that prints what it handles.
+    pub fn of(example: &str, stage: &Stage, group: &str, millis: u32) -> Self {
+        let mut member = self::example(stage, example, &[], group);
         let mut child = member.env("WORK_MS", millis.to_string()).stdout(Stdio::piped()).spawn().unwrap();
         let (lines, printed) = (BufReader::new(child.stdout.take().unwrap()).lines(), Arc::<Mutex<Vec<_>>>::default());
         std::thread::spawn({
@@ -47,6 +52,11 @@ impl Process {
             }
         });
         Self { child, printed }
+    }
+
+    /// Writes a line to its input.
+    pub fn tell(&mut self, line: &str) {
+        writeln!(self.child.stdin.as_mut().unwrap(), "{line}").unwrap();
     }
 
     pub fn printed(&self) -> Vec<(i32, i64)> {

@@ -23,31 +23,56 @@ pub(crate) struct Stay {
     pub(crate) worker: Option<Recipient<Deliver>>,
     /// Where the log goes on that went back: the next epoch begins there, or at the ledger's watermark.
     pub(crate) rewound: Option<NextOffset>,
+    /// What comes next is lost to retention: the next epoch begins behind it, once all that was handed out is finished.
+    pub(crate) lost: Option<Lost>,
     /// To be sought to, and a new epoch begun there, with what was finished above.
     pub(crate) reposition: Option<(NextOffset, Remembered)>,
     /// The topic's id, once it is known: another one is another log.
     pub(crate) topic_id: Option<TopicId>,
-    /// The broker said that the position is out of its log's range, in these words; it is being found out why.
-    pub(crate) astray: Option<String>,
+    /// The broker said that the position is out of its log's range; it is being found out why.
+    pub(crate) astray: bool,
+    /// A person wants nothing taken out of its queue. It holds for as long as the partition stays.
+    pub(crate) paused: bool,
     /// Bytes of an average record, so that arenas are made the right size.
     pub(crate) average: usize,
 }
 
 impl Stay {
-    /// The epoch's ledger was closed at `watermark`: where the next one begins.
+    /// The epoch's ledger was closed at `watermark`: where the next one begins. Gives the records that the log no longer has of what should
+    /// have come next: from the first, up to the second.
     ///
     /// After a rewind that is not always where the log goes on: what was handed out below, and is not finished, is still in the log and would
     /// be lost.
-    pub(crate) fn begin_anew(&mut self, watermark: NextOffset, remembered: Remembered) {
-        let rewound = self.rewound.take();
+    pub(crate) fn begin_anew(
+        &mut self,
+        watermark: NextOffset,
+        remembered: Remembered,
+    ) -> Option<(NextOffset, NextOffset)> {
+        let (rewound, lost) = (self.rewound.take(), self.lost.take());
+        if rewound.is_none()
+            && let Some(lost) = lost.filter(|lost| lost.low > watermark)
+        {
+            self.reposition = Some((lost.go_on, Remembered::new(remembered.from(lost.go_on))));
+            return Some((watermark, lost.low));
+        }
         // What was finished in another log says nothing of this one.
         let remembered = if rewound.is_some() { Remembered::default() } else { remembered };
         self.reposition = Some((restart(watermark, rewound), remembered));
+        None
     }
 }
 
 fn restart(watermark: NextOffset, rewound: Option<NextOffset>) -> NextOffset {
     rewound.map_or(watermark, |found| found.min(watermark))
+}
+
+/// The log has lost what the partition was to go on with.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Lost {
+    /// The log's first offset now.
+    pub(crate) low: NextOffset,
+    /// Where the next epoch begins: there, or at the log's end.
+    pub(crate) go_on: NextOffset,
 }
 
 /// Slots never move and are never given to another partition: a slot's number names its partition for the engine's life.
@@ -72,6 +97,11 @@ impl Slots {
             self.committed.push(None);
             slot
         })
+    }
+
+    /// Whether the partition has been assigned here before, or is now.
+    pub(crate) fn had(&self, partition: &TopicPartition) -> bool {
+        self.numbers.contains_key(partition)
     }
 
     /// The partition's slot, if it is assigned.

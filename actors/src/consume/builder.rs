@@ -1,4 +1,9 @@
-//! The consumer's builder.
+//! The consumer's builder. What is read, and from where, is set in [`reading`]; how it is worked on in [`working`]; when it is committed in
+//! [`commits`].
+
+mod commits;
+mod reading;
+mod working;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -8,22 +13,21 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use crate::consume::callback::OnCommit;
-use crate::consume::commit::{CommitPolicy, CommitReport, CommitWhen};
+use crate::consume::commit::CommitPolicy;
 use crate::consume::control::Credits;
 use crate::consume::engine;
 use crate::consume::error::ConsumerError;
-use crate::consume::failing::{FailedRecord, FailurePolicy, OnExhausted};
+use crate::consume::failing::FailurePolicy;
 use crate::consume::handle::{ConsumerHandle, on_the_clock};
-use crate::consume::handler::{Handler, IntoOutcome, Outcome, PartitionContext};
-use crate::consume::membership::{Keeper, Membership};
-use crate::consume::poller::{OnLogRewind, PollerOptions};
+use crate::consume::handler::{Handler, IntoOutcome, PartitionContext};
+use crate::consume::membership::Keeper;
+use crate::consume::poller::{OnLogRewind, OnOffsetOutOfRange, PollerOptions};
 use crate::consume::properties::{Properties, configuration};
-use crate::consume::pull::{Records, Table};
 use crate::consume::record::Record;
 use crate::consume::resolver::{AutoOffsetReset, LoadOffsets, ResolverOptions};
-use crate::consume::retry::RetrySchedule;
-use crate::consume::workload::{AsyncWorkload, PartitionWorkload, PullWorkload, SyncWorkload};
-use crate::ids::{NextOffset, TopicPartition};
+use crate::consume::route::{Route, Routes};
+use crate::consume::start::StartAt;
+use crate::ids::TopicPartition;
 use crate::order::Order;
 use crate::order::pump::Workload;
 
@@ -33,9 +37,6 @@ const MAX_CREDITS: u64 = 1 << 30;
 pub(crate) const CHUNK_RECORDS: usize = 512;
 /// Bytes that end a chunk.
 pub(crate) const CHUNK_BYTES: usize = 256 * 1024;
-
-/// Handler calls at once, unless another number is asked for.
-const CONCURRENCY: usize = 100;
 
 /// librdkafka assigns nothing to a client without a `group.id`. This one is never joined, nor committed to.
 const STANDALONE: &str = "troupe-standalone";
@@ -69,18 +70,17 @@ impl Consumer {
     }
 }
 
-type MakeWorkload = Box<dyn FnOnce(Option<Handle>) -> Result<Arc<dyn Workload>, ConsumerError> + Send>;
-
 /// Sets up a [`Consumer`]. Each method's text gives the default, its unit and what it trades.
 #[must_use = "a builder does nothing until start()"]
 pub struct ConsumerBuilder {
     properties: Properties,
     topics: Vec<String>,
-    membership: Membership,
+    partitions: Vec<TopicPartition>,
+    standalone: bool,
+    keeper: Keeper,
+    start_at: StartAt,
     reset: Option<AutoOffsetReset>,
-    make: Option<MakeWorkload>,
-    /// The handler is called with `&mut self`.
-    exclusive: bool,
+    routes: Routes,
     runtime: Option<Handle>,
     threads: Option<usize>,
     credits: Credits,
@@ -98,6 +98,7 @@ pub struct ConsumerBuilder {
     stop_deadline: Duration,
     failures: FailurePolicy,
     on_log_rewind: OnLogRewind,
+    on_offset_out_of_range: OnOffsetOutOfRange,
     token: CancellationToken,
 }
 
@@ -106,10 +107,12 @@ impl Default for ConsumerBuilder {
         Self {
             properties: Properties::default(),
             topics: Vec::new(),
-            membership: Membership::default(),
+            partitions: Vec::new(),
+            standalone: false,
+            keeper: Keeper::default(),
+            start_at: StartAt::default(),
             reset: None,
-            make: None,
-            exclusive: false,
+            routes: Routes::default(),
             runtime: None,
             threads: None,
             credits: Credits { records: 8192, bytes: 4 << 20 },
@@ -127,6 +130,7 @@ impl Default for ConsumerBuilder {
             stop_deadline: Duration::from_secs(25),
             failures: FailurePolicy::default(),
             on_log_rewind: OnLogRewind::default(),
+            on_offset_out_of_range: OnOffsetOutOfRange::default(),
             token: CancellationToken::new(),
         }
     }
@@ -138,28 +142,22 @@ impl ConsumerBuilder {
         self.property("bootstrap.servers", servers)
     }
 
-    /// The consumer group. Required, unless the consumer is [`standalone`](Self::standalone).
+    /// The consumer group, which remembers how far it came and, with [`topics`](Self::topics), shares their partitions out among its members.
+    /// Required, unless the consumer is [`standalone`](Self::standalone).
+    ///
+    /// How it shares them out is set by [`property`](Self::property), for all members alike:
+    /// - `partition.assignment.strategy`: `cooperative-sticky` (here the default), `range` or `roundrobin`. With the last two every rebalance
+    ///   takes all partitions away from everyone for a moment.
+    /// - `group.protocol=consumer` (KIP-848, brokers from 4.0 on): the broker shares them out, by `group.remote.assignor` (`uniform` or `range`).
+    ///   **Experimental**: with librdkafka 2.12, members in the field stood still for minutes in a rebalance, and commits failed with
+    ///   STALE_MEMBER_EPOCH, which the engine repeats (fixed in 2.15; Blizzard/node-rdkafka#1146). A broker without it gives the consumer
+    ///   nothing, and no error.
+    /// - `group.instance.id` makes it a *static* member, which keeps its partitions over a short restart. So when it stops, nobody takes them
+    ///   over: they wait for it until `session.timeout.ms` (45 s unless it is set; under KIP-848 the broker's
+    ///   `group.consumer.session.timeout.ms`) has passed. The stop logs that. Another consumer that uses its name ends it with
+    ///   [`ConsumerError::InstanceFenced`].
     pub fn group_id(self, group: impl Into<String>) -> Self {
         self.property("group.id", group)
-    }
-
-    /// Belongs to no group, instead of [`group_id`](Self::group_id): the consumer takes every partition of its topics, starts each by
-    /// [`auto_offset_reset`](Self::auto_offset_reset), and commits nothing. For a reader that wants everything and leaves no trace.
-    ///
-    /// Order, bounds, retries and [`state`](ConsumerHandle::state) are as in a group; the watermarks there are how far it came. It has the
-    /// partitions that the topics have when it starts: ones added later are not noticed. A topic that does not exist ends it with
-    /// [`ConsumerError::UnknownTopic`].
-    ///
-    /// It has to be said, for a group that was merely forgotten must not end in work that nobody remembers.
-    pub fn standalone(mut self) -> Self {
-        self.membership = Membership::Standalone;
-        self
-    }
-
-    /// The topics to subscribe to. Required: at least one. A name that begins with `^` is a regular expression, for members of a group.
-    pub fn topics<T: Into<String>>(mut self, topics: impl IntoIterator<Item = T>) -> Self {
-        self.topics = topics.into_iter().map(Into::into).collect();
-        self
     }
 
     /// Any property of librdkafka's, by its name there. `auto.offset.reset` is [`auto_offset_reset`](Self::auto_offset_reset); those that
@@ -169,27 +167,17 @@ impl ConsumerBuilder {
         self
     }
 
-    /// Where partitions start for which the group has committed nothing, and those of a standalone consumer. Default: [`AutoOffsetReset::Earliest`].
-    pub fn auto_offset_reset(mut self, reset: AutoOffsetReset) -> Self {
-        self.reset = Some(reset);
-        self
-    }
-
     /// A closure per record, called on the engine's worker threads: one record at a time per partition, in offset order, partitions in
     /// parallel. It should compute, not wait: it holds up the other partitions of its thread.
+    ///
+    /// This, [`async_handler`](Self::async_handler) or [`partition_handler`](Self::partition_handler), whichever is called last, gets the
+    /// records of all topics that have no [`route`](Self::route) of their own.
     pub fn handler<F, R>(mut self, handler: F) -> Self
     where
         F: Fn(&Record) -> R + Send + Sync + 'static,
         R: IntoOutcome + 'static,
     {
-        let handler = Arc::new(handler);
-        self.exclusive = false;
-        self.make = Some(Box::new(|runtime| match runtime {
-            Some(_) => Err(configuration(
-                "runtime() runs asynchronous handlers only: use async_handler(), or leave it out".to_owned(),
-            )),
-            None => Ok(Arc::new(SyncWorkload(handler))),
-        }));
+        self.routes.common = Some(Route::handler(handler));
         self
     }
 
@@ -203,9 +191,7 @@ impl ConsumerBuilder {
         Fut: Future + Send + 'static,
         Fut::Output: IntoOutcome + Send,
     {
-        let handler = Arc::new(handler);
-        self.exclusive = false;
-        self.make = Some(Box::new(|runtime| Ok(Arc::new(AsyncWorkload { handler, runtime }))));
+        self.routes.common = Some(Route::async_handler(handler));
         self
     }
 
@@ -216,45 +202,27 @@ impl ConsumerBuilder {
         F: Fn(&PartitionContext) -> H + Send + Sync + 'static,
         H: Handler,
     {
-        let factory = Arc::new(factory);
-        self.exclusive = true;
-        self.make = Some(Box::new(|runtime| match runtime {
-            Some(_) => Err(configuration(
-                "runtime() takes async_handler() only: a partition's own handler runs where it was built".to_owned(),
-            )),
-            None => Ok(Arc::new(PartitionWorkload(factory))),
-        }));
+        self.routes.common = Some(Route::partition_handler(factory));
         self
     }
 
-    /// In which order the records of a partition are handled. Default: [`Order::Partition`], and for an app that [pulls](Self::pull),
-    /// [`Order::Unordered`]. The others handle several at once, each within
-    /// the bounds of [`concurrency`](Self::concurrency) and [`partition_concurrency`](Self::partition_concurrency).
-    pub fn order(mut self, order: Order) -> Self {
-        self.order = Some(order);
+    /// A handler of this topic's own. Topics that have none share [`handler`](Self::handler) or one of its siblings.
+    ///
+    /// ```no_run
+    /// # use troupe_actors::consume::{Consumer, Record, Route};
+    /// Consumer::builder()
+    ///     .topics(["orders", "payments", "returns"])
+    ///     .route("orders", Route::async_handler(|order: Record| async move { /* ... */ }))
+    ///     .handler(|other: &Record| println!("{}", other.topic()))
+    ///     # ;
+    /// ```
+    /// [`start`](Self::start) refuses a topic that is read and has no handler at all, and a route for a topic that is not read.
+    pub fn route(mut self, topic: impl Into<String>, route: Route) -> Self {
+        self.routes.by_topic.insert(topic.into(), route);
         self
     }
 
-    /// Handler calls that run at once in all partitions together, at most; those that wait for their next attempt do not count. Partitions that
-    /// have work get equal shares. Default: 100; in [`Order::Partition`] one for each partition, however many there are.
-    pub fn concurrency(mut self, calls: usize) -> Self {
-        self.concurrency = Some(calls);
-        self
-    }
-
-    /// Handler calls that run at once in one partition, at most. Default: as many as in all. In [`Order::Partition`] it is one.
-    pub fn partition_concurrency(mut self, calls: usize) -> Self {
-        self.partition_concurrency = Some(calls);
-        self
-    }
-
-    /// Records that one [`poll`](Records::poll) gives at most. Default: 500.
-    pub fn max_poll_records(mut self, records: usize) -> Self {
-        self.max_poll_records = records;
-        self
-    }
-
-    /// Runs the asynchronous handler on this runtime, with the same order and bounds. The runtime needs its timer (`enable_time`), and must
+    /// Runs asynchronous handlers on this runtime, with the same order and bounds. The runtime needs its timer (`enable_time`), and must
     /// outlive the consumer, which otherwise ends with [`ConsumerError::Engine`]. Default: the engine's own threads.
     pub fn runtime(mut self, runtime: Handle) -> Self {
         self.runtime = Some(runtime);
@@ -285,66 +253,6 @@ impl ConsumerBuilder {
         self
     }
 
-    /// When finished work is committed. Default: every 100 ms. [`CommitWhen`] tells what a crash costs with each.
-    pub fn commit_when(mut self, when: CommitWhen) -> Self {
-        self.commits.when = when;
-        self
-    }
-
-    /// Whether a partition waits for the answer to a commit before its next record is begun. Default: no. It has no bearing on
-    /// [`CommitWhen::Manual`], where the app awaits what it asks for, or does not.
-    pub fn await_commits(mut self, awaited: bool) -> Self {
-        self.commits.awaited = awaited;
-        self
-    }
-
-    /// Called with the answer to each commit request, on a thread of its own, one at a time; it may block, and a panic is logged. Reports of
-    /// a callback that falls behind by more than 1,024 are dropped and counted. The last ones may come shortly after
-    /// [`wait`](ConsumerHandle::wait) has returned.
-    pub fn on_commit(mut self, callback: impl Fn(&CommitReport) + Send + Sync + 'static) -> Self {
-        self.on_commit = Some(Arc::new(callback));
-        self
-    }
-
-    /// How many bytes of commits the whole group writes per second, at most. Default: 1 MiB. Each member has the share of its partitions.
-    /// Only metadata can weigh that much: what is finished above unfinished records. Beyond, the time between commits is stretched, as
-    /// [`ConsumerState::commits`](crate::consume::ConsumerState::commits) shows.
-    pub fn commit_rate(mut self, bytes_per_second: u64) -> Self {
-        self.commit_rate = bytes_per_second;
-        self
-    }
-
-    /// Leaves commits to librdkafka: every `auto.commit.interval.ms` (default 5 s) it commits what was *handed out* to workers.
-    ///
-    /// A crash then loses what was handed out and not finished, up to [`max_buffered_records`](Self::max_buffered_records) of each partition,
-    /// and repeats what was finished since the last commit. A stop or a rebalance loses nothing: the positions are taken back to what is
-    /// finished before the last commit. Nothing finished above an unfinished record is remembered. For what may be lost, and for comparison.
-    pub fn client_auto_commit(mut self) -> Self {
-        self.membership = Membership::Group(Keeper::Client);
-        self
-    }
-
-    /// The app keeps the offsets itself, with its results and in one transaction with them; the engine commits nothing. At each assignment
-    /// `load` gives the offset of the next record to process of those partitions that the app knows; the others start by
-    /// [`auto_offset_reset`](Self::auto_offset_reset).
-    ///
-    /// `load` is called on a thread that may block, after the partition's earlier owner has given it up (unless that one was cut off: an app
-    /// that cannot bear two writers must fence them itself, for instance by a condition on the offset that it replaces). An `Err` or a panic
-    /// is logged, and the call repeated, for as long as the partitions are assigned. What it costs in a crash is the app's: nothing, if
-    /// results and offset are written together.
-    pub fn external_offsets<F, I, E>(mut self, load: F) -> Self
-    where
-        F: Fn(&[TopicPartition]) -> Result<I, E> + Send + Sync + 'static,
-        I: IntoIterator<Item = (TopicPartition, NextOffset)>,
-        E: std::fmt::Display,
-    {
-        self.membership = Membership::Group(Keeper::App);
-        self.load = Some(Arc::new(move |partitions: &[TopicPartition]| {
-            load(partitions).map(|offsets| offsets.into_iter().collect()).map_err(|error| error.to_string())
-        }));
-        self
-    }
-
     /// How long a partition that is to be given up may take to finish what its handler holds. Default: 3 s. The member fetches nothing
     /// meanwhile; what is unfinished then is repeated by the next owner.
     pub fn drain_deadline(mut self, deadline: Duration) -> Self {
@@ -364,44 +272,6 @@ impl ConsumerBuilder {
         self
     }
 
-    /// The pauses before a failed record is tried again: the first, doubling up to the second, each shortened at random by up to half.
-    /// Default: 100 ms up to 10 s.
-    pub fn retry_pause(mut self, first: Duration, most: Duration) -> Self {
-        self.failures.pause = RetrySchedule::new(first, most);
-        self
-    }
-
-    /// How often a record is tried before it counts as exhausted; only failures count, not what the handler itself asks for by
-    /// [`Outcome::Retry`](crate::consume::Outcome::Retry). Default: 10, which take about half a minute. `u32::MAX`: for ever.
-    pub fn max_attempts(mut self, attempts: u32) -> Self {
-        self.failures.attempts = attempts.max(1);
-        self
-    }
-
-    /// What becomes of a record whose attempts are exhausted. Default: [`OnExhausted::Stop`]. It is never dropped.
-    pub fn on_exhausted(mut self, policy: OnExhausted) -> Self {
-        self.failures.on_exhausted = policy;
-        self
-    }
-
-    /// Decides what a failure means, case by case: an [`Outcome`](crate::consume::Outcome), or `None` for the usual (another attempt after the
-    /// retry pause, up to [`max_attempts`](Self::max_attempts)). `Outcome::Done` passes the record over, and it is never handled again.
-    ///
-    /// Called on the engine's threads after each failed attempt: it should decide, not wait. If it panics the usual follows.
-    pub fn on_failure<F>(mut self, policy: F) -> Self
-    where
-        F: Fn(&FailedRecord<'_>) -> Option<Outcome> + Send + Sync + 'static,
-    {
-        self.failures.decide = Some(Arc::new(policy));
-        self
-    }
-
-    /// What to do when a log goes back. Default: [`OnLogRewind::Stop`].
-    pub fn on_log_rewind(mut self, policy: OnLogRewind) -> Self {
-        self.on_log_rewind = policy;
-        self
-    }
-
     /// A token to share: cancelling it stops the consumer, and the consumer cancels it when it stops, whatever the reason. Pass a child
     /// token to keep the consumer's end from being everyone's. Default: one of its own.
     pub fn cancellation_token(mut self, token: CancellationToken) -> Self {
@@ -414,63 +284,19 @@ impl ConsumerBuilder {
     /// # Errors
     /// [`ConsumerError::Configuration`] when something required is missing or a value is refused, [`ConsumerError::Start`] when a thread
     /// cannot be had. A cluster that cannot be reached is no error: the consumer waits for it, and logs.
-    pub fn start(mut self) -> Result<ConsumerHandle, ConsumerError> {
-        let make = self.make.take().ok_or_else(|| missing("a handler"))?;
-        let order = self.order.unwrap_or_default();
-        if self.exclusive && order != Order::Partition {
-            return Err(configuration(
-                "a partition_handler takes one record at a time: use async_handler with this order, or Order::Partition".to_owned(),
-            ));
-        }
-        let workload = make(self.runtime.take())?;
-        self.run(order, workload)
+    pub fn start(self) -> Result<ConsumerHandle, ConsumerError> {
+        self.run(None)
     }
 
-    /// Starts the consumer without a handler: the app asks for records by [`Records::poll`], and answers each by its
-    /// [`Completion`](crate::consume::Completion).
-    ///
-    /// Ledger, bounds, retries and commits are the same. By default a partition's records are handed out in offset order as they come, and may
-    /// be answered in any order; with [`order`](Self::order) a record is handed out only when the one before it, of its key or partition, is
-    /// answered as done.
-    ///
-    /// # Errors
-    /// As [`start`](Self::start).
-    pub fn pull(mut self) -> Result<(ConsumerHandle, Records), ConsumerError> {
-        if self.make.take().is_some() || self.runtime.take().is_some() {
-            return Err(configuration(
-                "who pulls has no handler, and needs no runtime: leave them out, or start()".to_owned(),
-            ));
-        }
-        if self.concurrency.is_some() || self.partition_concurrency.is_some() {
-            return Err(configuration(
-                "concurrency bounds handlers: who pulls is bounded by max_buffered_records and max_buffered_bytes"
-                    .to_owned(),
-            ));
-        }
-        if self.max_poll_records == 0 {
-            return Err(configuration("max_poll_records must be above 0".to_owned()));
-        }
-        let (order, most) = (self.order.unwrap_or(Order::Unordered), self.max_poll_records);
-        let table = Arc::new(Table::default());
-        let handle = self.run(order, Arc::new(PullWorkload(Arc::clone(&table))))?;
-        let records = Records::new(table, handle.supervisor(), most);
-        Ok((handle, records))
-    }
-
-    fn run(mut self, order: Order, workload: Arc<dyn Workload>) -> Result<ConsumerHandle, ConsumerError> {
-        if self.membership == Membership::Standalone {
-            self.be_standalone()?;
-        }
+    /// With the handlers that were given, or with what an app pulls through.
+    fn run(mut self, pulled: Option<Arc<dyn Workload>>) -> Result<ConsumerHandle, ConsumerError> {
+        let missing = |what: &str| configuration(format!("{what} is missing"));
+        let membership = self.membership()?;
+        let subscription = self.subscription(membership)?;
         for required in ["bootstrap.servers", "group.id"] {
             if self.properties.get(required).is_none_or(str::is_empty) {
                 return Err(missing(required));
             }
-        }
-        if self.topics.is_empty() {
-            return Err(missing("a topic"));
-        }
-        if self.topics.iter().any(|topic| topic.is_empty() || topic.contains('\0')) {
-            return Err(configuration("a topic's name is empty or holds a NUL".to_owned()));
         }
         if self.credits.records > MAX_CREDITS {
             return Err(configuration(format!("max_buffered_records must not be above {MAX_CREDITS}")));
@@ -481,42 +307,41 @@ impl ConsumerBuilder {
         if self.threads == Some(0) {
             return Err(configuration("worker_threads must be above 0".to_owned()));
         }
-        self.check_commits()?;
-        if self.concurrency == Some(0) || self.partition_concurrency == Some(0) {
-            return Err(configuration("concurrency and partition_concurrency must be above 0".to_owned()));
-        }
-        let concurrency = self.concurrency.or((order != Order::Partition).then_some(CONCURRENCY));
-        let from_property = self.properties.take_offset_reset()?;
-        let reset = self.reset.or(from_property).unwrap_or_default();
-        if self.membership == Membership::Standalone && reset == AutoOffsetReset::None {
-            return Err(configuration(
-                "auto_offset_reset is none, and without a group there is no offset to go on from: use earliest or latest".to_owned(),
-            ));
-        }
+        self.check_commits(membership)?;
+        let reset = self.reset(membership)?;
+        let order = self.order.unwrap_or_default();
+        let (concurrency, partition_concurrency) = self.bounds(order)?;
+        let workload = match pulled {
+            Some(pulled) => pulled,
+            None => self.routes.workload(&subscription, membership, order, self.runtime.as_ref())?,
+        };
         engine::start(engine::Settings {
-            config: self.properties.client_config(self.membership.stores())?,
-            membership: self.membership,
-            starts: ResolverOptions { reset, load: self.load },
+            config: self.properties.client_config(membership.stores())?,
+            membership,
+            starts: ResolverOptions { start_at: self.start_at, reset, load: self.load },
             workload,
             threads: self.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),
             commits: self.commits,
             commit_rate: self.commit_rate,
             order,
             concurrency,
-            partition_concurrency: self.partition_concurrency.unwrap_or(usize::MAX),
+            partition_concurrency,
             on_commit: self.on_commit,
             stop_deadline: on_the_clock(self.stop_deadline),
             failures: self.failures,
             token: self.token,
             poller: PollerOptions {
                 group: self.properties.get("group.id").unwrap_or_default().to_owned(),
-                topics: self.topics,
+                subscription,
+                static_member: self.properties.static_member().filter(|_| membership.is_member()),
+                new_protocol: self.properties.new_protocol(),
                 credits: self.credits,
                 chunk_records: CHUNK_RECORDS,
                 chunk_bytes: CHUNK_BYTES,
                 drain_deadline: on_the_clock(self.drain_deadline),
                 commit_deadline: on_the_clock(self.commit_deadline),
                 on_log_rewind: self.on_log_rewind,
+                on_offset_out_of_range: self.on_offset_out_of_range,
                 queue_bytes: self.properties.queue_bytes(),
                 memory_budget: self.memory_budget,
             },
@@ -524,58 +349,12 @@ impl ConsumerBuilder {
     }
 }
 
-impl ConsumerBuilder {
-    fn check_commits(&mut self) -> Result<(), ConsumerError> {
-        match &mut self.commits.when {
-            CommitWhen::Interval(interval) if interval.is_zero() => {
-                return Err(configuration("the commit interval must be above 0".to_owned()));
-            }
-            CommitWhen::Records(0) => {
-                return Err(configuration("a commit every 0 records: use 1 or more".to_owned()));
-            }
-            CommitWhen::Interval(interval) => *interval = on_the_clock(*interval),
-            _ => {}
-        }
-        if self.commit_rate == 0 {
-            return Err(configuration("commit_rate must be above 0".to_owned()));
-        }
-        let others = self.membership != Membership::default();
-        if others && (self.commits != CommitPolicy::default() || self.on_commit.is_some()) {
-            return Err(configuration(
-                "commit_when, await_commits and on_commit are for commits of the engine's own: leave them out, or standalone, \
-                 client_auto_commit or external_offsets"
-                    .to_owned(),
-            ));
-        }
-        Ok(())
-    }
-
-    /// Refuses what only a group has.
-    fn be_standalone(&mut self) -> Result<(), ConsumerError> {
-        if let Some(group) = self.properties.get("group.id") {
-            return Err(configuration(format!(
-                "a standalone consumer has no group: leave out standalone(), or the group {group:?}"
-            )));
-        }
-        if let Some(pattern) = self.topics.iter().find(|topic| topic.starts_with('^')) {
-            return Err(configuration(format!(
-                "{pattern:?} is a pattern, which only a group's members subscribe to: name the topics of a standalone consumer"
-            )));
-        }
-        self.properties.set("group.id", STANDALONE);
-        Ok(())
-    }
-}
-
-fn missing(what: &str) -> ConsumerError {
-    configuration(format!("{what} is missing"))
-}
-
 impl std::fmt::Debug for ConsumerBuilder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ConsumerBuilder")
             .field("properties", &self.properties)
             .field("topics", &self.topics)
+            .field("partitions", &self.partitions)
             .finish_non_exhaustive()
     }
 }

@@ -8,7 +8,8 @@ use crossbeam_channel::Sender;
 use rdkafka::error::RDKafkaErrorCode;
 
 use crate::consume::record::RecordChunk;
-use crate::consume::resolver::{Identification, Resolution};
+use crate::consume::resolver::{Identification, Places, Resolution};
+use crate::consume::seek::{Partitions, Seek};
 use crate::consume::wake::{Source, Wake};
 use crate::ids::{Epoch, NextOffset, TopicPartition};
 use crate::offsets::memory::Packing;
@@ -110,6 +111,12 @@ pub(crate) enum PollerCommand {
     Resolved(Resolution),
     /// The topics' ids, and the ends of logs that were asked for.
     Identified(Identification),
+    /// Have partitions go on elsewhere in their logs.
+    Seek(Seek),
+    /// The places that a seek goes to.
+    Found(Places),
+    /// Take nothing more out of these partitions' queues, or go on taking.
+    Pause { partitions: Partitions, paused: bool },
     /// Send this commit.
     Commit(Commit),
     /// A drain is over: send its last commits, if it has any.

@@ -91,6 +91,14 @@ pub enum CommitError {
         /// The offset that was to be committed.
         offset: NextOffset,
     },
+    /// The partition began anew elsewhere first: by a seek, after the death of its worker, or because its log went back.
+    #[error("{partition} began anew elsewhere before its offset {offset} was committed")]
+    Moved {
+        /// Which.
+        partition: TopicPartition,
+        /// The offset that was to be committed.
+        offset: NextOffset,
+    },
     /// Records below the offset are not finished. Nothing was committed.
     #[error(
         "{partition}: {offset} lies past the watermark {watermark}, at which a record is unfinished; finish it, or say so with \

@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use actix::{Actor, Addr, Arbiter, System};
+use crossbeam_channel::Receiver;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use tokio::sync::{oneshot, watch};
@@ -14,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::consume::assignment::Slots;
 use crate::consume::callback::{Callback, OnCommit};
-use crate::consume::command::PollerPort;
+use crate::consume::command::{PollerCommand, PollerPort};
 use crate::consume::commit::CommitPolicy;
 use crate::consume::context::PollerContext;
 use crate::consume::error::{ConsumerError, Stopped};
@@ -22,7 +23,7 @@ use crate::consume::failing::FailurePolicy;
 use crate::consume::handle::ConsumerHandle;
 use crate::consume::membership::Membership;
 use crate::consume::native::CommitQueue;
-use crate::consume::poller::{Identities, Poller, PollerOptions, Rebalance};
+use crate::consume::poller::{Identities, Poller, PollerOptions, Rebalance, Seeks};
 use crate::consume::properties::configuration;
 use crate::consume::resolver::{Resolver, ResolverOptions};
 use crate::consume::state::Board;
@@ -73,8 +74,11 @@ pub(crate) fn start(settings: Settings) -> Result<ConsumerHandle, ConsumerError>
     let board = Arc::new(Board::new(settings.membership));
     let (ending, ended) = watch::channel(None);
     let (started, starting) = std::sync::mpsc::sync_channel(1);
+    let (commands, inbox) = crossbeam_channel::unbounded();
+    let port = PollerPort::new(commands, Arc::clone(&wake));
     let token = settings.token.clone();
-    let parts = Parts { settings, wake, consumer: Arc::new(consumer), board: Arc::clone(&board) };
+    let parts =
+        Parts { settings, wake, consumer: Arc::new(consumer), board: Arc::clone(&board), port: port.clone(), inbox };
     let system = std::thread::Builder::new().name("troupe-system".to_owned()).spawn(move || {
         let result = catch_unwind(AssertUnwindSafe(|| parts.run(|actors| drop(started.send(actors)))));
         let result =
@@ -83,7 +87,7 @@ pub(crate) fn start(settings: Settings) -> Result<ConsumerHandle, ConsumerError>
     });
     let system = system.map_err(|error| ConsumerError::Start { reason: error.to_string() })?;
     match starting.recv() {
-        Ok((supervisor, tracker)) => Ok(ConsumerHandle::new(supervisor, tracker, board, ended, token)),
+        Ok((supervisor, tracker)) => Ok(ConsumerHandle::new(supervisor, tracker, port, board, ended, token)),
         // The sender was dropped: the system ends without ever having run, and says why last.
         Err(_) => {
             let _ = system.join();
@@ -100,6 +104,8 @@ struct Parts {
     wake: Arc<Wake>,
     consumer: Arc<BaseConsumer<PollerContext>>,
     board: Arc<Board>,
+    port: PollerPort,
+    inbox: Receiver<PollerCommand>,
 }
 
 /// The arbiters and threads that a running consumer has.
@@ -158,9 +164,7 @@ impl Parts {
     }
 
     fn begin(self) -> std::io::Result<(Addr<ConsumerSupervisor>, Running)> {
-        let Self { settings, wake, consumer, board } = self;
-        let (commands, inbox) = crossbeam_channel::unbounded();
-        let port = PollerPort::new(commands, Arc::clone(&wake));
+        let Self { settings, wake, consumer, board, port, inbox } = self;
         let (finish, finished) = oneshot::channel();
         let parts = WorkerParts {
             workload: settings.workload,
@@ -172,6 +176,7 @@ impl Parts {
             commit_deadline: settings.poller.commit_deadline,
             stop_deadline: settings.stop_deadline,
             token: settings.token,
+            static_member: settings.poller.static_member.clone(),
         };
         // Not `new`, which panics where a thread cannot be had.
         let tracker_arbiter = Arbiter::try_new()?;
@@ -213,6 +218,7 @@ impl Parts {
                         board,
                         rebalance: Rebalance::default(),
                         identities: Identities::new(now),
+                        seeks: Seeks::default(),
                         last_epoch: 0,
                         commit_in_flight: None,
                         commits_waiting: VecDeque::new(),

@@ -3,6 +3,7 @@
 use rdkafka::error::RDKafkaErrorCode;
 use serde::Serialize;
 
+use crate::consume::membership::StaticMember;
 use crate::ids::{NextOffset, Offset, TopicPartition};
 
 /// Why a consumer did not start, or ended.
@@ -46,24 +47,32 @@ pub enum ConsumerError {
         /// The last failure's words.
         cause: String,
     },
-    /// The position to go on from is no longer, or not yet, in the log: records may have been lost to retention.
-    #[error(
-        "{partition}: position {position} is out of the log's range: {detail}; \
-         reset the group's offset to a position that exists, or start with another group"
-    )]
+    /// The position to go on from is not in the log. Where it lies before its start, the records from there up to `low` are lost to the
+    /// consumer: retention took them, or somebody deleted them.
+    #[error("{partition}: position {position} is out of the log's range, {}", out_of_range(*position, *low, *high))]
     OffsetOutOfRange {
         /// Where.
         partition: TopicPartition,
         /// The position that was asked for.
         position: NextOffset,
-        /// librdkafka's words.
-        detail: String,
+        /// The log's first offset.
+        low: NextOffset,
+        /// The offset that its next record will have.
+        high: NextOffset,
     },
-    /// A topic that a standalone consumer was to read does not exist. Nothing was consumed.
+    /// A topic that is read without a group that shares it out does not exist. Nothing was consumed.
     #[error("the topic {topic} does not exist: create it, or check its name and the cluster's address")]
     UnknownTopic {
         /// The topic's name.
         topic: String,
+    },
+    /// A partition that was named does not exist, though its topic does. Nothing was consumed.
+    #[error("the partition {partition} does not exist: its topic has {partitions}, numbered from 0")]
+    UnknownPartition {
+        /// Which.
+        partition: TopicPartition,
+        /// How many its topic has.
+        partitions: usize,
     },
     /// The group has no committed offset for the partition, and the consumer is set to refuse to choose one.
     #[error(
@@ -82,6 +91,16 @@ pub enum ConsumerError {
         expected: NextOffset,
         /// The offset that came instead.
         found: Offset,
+    },
+    /// Two consumers use the name of one static member. What this one finished and had not committed is repeated by the other.
+    #[error("{}", instance_in_use(group, instance, *code))]
+    InstanceFenced {
+        /// The group.
+        group: String,
+        /// The `group.instance.id` that both use.
+        instance: String,
+        /// `FencedInstanceId` where the other one has taken this one's place, `UnreleasedInstanceId` where it keeps it.
+        code: RDKafkaErrorCode,
     },
     /// The cluster refused, or librdkafka gave up.
     #[error("kafka: {detail} ({code:?})")]
@@ -114,10 +133,46 @@ impl ConsumerError {
             }
             Self::OffsetOutOfRange { partition, position, .. } => (Some(partition), Some(position.0)),
             Self::LogRewound { partition, found, .. } => (Some(partition), Some(found.0)),
-            Self::NoCommittedOffset { partition } => (Some(partition), None),
+            Self::NoCommittedOffset { partition } | Self::UnknownPartition { partition, .. } => (Some(partition), None),
             _ => (None, None),
         }
     }
+}
+
+impl ConsumerError {
+    /// The same, said in terms of the static member whose name two consumers use, if that is what it is.
+    pub(crate) fn explained(self, member: Option<&StaticMember>) -> Self {
+        use RDKafkaErrorCode as E;
+        match (self, member) {
+            (Self::Kafka { code: code @ (E::FencedInstanceId | E::UnreleasedInstanceId), .. }, Some(member)) => {
+                Self::InstanceFenced { group: member.group.clone(), instance: member.instance.clone(), code }
+            }
+            (other, _) => other,
+        }
+    }
+}
+
+fn instance_in_use(group: &str, instance: &str, code: RDKafkaErrorCode) -> String {
+    let todo = "give each consumer a group.instance.id of its own, or run one of the two";
+    match code {
+        RDKafkaErrorCode::UnreleasedInstanceId => format!(
+            "group {group} has a member with group.instance.id {instance} already, which keeps its place until it stops or its session times out: \
+             {todo}"
+        ),
+        _ => format!(
+            "another consumer with group.instance.id {instance} has joined group {group} and taken this one's place and partitions: {todo}"
+        ),
+    }
+}
+
+fn out_of_range(position: NextOffset, low: NextOffset, high: NextOffset) -> String {
+    if position >= low {
+        return format!("{low} to {high}: start at a position that exists");
+    }
+    format!(
+        "{low} to {high}: the records from {position} up to {low} are lost; go on without them by resetting the group's offset to a position \
+         that exists, or by on_offset_out_of_range"
+    )
 }
 
 /// How a consumer ended.
@@ -163,6 +218,7 @@ pub(crate) fn commit_failure(code: RDKafkaErrorCode) -> CommitFailure {
         E::GroupAuthorizationFailed
         | E::TopicAuthorizationFailed
         | E::FencedInstanceId
+        | E::UnreleasedInstanceId
         | E::InvalidGroupId
         | E::Fatal => CommitFailure::Fatal,
         _ => CommitFailure::Retry,

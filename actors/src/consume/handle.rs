@@ -8,10 +8,15 @@ use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::block_on::block_on;
+use crate::consume::command::{PollerCommand, PollerPort};
 #[allow(unused_imports)]
 use crate::consume::commit::{CommitError, CommitWhen, PendingCommit};
 use crate::consume::engine::Ending;
 use crate::consume::error::{ConsumerError, Stopped};
+#[allow(unused_imports)]
+use crate::consume::failing::OnExhausted;
+use crate::consume::place::Place;
+use crate::consume::seek::{PartitionError, Partitions, PendingSeek, Seek};
 use crate::consume::state::{Board, ConsumerState};
 use crate::consume::supervisor::{ConsumerSupervisor, Shutdown};
 use crate::ids::{NextOffset, TopicPartition};
@@ -27,6 +32,7 @@ pub struct ConsumerHandle {
 struct Shared {
     supervisor: Addr<ConsumerSupervisor>,
     tracker: Addr<OffsetTracker>,
+    poller: PollerPort,
     board: Arc<Board>,
     ended: watch::Receiver<Ending>,
     token: CancellationToken,
@@ -42,11 +48,12 @@ impl ConsumerHandle {
     pub(crate) fn new(
         supervisor: Addr<ConsumerSupervisor>,
         tracker: Addr<OffsetTracker>,
+        poller: PollerPort,
         board: Arc<Board>,
         ended: watch::Receiver<Ending>,
         token: CancellationToken,
     ) -> Self {
-        Self { shared: Arc::new(Shared { supervisor, tracker, board, ended, token }) }
+        Self { shared: Arc::new(Shared { supervisor, tracker, poller, board, ended, token }) }
     }
 
     pub(crate) fn supervisor(&self) -> Addr<ConsumerSupervisor> {
@@ -97,6 +104,92 @@ impl ConsumerHandle {
         let (answer, pending) = oneshot::channel();
         self.shared.tracker.do_send(CommitNow { what, answer });
         PendingCommit::new(pending)
+    }
+
+    /// Has the partition go on at `offset`, back for a replay or forth for a leap.
+    ///
+    /// What its handler holds is waited for, up to the drain deadline, and then cut off; nothing more is begun. After that the partition begins a
+    /// new epoch at the offset, with a new handler, and the answer comes. From there on every record is handled, whatever was finished before.
+    /// A handler that has not returned at the deadline keeps the first record waiting until it does, for a partition never has two.
+    ///
+    /// The offset is committed like finished work, at the next commit, also where that takes the group's offset back; with
+    /// [`CommitWhen::Manual`], when the app commits next. A crash before that forgets the seek, one after that goes on with it. Other
+    /// partitions run on. A partition that is paused stays paused.
+    ///
+    /// # Errors
+    /// The answer's: [`PartitionError::NotAssigned`], [`PartitionError::Revoked`], [`PartitionError::OutOfRange`] where the log begins above or
+    /// ends below the offset, [`PartitionError::Replaced`] by a later seek, [`PartitionError::LookUp`] where the brokers do not tell the log's
+    /// range, [`PartitionError::Ended`].
+    pub fn seek(&self, partition: TopicPartition, offset: NextOffset) -> PendingSeek {
+        self.seek_to(partition.into(), Place::Offset(offset))
+    }
+
+    /// The same for several partitions, each to its first record with this timestamp or a later one, in milliseconds since the Unix epoch, as
+    /// [`Record::timestamp`](crate::consume::Record::timestamp) gives it; to its end where it has none.
+    ///
+    /// # Errors
+    /// As [`seek`](Self::seek). Where one of them cannot be moved, none is; but one that is given up to the group meanwhile is an error, though
+    /// others have been moved.
+    pub fn seek_to_time(&self, partitions: impl Into<Partitions>, timestamp: i64) -> PendingSeek {
+        self.seek_to(partitions.into(), Place::Timestamp(timestamp))
+    }
+
+    /// The same, each to the first record that its log has.
+    ///
+    /// # Errors
+    /// As [`seek_to_time`](Self::seek_to_time).
+    pub fn seek_to_beginning(&self, partitions: impl Into<Partitions>) -> PendingSeek {
+        self.seek_to(partitions.into(), Place::Beginning)
+    }
+
+    /// The same, each behind the last record that its log has: what is not begun yet is passed over.
+    ///
+    /// # Errors
+    /// As [`seek_to_time`](Self::seek_to_time).
+    pub fn seek_to_end(&self, partitions: impl Into<Partitions>) -> PendingSeek {
+        self.seek_to(partitions.into(), Place::End)
+    }
+
+    fn seek_to(&self, partitions: Partitions, place: Place) -> PendingSeek {
+        let (answer, pending) = oneshot::channel();
+        self.shared.poller.send(PollerCommand::Seek(Seek { partitions, place, answer }));
+        PendingSeek::new(pending)
+    }
+
+    /// Hands out no more records of these partitions, from the next chunk on, until they are [resumed](Self::resume). What was handed out
+    /// before, up to [`max_buffered_records`](crate::consume::ConsumerBuilder::max_buffered_records) of each, is still handled, and committed.
+    ///
+    /// The consumer stays in its group, for however long. A partition that it keeps through a rebalance stays paused; one that goes away, and
+    /// comes back, does not. (With an eager assignor every rebalance takes all of them away.) [`state`](Self::state) shows what is paused.
+    ///
+    /// # Errors
+    /// [`PartitionError::NotAssigned`] where one of them is not the consumer's: then none is paused.
+    pub fn pause(&self, partitions: impl Into<Partitions>) -> Result<(), PartitionError> {
+        self.set_paused(partitions.into(), true)
+    }
+
+    /// Goes on with partitions that were [paused](Self::pause), and with those that a record has stopped whose attempts were exhausted
+    /// ([`OnExhausted::StopPartition`]): it is tried again. Others are left alone.
+    ///
+    /// # Errors
+    /// As [`pause`](Self::pause).
+    pub fn resume(&self, partitions: impl Into<Partitions>) -> Result<(), PartitionError> {
+        self.set_paused(partitions.into(), false)
+    }
+
+    fn set_paused(&self, partitions: Partitions, paused: bool) -> Result<(), PartitionError> {
+        if let Partitions::These(these) = &partitions
+            && let Some(unknown) = these.iter().find(|each| !self.shared.board.partitions.contains_key(each))
+        {
+            return Err(PartitionError::NotAssigned { partition: unknown.clone() });
+        }
+        if !paused {
+            let all = self.shared.board.partitions.iter();
+            let resumed = all.filter(|cell| partitions.include(cell.key()));
+            resumed.for_each(|cell| cell.unpark());
+        }
+        self.shared.poller.send(PollerCommand::Pause { partitions, paused });
+        Ok(())
     }
 
     /// Takes no more records, lets handlers finish what they hold, commits it, leaves the group, and answers as [`wait`](Self::wait) does,

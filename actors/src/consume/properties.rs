@@ -6,6 +6,7 @@ use std::fmt;
 use rdkafka::ClientConfig;
 
 use crate::consume::error::ConsumerError;
+use crate::consume::membership::StaticMember;
 use crate::consume::resolver::AutoOffsetReset;
 use crate::secret;
 
@@ -13,6 +14,9 @@ use crate::secret;
 ///
 /// - `fetch.queue.backoff.ms`: librdkafka's 1000 leaves a partition whose queue was full out of the fetches for a second.
 /// - `fetch.wait.max.ms`: one fetch is in flight per broker; while idle partitions long-poll, a busy one waits with them.
+/// - `topic.metadata.refresh.interval.ms`: how long a partition that is added to a topic, or a topic that begins to match a pattern, goes
+///   unnoticed by a group. librdkafka's 300000 leaves their records lying for five minutes; a request of a few hundred bytes every half minute
+///   is nothing.
 /// - `queued.*` and `fetch.message.max.bytes` bound what is prefetched, per partition. `queued.min.messages` is above what one fetch brings
 ///   (1 MiB is about 9,500 records of 100 bytes), so that the next fetch is under way while this one is worked on: with 10,000 a backlog in
 ///   one partition ran at 0.77 to 0.85 of the rate of one in eight, with 20,000 at 0.93 (docs/results).
@@ -20,16 +24,25 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("partition.assignment.strategy", "cooperative-sticky"),
     ("fetch.queue.backoff.ms", "10"),
     ("fetch.wait.max.ms", "50"),
+    (REFRESH, "30000"),
     ("queued.min.messages", "20000"),
     ("queued.max.messages.kbytes", "4096"),
     ("fetch.message.max.bytes", "1048576"),
 ];
+
+const REFRESH: &str = "topic.metadata.refresh.interval.ms";
+/// Java's name for the same; librdkafka's own meaning of it, when a cache entry expires, refreshes nothing.
+const MAX_AGE: &str = "metadata.max.age.ms";
+/// librdkafka's own.
+const SESSION_TIMEOUT_MS: u64 = 45_000;
 
 /// What librdkafka spends on a queued record beside its bytes: a backlogged partition of 10,000 records of 100 bytes was seen to take
 /// about 9 MB.
 const RECORD_COST: u64 = 512;
 
 const AUTO_COMMIT: &str = "enable.auto.commit";
+/// A static member's name.
+pub(crate) const INSTANCE: &str = "group.instance.id";
 
 /// What the engine must decide itself: name, value, why.
 const OWNED: &[(&str, &str, &str)] = &[
@@ -77,12 +90,14 @@ impl Properties {
             }
         }
         let mut config = ClientConfig::new();
-        // KIP-848 has no client-side assignor: librdkafka refuses the property with it.
-        let new_protocol = self.get("group.protocol") == Some("consumer");
         for (name, value) in DEFAULTS {
-            if !(new_protocol && *name == "partition.assignment.strategy") {
+            // KIP-848 has no client-side assignor: librdkafka refuses the property with it.
+            if !(self.new_protocol() && *name == "partition.assignment.strategy") {
                 config.set(*name, *value);
             }
+        }
+        if let Some(max_age) = self.get(MAX_AGE) {
+            config.set(REFRESH, max_age);
         }
         for (name, value) in &self.0 {
             config.set(name, value);
@@ -96,6 +111,22 @@ impl Properties {
         // An offset that is out of range is reported, never silently reset.
         config.set("auto.offset.reset", "error");
         Ok(config)
+    }
+
+    /// Whether the group is of the consumer protocol (KIP-848).
+    pub(crate) fn new_protocol(&self) -> bool {
+        self.get("group.protocol") == Some("consumer")
+    }
+
+    /// The static member that these make, if they make one.
+    pub(crate) fn static_member(&self) -> Option<StaticMember> {
+        let instance = self.get(INSTANCE).filter(|instance| !instance.is_empty())?.to_owned();
+        let timeout = self.get("session.timeout.ms").and_then(|timeout| timeout.parse().ok());
+        Some(StaticMember {
+            instance,
+            group: self.get("group.id").unwrap_or_default().to_owned(),
+            session_timeout_ms: (!self.new_protocol()).then(|| timeout.unwrap_or(SESSION_TIMEOUT_MS)),
+        })
     }
 
     /// The most bytes that librdkafka holds for one partition: its queue's limit, the fetch that may follow a queue just below it, and what
@@ -154,6 +185,33 @@ mod tests {
         assert_eq!(config.get("auto.offset.reset"), Some("error"));
         properties.set("group.protocol", "consumer");
         assert_eq!(properties.client_config(false).unwrap().get("partition.assignment.strategy"), None);
+    }
+
+    #[test]
+    fn topics_are_looked_at_every_half_minute_or_as_often_as_the_app_says_by_either_name() {
+        let mut properties = Properties::default();
+        let refresh = |properties: &Properties| {
+            properties.client_config(false).unwrap().get("topic.metadata.refresh.interval.ms").unwrap().to_owned()
+        };
+        assert_eq!(refresh(&properties), "30000");
+        properties.set("metadata.max.age.ms", "7000");
+        assert_eq!(refresh(&properties), "7000");
+        properties.set("topic.metadata.refresh.interval.ms", "500");
+        assert_eq!(refresh(&properties), "500");
+    }
+
+    #[test]
+    fn a_static_member_waits_out_its_own_session_or_the_brokers() {
+        let mut properties = Properties::default();
+        assert_eq!(properties.static_member(), None);
+        properties.set("group.id", "g");
+        properties.set("group.instance.id", "a");
+        let waits = |properties: &Properties| properties.static_member().unwrap().session_timeout_ms;
+        assert_eq!(waits(&properties), Some(45_000));
+        properties.set("session.timeout.ms", "6000");
+        assert_eq!(waits(&properties), Some(6000));
+        properties.set("group.protocol", "consumer");
+        assert_eq!(waits(&properties), None);
     }
 
     #[test]

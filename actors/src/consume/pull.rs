@@ -20,7 +20,7 @@ use crate::consume::handler::{Failure, FailureKind, IntoOutcome};
 use crate::consume::record::Record;
 use crate::consume::supervisor::{Alarm, ConsumerSupervisor, Shutdown};
 use crate::order::attempt::Attempt;
-use crate::order::pull::{Place, Taken};
+use crate::order::pull::{Taken, Tray};
 
 /// Where the partitions lay their records out, and the app takes them.
 #[derive(Debug, Default)]
@@ -31,7 +31,7 @@ pub(crate) struct Table {
 #[derive(Debug, Default)]
 struct TableState {
     /// Those with something laid out, in turn.
-    ready: VecDeque<Arc<Place>>,
+    ready: VecDeque<Arc<Tray>>,
     waiting: Option<Waker>,
     /// The consumer stops, or has stopped: nothing more comes.
     over: bool,
@@ -42,10 +42,10 @@ impl Table {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Something is laid out in a place that is not among the ready ones.
-    pub(crate) fn offer(&self, place: Arc<Place>) {
+    /// Something is laid out in a tray that is not among the ready ones.
+    pub(crate) fn offer(&self, tray: Arc<Tray>) {
         let mut state = self.lock();
-        state.ready.push_back(place);
+        state.ready.push_back(tray);
         let waiting = state.waiting.take();
         drop(state);
         waiting.into_iter().for_each(Waker::wake);
@@ -68,7 +68,7 @@ impl Table {
             if state.over {
                 break;
             }
-            let Some(place) = state.ready.pop_front() else {
+            let Some(tray) = state.ready.pop_front() else {
                 if pulled.is_empty() {
                     state.waiting = Some(waker.clone());
                     return Some(pulled);
@@ -78,9 +78,9 @@ impl Table {
             drop(state);
             let left = most - pulled.len();
             let more =
-                place.take(left, |record, taken| pulled.push(Pulled { record, completion: Completion(Some(taken)) }));
+                tray.take(left, |record, taken| pulled.push(Pulled { record, completion: Completion(Some(taken)) }));
             if more {
-                self.lock().ready.push_back(place);
+                self.lock().ready.push_back(tray);
             }
         }
         (!pulled.is_empty()).then_some(pulled)

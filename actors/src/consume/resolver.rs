@@ -1,6 +1,6 @@
 //! The resolver: finds out, off the poller, where partitions start, and which ones a topic has.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,20 +17,27 @@ use tracing::{debug, warn};
 use crate::consume::command::{PollerCommand, PollerPort};
 use crate::consume::context::PollerContext;
 use crate::consume::error::{CommitFailure, ConsumerError, commit_failure};
-use crate::consume::start::StartPosition;
+use crate::consume::membership::Membership;
+use crate::consume::place::{Found, Place};
+use crate::consume::start::{StartAt, StartPosition};
 use crate::consume::state::Board;
+use crate::consume::subscription::Subscription;
 use crate::consume::topic_id::{DescribedTopic, describe_topics};
 use crate::ids::{Epoch, NextOffset, TopicPartition};
 use crate::offsets::committed_offsets;
 
 /// Where a partition starts for which the group has committed nothing.
+///
+/// For a start elsewhere than the group has committed, see [`StartAt`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AutoOffsetReset {
     /// At the log's start: nothing is missed. The default here; Kafka's own is `Latest`.
     #[default]
     Earliest,
-    /// At the log's end: only what is produced from now on.
+    /// At the log's end: only what is produced from now on. A partition that is added to a topic while the consumer runs starts at its
+    /// beginning all the same (on Apache Kafka from 2.8 on), for its records are all produced since; a topic that a pattern begins to match
+    /// does not.
     Latest,
     /// Nowhere: the engine stops with [`ConsumerError::NoCommittedOffset`].
     None,
@@ -51,10 +58,19 @@ pub(crate) struct Resolution {
 /// Whose start positions are asked for.
 #[derive(Debug, Clone)]
 pub(crate) enum Sought {
-    /// What the group has assigned: each partition goes on where the group committed.
-    Assigned(Vec<TopicPartition>),
-    /// Every partition of these topics, for an engine without a group: nothing is committed anywhere.
-    AllOf(Vec<String>),
+    /// What the group has assigned. Those that this engine had before are `again`.
+    Assigned { partitions: Vec<TopicPartition>, again: HashSet<TopicPartition> },
+    /// What the app reads that no group shares out.
+    Subscribed(Subscription),
+}
+
+/// The places that a seek goes to.
+#[derive(Debug)]
+pub(crate) struct Places {
+    /// The seek that asked.
+    pub(crate) id: u64,
+    /// The text of what failed in passing, or why it fails for good.
+    pub(crate) found: Result<HashMap<TopicPartition, Found>, Failure>,
 }
 
 /// What the topics' logs are.
@@ -70,10 +86,12 @@ pub(crate) struct Identification {
 enum Request {
     Starts { id: u64, sought: Sought },
     Identify { topics: Vec<Arc<str>>, astray: Vec<TopicPartition>, until: Epoch },
+    Find { id: u64, wanted: Vec<(TopicPartition, Place)> },
 }
 
 /// What start positions are resolved by.
 pub(crate) struct ResolverOptions {
+    pub(crate) start_at: StartAt,
     pub(crate) reset: AutoOffsetReset,
     pub(crate) load: Option<LoadOffsets>,
 }
@@ -93,7 +111,7 @@ pub(crate) struct Resolver {
 impl Resolver {
     pub(crate) fn start(
         consumer: Arc<BaseConsumer<PollerContext>>,
-        ResolverOptions { reset, load }: ResolverOptions,
+        options: ResolverOptions,
         board: Arc<Board>,
         poller: PollerPort,
     ) -> std::io::Result<Self> {
@@ -101,7 +119,7 @@ impl Resolver {
         let wanted = Arc::new(AtomicU64::new(0));
         let thread = std::thread::Builder::new().name("troupe-resolve".to_owned()).spawn({
             let wanted = Arc::clone(&wanted);
-            move || Lookup { consumer, reset, load, board, wanted }.serve(&inbox, &poller)
+            move || Lookup { consumer, options, board, wanted, first_seen: HashMap::new() }.serve(&inbox, &poller)
         })?;
         Ok(Self { requests: Some(requests), wanted, thread: Some(thread) })
     }
@@ -118,6 +136,13 @@ impl Resolver {
     pub(crate) fn identify(&self, topics: Vec<Arc<str>>, astray: Vec<TopicPartition>, until: Epoch) {
         if let Some(requests) = &self.requests {
             let _ = requests.send(Request::Identify { topics, astray, until });
+        }
+    }
+
+    /// Asks where these places are. It is tried and answered once, whatever comes of it.
+    pub(crate) fn find(&self, id: u64, wanted: Vec<(TopicPartition, Place)>) {
+        if let Some(requests) = &self.requests {
+            let _ = requests.send(Request::Find { id, wanted });
         }
     }
 
@@ -138,21 +163,29 @@ impl Resolver {
 
 pub(super) struct Lookup {
     pub(super) consumer: Arc<BaseConsumer<PollerContext>>,
-    reset: AutoOffsetReset,
-    load: Option<LoadOffsets>,
+    options: ResolverOptions,
     pub(super) board: Arc<Board>,
     wanted: Arc<AtomicU64>,
+    /// How many partitions each topic had when it was first described: any above were added since.
+    first_seen: HashMap<Arc<str>, usize>,
 }
 
 impl Lookup {
-    fn serve(&self, inbox: &Receiver<Request>, poller: &PollerPort) {
+    fn serve(&mut self, inbox: &Receiver<Request>, poller: &PollerPort) {
         for request in inbox {
             let (id, sought) = match request {
                 Request::Starts { id, sought } => (id, sought),
                 Request::Identify { topics, astray, until } => {
                     let topics = describe_topics(&self.consumer, &topics, TRY).unwrap_or_default();
-                    let edges = self.both_edges(astray).ok();
+                    for (topic, described) in &topics {
+                        self.first_seen.entry(Arc::clone(topic)).or_insert(described.partitions);
+                    }
+                    let edges = self.ranges(&astray).ok();
                     poller.send(PollerCommand::Identified(Identification { until, topics, edges }));
+                    continue;
+                }
+                Request::Find { id, wanted } => {
+                    poller.send(PollerCommand::Found(Places { id, found: self.find(&wanted) }));
                     continue;
                 }
             };
@@ -175,55 +208,93 @@ impl Lookup {
         }
     }
 
-    fn both_edges(
-        &self,
-        partitions: Vec<TopicPartition>,
-    ) -> KafkaResult<HashMap<TopicPartition, (NextOffset, NextOffset)>> {
-        let edges = |each: TopicPartition| {
-            let (low, high) = self.consumer.fetch_watermarks(&each.topic, each.partition.0, TRY)?;
-            Ok((each, (NextOffset(low), NextOffset(high))))
+    fn resolve(&self, sought: &Sought) -> Result<Vec<StartPosition>, Failure> {
+        let (partitions, again) = match sought {
+            Sought::Assigned { partitions, again } => (partitions.clone(), Some(again)),
+            Sought::Subscribed(subscription) => (self.subscribed(subscription)?, None),
         };
-        partitions.into_iter().map(edges).collect()
+        if let Some(load) = &self.options.load {
+            return self.starts(&partitions, &Positions::new(), &kept_by_the_app(load, &partitions)?);
+        }
+        let chosen = self.chosen(&partitions, again)?;
+        if self.board.membership == Membership::Standalone {
+            return self.starts(&partitions, &chosen, &Positions::new());
+        }
+        self.know_cluster();
+        let committed = self.consumer.committed_offsets(list(&partitions, ListOffset::Invalid)?, TRY)?;
+        let mut starts = self.starts(&partitions, &chosen, &positions(&committed)?)?;
+        if self.board.membership.commits() {
+            // A replay is one of all records: what was finished before is none of its business.
+            let committed = committed_offsets(&committed).into_iter();
+            self.recall(&mut starts, committed.filter(|each| !chosen.contains_key(&each.partition)).collect())?;
+        }
+        Ok(starts)
     }
 
-    fn resolve(&self, sought: &Sought) -> Result<Vec<StartPosition>, Failure> {
-        match sought {
-            Sought::Assigned(partitions) => {
-                if let Some(load) = &self.load {
-                    return self.starts(partitions, &kept_by_the_app(load, partitions)?);
-                }
-                self.know_cluster();
-                let committed = self.consumer.committed_offsets(list(partitions, ListOffset::Invalid)?, TRY)?;
-                let mut starts = self.starts(partitions, &positions(&committed)?)?;
-                if self.board.membership.commits() {
-                    self.recall(&mut starts, committed_offsets(&committed))?;
-                }
-                Ok(starts)
-            }
-            Sought::AllOf(topics) => {
-                let mut partitions = Vec::new();
-                for topic in topics {
-                    partitions.append(&mut self.partitions_of(topic)?);
-                }
-                self.starts(&partitions, &Positions::new())
-            }
+    /// Every partition of the topics, or those that are named.
+    fn subscribed(&self, subscription: &Subscription) -> Result<Vec<TopicPartition>, Failure> {
+        let mut existing = Vec::new();
+        for topic in subscription.topics() {
+            existing.append(&mut self.partitions_of(topic)?);
+        }
+        let Subscription::Partitions(named) = subscription else {
+            return Ok(existing);
+        };
+        match named.iter().find(|each| !existing.contains(each)) {
+            None => Ok(named.clone()),
+            Some(unknown) => Err(Failure::Final(ConsumerError::UnknownPartition {
+                partitions: existing.iter().filter(|each| each.topic == unknown.topic).count(),
+                partition: unknown.clone(),
+            })),
         }
     }
 
-    /// The committed offset of each, and where there is none, the start or end of the log.
-    fn starts(&self, partitions: &[TopicPartition], committed: &Positions) -> Result<Vec<StartPosition>, Failure> {
-        let unknown: Vec<_> = partitions.iter().filter(|each| !committed.contains_key(each)).cloned().collect();
-        let edges = if unknown.is_empty() { Positions::new() } else { self.edges(&unknown)? };
-        debug!(committed = committed.len(), reset = edges.len(), "start positions resolved");
+    /// Where partitions start whatever is committed, which they do once.
+    fn chosen(
+        &self,
+        partitions: &[TopicPartition],
+        again: Option<&HashSet<TopicPartition>>,
+    ) -> Result<Positions, Failure> {
+        let first = partitions.iter().filter(|each| again.is_none_or(|again| !again.contains(each)));
+        let wanted = first.filter_map(|each| Some((each.clone(), self.options.start_at.place(each)?)));
+        let wanted: Vec<_> = wanted.collect();
+        if wanted.is_empty() {
+            return Ok(Positions::new());
+        }
+        let mut chosen = Positions::new();
+        for (partition, Found { position, low, high }) in self.find(&wanted)? {
+            // Below the start it is not refused here: what is lost there is lost, and goes by the policy for that.
+            if position > high {
+                return Err(Failure::Final(ConsumerError::OffsetOutOfRange { partition, position, low, high }));
+            }
+            chosen.insert(partition, position);
+        }
+        Ok(chosen)
+    }
+
+    /// Where it was chosen to be, or else the committed offset of each, or else the start or end of the log.
+    fn starts(
+        &self,
+        partitions: &[TopicPartition],
+        chosen: &Positions,
+        committed: &Positions,
+    ) -> Result<Vec<StartPosition>, Failure> {
+        let unknown = partitions.iter().filter(|each| !chosen.contains_key(each) && !committed.contains_key(each));
+        let unknown: Vec<_> = unknown.cloned().collect();
+        let edges = self.edges(&unknown)?;
+        debug!(chosen = chosen.len(), committed = committed.len(), reset = edges.len(), "start positions resolved");
         partitions
             .iter()
             .map(|partition| {
-                let committed = committed.get(partition).copied();
-                let position = committed.or_else(|| edges.get(partition).copied());
+                let position = [chosen, committed, &edges].into_iter().find_map(|known| known.get(partition).copied());
                 let position =
                     position.ok_or_else(|| Failure::Passing(format!("{partition}: the broker told no offset")))?;
-                let start = StartPosition::at(partition.clone(), position);
-                Ok(StartPosition { committed: committed.filter(|_| self.load.is_none()), ..start })
+                let committed = committed.get(partition).copied().filter(|committed| *committed <= position);
+                Ok(StartPosition {
+                    committed: committed.filter(|_| self.options.load.is_none()),
+                    chosen: chosen.contains_key(partition),
+                    ..StartPosition::at(partition.clone(), position)
+                })
             })
             .collect()
     }
@@ -244,17 +315,26 @@ impl Lookup {
         }
     }
 
-    /// The log's start or end: ListOffsets with the special timestamps -2 and -1, one request per broker.
+    /// The logs' starts or ends, as the reset says.
     fn edges(&self, partitions: &[TopicPartition]) -> Result<Positions, Failure> {
-        let edge = match self.reset {
-            AutoOffsetReset::Earliest => ListOffset::Beginning,
-            AutoOffsetReset::Latest => ListOffset::End,
-            AutoOffsetReset::None => {
-                let partition = partitions[0].clone();
-                return Err(Failure::Final(ConsumerError::NoCommittedOffset { partition }));
+        let Some(first) = partitions.first() else { return Ok(Positions::new()) };
+        match self.options.reset {
+            AutoOffsetReset::Earliest => self.edges_at(partitions, ListOffset::Beginning),
+            AutoOffsetReset::Latest => {
+                let (added, others): (Vec<_>, Vec<_>) =
+                    partitions.iter().cloned().partition(|each| self.is_added(each));
+                let mut edges = self.edges_at(&others, ListOffset::End)?;
+                edges.extend(self.edges_at(&added, ListOffset::Beginning)?);
+                Ok(edges)
             }
-        };
-        positions(&self.consumer.offsets_for_times(list(partitions, edge)?, TRY)?)
+            AutoOffsetReset::None => Err(Failure::Final(ConsumerError::NoCommittedOffset { partition: first.clone() })),
+        }
+    }
+
+    /// Whether the partition was added while this engine ran.
+    fn is_added(&self, partition: &TopicPartition) -> bool {
+        let first_seen = self.first_seen.get(&partition.topic);
+        first_seen.is_some_and(|count| partition.partition.0 as usize >= *count)
     }
 }
 
@@ -268,7 +348,8 @@ fn kept_by_the_app(load: &LoadOffsets, partitions: &[TopicPartition]) -> Result<
 
 pub(super) type Positions = HashMap<TopicPartition, NextOffset>;
 
-pub(super) enum Failure {
+#[derive(Debug)]
+pub(crate) enum Failure {
     Passing(String),
     Final(ConsumerError),
 }

@@ -52,6 +52,8 @@ pub struct PartitionState {
     pub epoch: u64,
     /// Where it stands.
     pub phase: PartitionPhase,
+    /// A person has [paused](crate::consume::ConsumerHandle::pause) it.
+    pub paused: bool,
     /// Every record below is finished.
     pub watermark: i64,
     /// The group's committed position as far as this member knows; `None` before the first, and for a standalone consumer.
@@ -145,6 +147,10 @@ counters! {
     refetched,
     /// Logs that went back.
     rewinds,
+    /// Partitions that a person had go on elsewhere in their logs.
+    seeks,
+    /// Offsets that the log no longer had when they were to be read, and that were passed over: at most so many records are lost.
+    offsets_lost,
     /// Records not handled because an earlier owner had finished them.
     remembered,
     /// Commits confirmed by the broker.
@@ -263,6 +269,7 @@ impl Board {
             partition: cell.partition.partition.0,
             epoch: cell.epoch.0,
             phase: cell.phase(),
+            paused: cell.is_paused(),
             watermark: cell.watermark().0,
             committed: committed.map(|offset| offset.0),
             end_offset: end.map(|offset| offset.0),

@@ -16,6 +16,7 @@ use crate::consume::control::ControlCell;
 use crate::consume::error::{ConsumerError, Stopped};
 use crate::consume::failing::FailurePolicy;
 use crate::consume::inbox::Inbox;
+use crate::consume::membership::StaticMember;
 use crate::consume::state::{Board, Counters};
 use crate::consume::worker::PartitionWorker;
 use crate::ids::Epoch;
@@ -41,6 +42,7 @@ pub(crate) struct WorkerParts {
     pub(crate) commit_deadline: Duration,
     pub(crate) stop_deadline: Duration,
     pub(crate) token: CancellationToken,
+    pub(crate) static_member: Option<StaticMember>,
 }
 
 /// Spawns workers and watches them, on an arbiter of its own. It never waits: the poller never waits for it either.
@@ -309,6 +311,7 @@ impl Handler<EngineFailed> for ConsumerSupervisor {
 
     fn handle(&mut self, EngineFailed(failure): EngineFailed, ctx: &mut Context<Self>) {
         if self.failure.is_none() {
+            let failure = failure.explained(self.parts.static_member.as_ref());
             let (at, offset) = failure.place();
             error!(topic = at.map(|at| &*at.topic), partition = at.map(|at| at.partition.0), offset, %failure, "the consumer stops");
             self.failure = Some(failure);

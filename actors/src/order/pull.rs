@@ -21,7 +21,7 @@ const LAID_OUT: usize = 512;
 
 /// One partition's epoch, between its pump and the app.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct Tray {
     pub(crate) cell: Arc<ControlCell>,
     state: Mutex<State>,
 }
@@ -38,12 +38,12 @@ struct State {
     over: bool,
 }
 
-impl Place {
+impl Tray {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives the app up to `most` records; whether there are more. To be called by whom the [table](Table) has named this place to.
+    /// Gives the app up to `most` records; whether there are more. To be called by whom the [table](Table) has named this tray to.
     pub(crate) fn take(self: &Arc<Self>, most: usize, mut to: impl FnMut(Record, Taken)) -> bool {
         let mut state = self.lock();
         self.cell.crew_begins();
@@ -56,7 +56,7 @@ impl Place {
         let taken: Vec<_> = state.laid_out.drain(..count).collect();
         self.cell.crew_takes(taken.iter().map(|job| (job.offset(), job.attempt())), Instant::now());
         for job in taken {
-            to(job.record(), Taken { place: Arc::clone(self), job });
+            to(job.record(), Taken { tray: Arc::clone(self), job });
         }
         state.offered = !state.laid_out.is_empty();
         let more = state.offered;
@@ -70,37 +70,37 @@ impl Place {
 /// A record that the app has.
 #[derive(Debug)]
 pub(crate) struct Taken {
-    place: Arc<Place>,
+    tray: Arc<Tray>,
     job: Job,
 }
 
 impl Taken {
     /// From any thread. Where the epoch is over by now, it changes nothing.
     pub(crate) fn answer(self, attempt: Attempt) {
-        let Self { place, job } = self;
-        let mut state = place.lock();
+        let Self { tray, job } = self;
+        let mut state = tray.lock();
         state.answers.push((job, attempt));
         let first = state.answers.len() == 1;
         drop(state);
         // The pump takes all answers at one look, so only the first since then need wake it.
         if first {
-            place.cell.wake_pump();
+            tray.cell.wake_pump();
         }
     }
 }
 
 /// Lays the partition's records out until it is to be given up.
 pub(crate) async fn pump(table: Arc<Table>, io: PumpIo) {
-    let place = Arc::new(Place { cell: Arc::clone(&io.cell), state: Mutex::default() });
+    let tray = Arc::new(Tray { cell: Arc::clone(&io.cell), state: Mutex::default() });
     // Also when this future is dropped half way.
-    let _closes = Closes(Arc::clone(&place));
-    let mut puller = Puller { schedule: Schedule::new(io), place, table };
+    let _closes = Closes(Arc::clone(&tray));
+    let mut puller = Puller { schedule: Schedule::new(io), tray, table };
     poll_fn(|cx| puller.turn(cx)).await;
     puller.schedule.end();
 }
 
-/// Nothing is taken of a place whose pump is no more.
-struct Closes(Arc<Place>);
+/// Nothing is taken of a tray whose pump is no more.
+struct Closes(Arc<Tray>);
 
 impl Drop for Closes {
     fn drop(&mut self) {
@@ -112,7 +112,7 @@ impl Drop for Closes {
 
 struct Puller {
     schedule: Schedule,
-    place: Arc<Place>,
+    tray: Arc<Tray>,
     table: Arc<Table>,
 }
 
@@ -125,7 +125,7 @@ impl Puller {
             return Poll::Ready(());
         }
         let answers = {
-            let mut state = self.place.lock();
+            let mut state = self.tray.lock();
             let answers = std::mem::take(&mut state.answers);
             state.taken -= answers.len();
             if cell.is_ending() {
@@ -152,7 +152,7 @@ impl Puller {
             return;
         }
         let mut next = Vec::new();
-        let room = LAID_OUT.saturating_sub(self.place.lock().laid_out.len());
+        let room = LAID_OUT.saturating_sub(self.tray.lock().laid_out.len());
         while next.len() < room
             && let Some(mut job) = self.schedule.next()
         {
@@ -162,24 +162,24 @@ impl Puller {
         if next.is_empty() {
             return;
         }
-        let mut state = self.place.lock();
+        let mut state = self.tray.lock();
         state.laid_out.extend(next);
         let offered = std::mem::replace(&mut state.offered, true);
         drop(state);
         if !offered {
-            self.table.offer(Arc::clone(&self.place));
+            self.table.offer(Arc::clone(&self.tray));
         }
     }
 
     /// Whether the app has nothing of this partition, so that nobody need wait for it.
     ///
     /// The app that takes a record and who asks whether the partition is at rest, at the same moment:
-    /// 1. app: says that the crew is busy; 2. app: looks whether the partition is ending, and takes nothing if it is; all under the place's lock.
+    /// 1. app: says that the crew is busy; 2. app: looks whether the partition is ending, and takes nothing if it is; all under the tray's lock.
     ///
     /// Who asks has marked the partition ending first, then looks whether the crew is busy. What was taken is looked at under the same lock,
     /// and as late as here: the app takes while this pump lays out.
     fn rests(&self, cell: &ControlCell) -> bool {
-        let state = self.place.lock();
+        let state = self.tray.lock();
         let rests = state.taken == 0 && state.answers.is_empty();
         if rests {
             cell.crew_rests();

@@ -32,7 +32,7 @@ pub enum PartitionPhase {
     Starting,
     /// Records flow.
     Running,
-    /// To be given up: records that a handler holds are waited for, no others are started.
+    /// To be given up, or to go on elsewhere after a seek: records that a handler holds are waited for, no others are started.
     Revoking,
     /// Over: what is still reported of it changes nothing.
     Fenced,
@@ -49,12 +49,16 @@ pub(crate) struct ControlCell {
     pub(crate) start: NextOffset,
     /// Finished by an earlier owner: not handled again.
     pub(crate) remembered: Remembered,
+    /// A person put it at its start: that is committed even where the group is further.
+    pub(crate) chosen: bool,
     pub(crate) credits: Credits,
     /// Cancelled at revoke: for handlers that want to know.
     pub(crate) revoking: CancellationToken,
     wake: Arc<Wake>,
     phase: AtomicU8,
     abandoned: AtomicBool,
+    /// Written by the poller, for those who look.
+    paused: AtomicBool,
     pump: AtomicWaker,
     end_offset: AtomicI64,
     topic_id: OnceLock<TopicId>,
@@ -82,7 +86,7 @@ const NONE: i64 = -1;
 
 impl ControlCell {
     pub(crate) fn new(
-        StartPosition { partition, position: start, committed, remembered }: StartPosition,
+        StartPosition { partition, position: start, committed, remembered, chosen }: StartPosition,
         epoch: Epoch,
         slot: usize,
         credits: Credits,
@@ -94,11 +98,13 @@ impl ControlCell {
             slot,
             start,
             remembered,
+            chosen,
             credits,
             revoking: CancellationToken::new(),
             wake,
             phase: AtomicU8::new(PartitionPhase::Starting as u8),
             abandoned: AtomicBool::new(false),
+            paused: AtomicBool::new(false),
             pump: AtomicWaker::new(),
             end_offset: AtomicI64::new(NONE),
             topic_id: OnceLock::new(),
@@ -154,6 +160,14 @@ impl ControlCell {
 
     pub(crate) fn is_abandoned(&self) -> bool {
         self.abandoned.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_paused(&self, paused: bool) {
+        self.paused.store(paused, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::Relaxed)
     }
 
     /// No further record may be started.

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use rdkafka::consumer::Consumer;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::topic_partition_list::{Offset as ListOffset, TopicPartitionList};
 use tracing::warn;
@@ -63,7 +64,7 @@ impl Poller {
     ) {
         let mut again = Vec::new();
         for entry in std::mem::take(&mut commit.entries) {
-            let code = result(&entry.partition);
+            let code = result(&entry.partition).map(|code| self.behind_fatal(code));
             match code.and_then(|code| self.lighter(&entry, code)) {
                 Some(lighter) => again.push(lighter),
                 None => commit.answered.push((entry, code)),
@@ -74,6 +75,14 @@ impl Poller {
         } else {
             commit.entries = again;
             self.commits_waiting.push_front(commit);
+        }
+    }
+
+    /// What librdkafka only calls fatal has a cause.
+    fn behind_fatal(&self, code: RDKafkaErrorCode) -> RDKafkaErrorCode {
+        match code {
+            RDKafkaErrorCode::Fatal => self.consumer.client().fatal_error().map_or(code, |(cause, _)| cause),
+            code => code,
         }
     }
 

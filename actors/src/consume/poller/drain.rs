@@ -40,7 +40,7 @@ impl Poller {
         let Some(stay) = self.slots.get_mut(slot) else {
             return false;
         };
-        if stay.worker.is_none() || stay.reposition.is_some() || stay.cell.is_ending() {
+        if stay.worker.is_none() || stay.paused || stay.reposition.is_some() || stay.cell.is_ending() {
             return false;
         }
         let room = stay.cell.room();
@@ -123,7 +123,7 @@ impl Poller {
         match code {
             E::AutoOffsetReset | E::OffsetOutOfRange => {
                 // Retention, truncation or another topic of that name: the poller finds out.
-                stay.astray = Some(text.to_owned());
+                stay.astray = true;
                 self.identities.ask_soon(Instant::now());
             }
             E::TopicAuthorizationFailed | E::Fatal => {

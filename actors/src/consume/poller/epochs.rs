@@ -16,7 +16,8 @@ use crate::consume::native::PartitionQueue;
 use crate::consume::start::StartPosition;
 use crate::consume::supervisor::StartWorker;
 use crate::ids::{Epoch, NextOffset, TopicPartition};
-use crate::offsets::tracker::{CloseLedger, EpochDrained, EpochStarted, EpochsEnded};
+use crate::offsets::remembered::Remembered;
+use crate::offsets::tracker::{CloseLedger, EpochDrained, EpochReplaced, EpochStarted};
 
 /// The bound on a seek: it is local to librdkafka and takes microseconds.
 const SEEK: Duration = Duration::from_secs(1);
@@ -29,11 +30,30 @@ impl Poller {
         };
         stay.worker = None;
         stay.cell.fence();
-        if self.rebalance.is_draining(slot) {
+        if self.rebalance.is_draining(slot) || self.seeks.holds(slot) {
             self.tell_tracker(EpochDrained { slot, epoch });
         } else {
             self.tell_tracker(CloseLedger { slot, epoch });
         }
+    }
+
+    /// A ledger was closed because its epoch cannot go on: the next one begins where the ledger stands, unless a person wants it elsewhere.
+    pub(super) fn on_ledger_closed(
+        &mut self,
+        slot: usize,
+        epoch: Epoch,
+        watermark: NextOffset,
+        remembered: Remembered,
+    ) {
+        let target = self.seeks.target(slot);
+        let Some(stay) = self.slots.in_epoch(slot, epoch) else { return };
+        if let Some(target) = target {
+            return self.seek_to(slot, target);
+        }
+        if let Some(lost) = stay.begin_anew(watermark, remembered) {
+            self.note_lost(slot, lost);
+        }
+        self.reposition(slot);
     }
 
     pub(super) fn retry_repositions(&mut self) {
@@ -59,15 +79,18 @@ impl Poller {
             stay.cell.set_last_error(format!("seek to {position}: {error}"));
             return;
         }
-        self.tell_tracker(EpochsEnded(vec![(slot, old.epoch)]));
+        self.tell_tracker(EpochReplaced { slot, epoch: old.epoch });
         let committed = old.committed().filter(|committed| *committed <= position);
-        let cell = self.new_epoch(StartPosition { partition, position, committed, remembered }, slot);
+        let chosen = self.seeks.holds(slot) || (old.chosen && old.committed().is_none());
+        let cell = self.new_epoch(StartPosition { partition, position, committed, remembered, chosen }, slot);
         if let Some(stay) = self.slots.get_mut(slot) {
             stay.reposition = None;
             stay.guard = PositionGuard::new(position);
             stay.cell = Arc::clone(&cell);
+            cell.set_paused(stay.paused);
         }
         self.begin(cell);
+        self.seeks.begun(slot, position);
     }
 
     fn move_to(&self, partition: &TopicPartition, position: NextOffset) -> KafkaResult<()> {
@@ -79,7 +102,8 @@ impl Poller {
 
     fn assign_again(&self, partition: &TopicPartition, position: NextOffset) -> KafkaResult<()> {
         let mut list = TopicPartitionList::new();
-        if matches!(self.consumer.rebalance_protocol(), RebalanceProtocol::Cooperative) {
+        let cooperative = matches!(self.consumer.rebalance_protocol(), RebalanceProtocol::Cooperative);
+        if cooperative || !self.board.membership.is_member() {
             list.add_partition_offset(&partition.topic, partition.partition.0, ListOffset::Offset(position.0))?;
             self.consumer.incremental_unassign(&list)?;
             return self.consumer.incremental_assign(&list);
@@ -110,9 +134,11 @@ impl Poller {
                 guard: PositionGuard::new(position),
                 worker: None,
                 rewound: None,
+                lost: None,
                 reposition: None,
+                paused: false,
                 topic_id: None,
-                astray: None,
+                astray: false,
                 average: 128,
             },
         );

@@ -1,14 +1,17 @@
 //! The poller: one plain thread that owns librdkafka's consumer and never waits without a bound.
 //!
 //! This file is its loop. What it does in it is told by concept: [`drain`] takes chunks out of partition queues, [`commits`] sends commits,
-//! [`epochs`] begins epochs, [`identity`] sees to it that a log stays the same, [`rebalance`] answers the group, [`revocation`] gives partitions up.
+//! [`epochs`] begins epochs, [`identity`] sees to it that a log stays the same, [`rebalance`] answers the group, [`revocation`] gives partitions
+//! up, [`seek`] and [`pause`] do what a person asks.
 
 mod commits;
 mod drain;
 mod epochs;
 mod identity;
+mod pause;
 mod rebalance;
 mod revocation;
+mod seek;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -20,20 +23,23 @@ use actix::{Handler, Message};
 use crossbeam_channel::Receiver;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 pub(crate) use identity::Identities;
+pub use identity::{OnLogRewind, OnOffsetOutOfRange};
 pub(crate) use rebalance::Rebalance;
+pub(crate) use seek::Seeks;
 
 use crate::consume::assignment::Slots;
 use crate::consume::command::{Commit, PollerCommand};
 use crate::consume::context::{CloseOnDrop, PollerContext};
 use crate::consume::control::Credits;
 use crate::consume::error::{ConsumerError, Stopped, UnfinishedRecord};
-use crate::consume::membership::Membership;
+use crate::consume::membership::StaticMember;
 use crate::consume::native::CommitQueue;
 use crate::consume::resolver::Resolver;
 use crate::consume::state::{Board, Counters};
+use crate::consume::subscription::Subscription;
 use crate::consume::supervisor::{ConsumerSupervisor, EngineFailed, PollerEnded};
 use crate::consume::wake::{Source, Wake};
 use crate::offsets::tracker::OffsetTracker;
@@ -46,21 +52,13 @@ const MAIN_EVENTS: usize = 1000;
 /// How often the ends of the logs are read from librdkafka's cache.
 const END_OFFSETS: Duration = Duration::from_secs(1);
 
-/// What to do when a log goes back: its topic was created again, or it was truncated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OnLogRewind {
-    /// Stop with [`ConsumerError::LogRewound`]: nothing is processed twice unnoticed.
-    #[default]
-    Stop,
-    /// Begin a new epoch where the log goes on, and say so.
-    Continue,
-}
-
 /// The poller's settings.
 #[derive(Debug, Clone)]
 pub(crate) struct PollerOptions {
-    pub(crate) topics: Vec<String>,
+    pub(crate) subscription: Subscription,
+    pub(crate) static_member: Option<StaticMember>,
+    /// The group's protocol is the consumer protocol (KIP-848).
+    pub(crate) new_protocol: bool,
     /// The group's name, for what is said.
     pub(crate) group: String,
     pub(crate) credits: Credits,
@@ -69,6 +67,7 @@ pub(crate) struct PollerOptions {
     pub(crate) drain_deadline: Duration,
     pub(crate) commit_deadline: Duration,
     pub(crate) on_log_rewind: OnLogRewind,
+    pub(crate) on_offset_out_of_range: OnOffsetOutOfRange,
     /// What librdkafka may hold per partition: its queue's limit and one fetch.
     pub(crate) queue_bytes: u64,
     pub(crate) memory_budget: u64,
@@ -89,6 +88,7 @@ pub(crate) struct Poller {
     pub(crate) board: Arc<Board>,
     pub(crate) rebalance: Rebalance,
     pub(crate) identities: Identities,
+    pub(crate) seeks: Seeks,
     pub(crate) last_epoch: u64,
     pub(crate) commit_in_flight: Option<Commit>,
     pub(crate) commits_waiting: VecDeque<Commit>,
@@ -105,9 +105,9 @@ impl Poller {
     /// Polls until the engine has stopped and the group is left.
     pub(crate) fn run(mut self) {
         self.wake.attach();
-        match self.board.membership {
-            Membership::Group(_) => self.subscribe(),
-            Membership::Standalone => self.begin_standalone(),
+        match &self.options.subscription {
+            Subscription::Topics(topics) if self.board.membership.is_member() => self.subscribe(topics),
+            _ => self.begin_by_hand(),
         }
         let mut woke = true;
         while !self.rebalance.is_stopped() {
@@ -124,11 +124,13 @@ impl Poller {
                 self.serve_commands(now);
             }
             self.check_rebalance(now);
+            self.check_seeks(now);
             self.check_identities(now);
             if now.duration_since(self.ends_read) >= END_OFFSETS {
                 self.ends_read = now;
                 self.read_end_offsets();
                 self.retry_repositions();
+                self.pass_lost();
             }
             woke = !self.drain_ready();
             if woke {
@@ -141,10 +143,15 @@ impl Poller {
         self.close();
     }
 
-    fn subscribe(&self) {
-        let topics: Vec<_> = self.options.topics.iter().map(String::as_str).collect();
+    fn subscribe(&self, topics: &[String]) {
+        let topics: Vec<_> = topics.iter().map(String::as_str).collect();
         if let Err(error) = self.consumer.subscribe(&topics) {
             self.fail(kafka_error(&error, format!("subscribing to {topics:?}")));
+        }
+        if self.options.new_protocol {
+            info!(
+                "group.protocol=consumer (KIP-848) is experimental with librdkafka 2.12: rebalances may stand still for minutes"
+            );
         }
     }
 
@@ -160,12 +167,28 @@ impl Poller {
             board,
             unfinished,
             committed_at_end,
+            options,
             ..
         } = self;
         // A live queue or list of librdkafka's would make its close wait for ever.
         slots.clear();
         drop(commit_queue);
         resolver.stop();
+        if let Some(member) = options.static_member.filter(|_| consumer.client().fatal_error().is_none()) {
+            let (instance, group, session_timeout_ms) = (member.instance, member.group, member.session_timeout_ms);
+            let until = if session_timeout_ms.is_some() {
+                "session.timeout.ms"
+            } else {
+                "the broker's group.consumer.session.timeout.ms"
+            };
+            info!(
+                instance,
+                group,
+                session_timeout_ms,
+                until,
+                "a static member stops: its partitions wait for it, and go to others after that"
+            );
+        }
         rebalance.answer_before_close(&consumer);
         consumer.context().close();
         drop(consumer);
@@ -210,7 +233,7 @@ impl Poller {
     fn on_client_error(&mut self, error: &KafkaError) {
         use RDKafkaErrorCode as E;
         let code = error.rdkafka_error_code();
-        if code == Some(RDKafkaErrorCode::GroupAuthorizationFailed) && !self.board.membership.is_member() {
+        if code == Some(RDKafkaErrorCode::GroupAuthorizationFailed) && self.board.membership.needs_no_group() {
             // librdkafka looks for the coordinator of its group's name, whether it has a use for one or not.
             debug!(%error, "no group is needed");
             return;
@@ -222,7 +245,7 @@ impl Poller {
             }
             Some(E::TopicAuthorizationFailed) => format!(
                 "no permission for one of the topics {}: an ACL must allow Read ({reason})",
-                self.options.topics.join(", ")
+                self.options.subscription.listed()
             ),
             // Also in the midst of work: the login that was good until now is good no more.
             Some(code) if refused(code, &reason) => format!("the brokers refused the connection: {reason}"),
@@ -231,7 +254,7 @@ impl Poller {
                  name: name one that all its members have ({reason})",
                 self.options.group
             ),
-            Some(E::ClusterAuthorizationFailed | E::FencedInstanceId | E::InvalidTopic) => {
+            Some(E::ClusterAuthorizationFailed | E::FencedInstanceId | E::UnreleasedInstanceId | E::InvalidTopic) => {
                 format!("consuming: {reason}")
             }
             _ if matches!(error, KafkaError::MessageConsumptionFatal(_)) => format!("consuming: {reason}"),
@@ -256,18 +279,22 @@ impl Poller {
                 }
                 PollerCommand::WorkerDied { slot, epoch } => self.on_worker_died(slot, epoch),
                 PollerCommand::LedgerClosed { slot, epoch, watermark, remembered } => {
-                    if let Some(stay) = self.slots.in_epoch(slot, epoch) {
-                        stay.begin_anew(watermark, remembered);
-                        self.reposition(slot);
-                    }
+                    self.on_ledger_closed(slot, epoch, watermark, remembered);
                 }
                 PollerCommand::Resolved(resolution) => self.on_resolved(resolution, now),
                 PollerCommand::Identified(identification) => self.on_identified(identification, now),
+                PollerCommand::Seek(seek) => self.on_seek(seek, now),
+                PollerCommand::Found(places) => self.on_found(places, now),
+                PollerCommand::Pause { partitions, paused } => self.pause(&partitions, paused),
                 PollerCommand::Commit(commit) => {
                     self.commits_waiting.push_back(commit);
                     self.submit_next(now);
                 }
-                PollerCommand::DrainEnded { id, commits } => self.on_drain_ended(id, commits, now),
+                PollerCommand::DrainEnded { id, commits } => {
+                    if !self.on_seek_drained(id) {
+                        self.on_drain_ended(id, commits, now);
+                    }
+                }
                 PollerCommand::Stop(plan) => self.on_stop(plan, now),
             }
         }

@@ -38,10 +38,10 @@ pub(crate) struct Rebalance {
     pub(super) stop: Stop,
 }
 
-/// What has not been answered yet: a rebalance event, or how a standalone engine begins.
+/// What has not been answered yet: a rebalance event, or how an engine begins that no group assigns anything.
 #[derive(Debug)]
 pub(super) enum Asked {
-    /// A standalone engine begins: its partitions are being looked up. Nobody waits for an answer.
+    /// An engine begins that no group assigns anything: its partitions are being looked up. Nobody waits for an answer.
     Begin {
         id: u64,
     },
@@ -151,10 +151,11 @@ impl Poller {
         }
     }
 
-    /// A standalone engine assigns itself every partition of its topics, through the same look-up as a group's assignment.
-    pub(super) fn begin_standalone(&mut self) {
+    /// An engine whose partitions no group shares out assigns itself what it was told to read, through the same look-up as a group's
+    /// assignment.
+    pub(super) fn begin_by_hand(&mut self) {
         let id = self.rebalance.next_id();
-        self.resolver.request(id, Sought::AllOf(self.options.topics.clone()));
+        self.resolver.request(id, Sought::Subscribed(self.options.subscription.clone()));
         self.rebalance.asked = Some(Asked::Begin { id });
     }
 
@@ -168,7 +169,8 @@ impl Poller {
             return;
         }
         if matches!(self.rebalance.stop, Stop::No) {
-            self.resolver.request(id, Sought::Assigned(partitions.clone()));
+            let again = partitions.iter().filter(|each| self.slots.had(each)).cloned().collect();
+            self.resolver.request(id, Sought::Assigned { partitions: partitions.clone(), again });
         }
         self.rebalance.asked = Some(Asked::Assign { id, partitions, since: now });
     }
@@ -196,7 +198,7 @@ impl Poller {
     }
 
     /// False when the engine fails instead: librdkafka is still to be answered then, at the close.
-    fn assign(&mut self, starts: Vec<StartPosition>) -> bool {
+    pub(super) fn assign(&mut self, starts: Vec<StartPosition>) -> bool {
         // Each queue is split before the assign: no record can reach the main queue.
         let mut queues = Vec::with_capacity(starts.len());
         for start in &starts {
@@ -220,7 +222,12 @@ impl Poller {
             let (topic, partition) = (&start.partition.topic, start.partition.partition.0);
             let _ = list.add_partition_offset(topic, partition, ListOffset::Offset(start.position.0));
         }
-        if let Err(error) = assign(&self.consumer, &list) {
+        let assigned = match self.board.membership.is_member() {
+            true => assign(&self.consumer, &list),
+            // Beside those that it has: partitions may be added later.
+            false => self.consumer.incremental_assign(&list),
+        };
+        if let Err(error) = assigned {
             self.fail(kafka_error(&error, format!("assigning {} partitions", starts.len())));
             return false;
         }
@@ -256,6 +263,7 @@ impl Poller {
             self.resolver.abandon();
         }
         let stays = self.stays_of(&partitions);
+        self.give_up_seeks(&stays);
         self.rebalance.asked = Some(Asked::Revoke { partitions, since: now });
         if lost {
             // Also what was draining, or stopping: it is others' already.

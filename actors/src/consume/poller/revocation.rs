@@ -74,9 +74,16 @@ impl Poller {
         now: Instant,
     ) {
         let id = self.rebalance.next_id();
+        self.ask_to_finish(id, &stays);
+        let stage = Stage::Draining { until: now + drain };
+        self.rebalance.revocation = Some(Revocation { id, stays, stage, commit_deadline });
+    }
+
+    /// Begins a drain: workers start nothing more, and the tracker says when all of them are through.
+    pub(super) fn ask_to_finish(&mut self, id: u64, stays: &[(usize, Epoch)]) {
         let mut asked = Vec::with_capacity(stays.len());
         let mut at_rest = Vec::new();
-        for (slot, epoch) in &stays {
+        for (slot, epoch) in stays {
             if let Some(stay) = self.slots.get_mut(*slot) {
                 stay.cell.revoke();
                 // A worker that is at rest starts nothing more, and cannot say so while another handler keeps its thread. What it has
@@ -94,8 +101,6 @@ impl Poller {
         }
         at_rest.into_iter().for_each(|progress| self.tell_tracker(progress));
         self.tell_tracker(BeginDrain { id, stays: asked });
-        let stage = Stage::Draining { until: now + drain };
-        self.rebalance.revocation = Some(Revocation { id, stays, stage, commit_deadline });
     }
 
     /// The tracker has closed the ledgers: their last commits go out.
@@ -207,32 +212,36 @@ impl Poller {
     /// The drain deadline passed: what handlers still hold is fenced, and named.
     fn cut_drain_short(&mut self, now: Instant) {
         let stays = self.rebalance.revocation.as_ref().map(|revocation| revocation.stays.clone()).unwrap_or_default();
-        let stopping = self.rebalance.is_stopping();
         Counters::add(&self.board.counters.drains_cut_short, 1);
         for (slot, _) in stays {
-            let Some(stay) = self.slots.get_mut(slot) else { continue };
-            let cell = &stay.cell;
-            let held = if stay.worker.is_some() && !cell.is_fenced() { cell.sample_handlers(now) } else { Vec::new() };
-            let (topic, partition) = (&cell.partition.topic, cell.partition.partition.0);
-            for (held, named) in held.iter().zip(1..) {
-                if named <= NAMED {
-                    warn!(
-                        %topic,
-                        partition,
-                        epoch = cell.epoch.0,
-                        offset = held.offset,
-                        "unfinished at the drain deadline: its result will not count"
-                    );
-                }
-                if stopping {
-                    self.unfinished.push(UnfinishedRecord { topic: topic.to_string(), partition, offset: held.offset });
-                }
-            }
-            if held.len() > NAMED {
-                warn!(%topic, partition, epoch = cell.epoch.0, unfinished = held.len(), "and more of them");
-            }
-            cell.fence();
+            self.cut_short(slot, now);
         }
+    }
+
+    pub(super) fn cut_short(&mut self, slot: usize, now: Instant) {
+        let stopping = self.rebalance.is_stopping();
+        let Some(stay) = self.slots.get_mut(slot) else { return };
+        let cell = &stay.cell;
+        let held = if stay.worker.is_some() && !cell.is_fenced() { cell.sample_handlers(now) } else { Vec::new() };
+        let (topic, partition) = (&cell.partition.topic, cell.partition.partition.0);
+        for (held, named) in held.iter().zip(1..) {
+            if named <= NAMED {
+                warn!(
+                    %topic,
+                    partition,
+                    epoch = cell.epoch.0,
+                    offset = held.offset,
+                    "unfinished at the drain deadline: its result will not count"
+                );
+            }
+            if stopping {
+                self.unfinished.push(UnfinishedRecord { topic: topic.to_string(), partition, offset: held.offset });
+            }
+        }
+        if held.len() > NAMED {
+            warn!(%topic, partition, epoch = cell.epoch.0, unfinished = held.len(), "and more of them");
+        }
+        cell.fence();
     }
 
     fn end_revocation(&mut self, now: Instant) {
@@ -273,6 +282,7 @@ impl Poller {
             return;
         }
         self.resolver.abandon();
+        self.seeks.end();
         let drain_until = now + plan.drain;
         let mut commit = plan.commit;
         if let Some(revocation) = &mut self.rebalance.revocation {

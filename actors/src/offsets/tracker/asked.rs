@@ -113,6 +113,19 @@ impl OffsetTracker {
         self.waiters = waiting;
     }
 
+    /// Tells those who wait for a commit of an epoch that was replaced.
+    pub(super) fn tell_moved(&mut self, slot: usize, epoch: Epoch) {
+        let goal = |waiter: &Waiter| {
+            let goal = waiter.goals.iter().find(|goal| goal.slot == slot && goal.epoch == epoch)?;
+            Some((goal.partition.clone(), goal.next))
+        };
+        for waiter in self.waiters.extract_if(.., |waiter| goal(waiter).is_some()) {
+            if let Some((partition, offset)) = goal(&waiter) {
+                let _ = waiter.answer.send(Err(CommitError::Moved { partition, offset }));
+            }
+        }
+    }
+
     /// Tells those who wait for a commit that will never be made.
     pub(super) fn refuse_waiters(&mut self, entry: &CommitEntry, code: RDKafkaErrorCode) {
         let concerned =

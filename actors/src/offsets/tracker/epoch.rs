@@ -72,7 +72,10 @@ impl TrackedEpoch {
     /// Whether there is something to commit: a higher offset, or more to remember above it.
     pub(super) fn is_due(&self) -> bool {
         let watermark = self.ledger.watermark();
-        watermark > self.committed.unwrap_or(self.cell.start)
+        // What a person chose to start at is committed as it is: the group may be further, and would be again after a crash.
+        let begun = self.cell.chosen && self.committed.is_none();
+        begun
+            || watermark > self.committed.unwrap_or(self.cell.start)
             || (self.ledger.finished() != self.told && self.finished_above(watermark).next().is_some())
     }
 

@@ -38,6 +38,11 @@ pub(crate) struct DrainDeadline {
 }
 /// These epochs are over: unassigned after their drain, or lost.
 pub(crate) struct EpochsEnded(pub(crate) Vec<(usize, Epoch)>);
+/// The partition has begun a new epoch elsewhere; this one is over.
+pub(crate) struct EpochReplaced {
+    pub(crate) slot: usize,
+    pub(crate) epoch: Epoch,
+}
 /// Close this epoch's ledger and say where it stands: its worker died.
 pub(crate) struct CloseLedger {
     pub(crate) slot: usize,
@@ -71,6 +76,7 @@ plain_messages!(
     BeginDrain,
     DrainDeadline,
     EpochsEnded,
+    EpochReplaced,
     CloseLedger,
     CommitAnswered,
     CommitNow

@@ -123,6 +123,7 @@ impl OffsetTracker {
         if self.epochs.len() <= slot {
             self.epochs.resize_with(slot + 1, || None);
         }
+        self.wanted |= cell.chosen && self.options.policy.when != CommitWhen::Manual;
         self.epochs[slot] = Some(TrackedEpoch::new(cell));
         self.held_until = None;
     }
@@ -275,6 +276,18 @@ impl Handler<EpochsEnded> for OffsetTracker {
         self.drains.retain(|drain| !drain.stays.iter().all(|stay| stays.contains(stay)));
         self.held_until = None;
         self.answer_waiters();
+    }
+}
+
+impl Handler<EpochReplaced> for OffsetTracker {
+    type Result = ();
+
+    fn handle(&mut self, EpochReplaced { slot, epoch }: EpochReplaced, _: &mut Context<Self>) {
+        if self.epochs.get(slot).and_then(Option::as_ref).is_some_and(|tracked| tracked.cell.epoch == epoch) {
+            self.epochs[slot] = None;
+        }
+        self.drains.retain(|drain| !drain.stays.iter().all(|stay| *stay == (slot, epoch)));
+        self.tell_moved(slot, epoch);
     }
 }
 

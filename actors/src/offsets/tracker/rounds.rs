@@ -166,7 +166,17 @@ impl OffsetTracker {
         if let Some(tracked) = self.current(entry.slot, entry.epoch) {
             self.everything |= tracked.asked.is_none();
         }
-        match commit_failure(code) {
+        let failure = commit_failure(code);
+        let (failure, detail) = match failure {
+            // The commits of who is no member are taken only while there are none.
+            CommitFailure::Hold | CommitFailure::Superseded if !self.board.membership.is_member() => {
+                let group = &self.options.group;
+                let todo = "give partitions that are named by hand a group that nobody subscribes in";
+                (CommitFailure::Fatal, format!("{detail}: group {group} has members; {todo}"))
+            }
+            _ => (failure, detail),
+        };
+        match failure {
             // A rebalance is under way: usual, and over soon.
             CommitFailure::Hold | CommitFailure::Superseded => {
                 debug!(topic, partition = number, epoch, offset, error = %code, "a commit is held until the rebalance is over");
