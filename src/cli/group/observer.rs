@@ -1,0 +1,195 @@
+//! A client that looks at groups and logs, and is no member of anything.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use kafka_troupe::ids::{PartitionId, TopicPartition};
+use kafka_troupe::offsets::CommittedOffset;
+use rdkafka::client::ClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use troupe_actors::{TopicId, describe_topics};
+
+use super::admin::{self, Description, Refused};
+use crate::cli::connect::Connection;
+
+/// Its calls wait for the brokers, each as long as the command's timeout at most: make them [`apart`](crate::cli::apart::apart).
+pub(crate) struct Observer {
+    client: BaseConsumer<Quiet>,
+    within: Duration,
+}
+
+/// A topic, as the cluster knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Topic {
+    /// Its partitions, and whether each has a leader: no other broker tells where its log begins and ends.
+    Exists(BTreeMap<i32, bool>),
+    Missing,
+    /// There is no permission to see it.
+    Denied,
+}
+
+/// Offsets by partition, each if the partition's leader told it.
+pub(crate) type Offsets = BTreeMap<TopicPartition, Result<i64, String>>;
+
+impl Observer {
+    pub(crate) fn new(connection: &Connection) -> anyhow::Result<Self> {
+        let mut config = connection.client_config();
+        // Logs end where Kafka's own tools see them end, at the high watermark, unless the properties say otherwise.
+        config.set("isolation.level", connection.get("isolation.level").unwrap_or("read_uncommitted"));
+        let client = config.create_with_context(Quiet).context("the client cannot be made")?;
+        Ok(Self { client, within: connection.timeout() })
+    }
+
+    /// Who the group's members are; `None` where the broker cannot tell.
+    pub(crate) fn describe(&self, group: &str) -> anyhow::Result<Option<Description>> {
+        match admin::describe(&self.client, group, self.within) {
+            Ok(description) => Ok(Some(description)),
+            Err(Refused { code: RDKafkaErrorCode::UnsupportedFeature | RDKafkaErrorCode::UnsupportedVersion, why }) => {
+                tracing::debug!(%why, "the broker does not describe groups");
+                Ok(None)
+            }
+            Err(refused) => Err(self.explained(refused, group, "see", "Describe")),
+        }
+    }
+
+    /// What the group has committed of these partitions, or of all.
+    pub(crate) fn commits(&self, group: &str, of: Option<&[TopicPartition]>) -> anyhow::Result<Vec<CommittedOffset>> {
+        let list = of.map(|partitions| list(partitions.iter().map(|each| (each, Offset::Invalid)))).transpose()?;
+        admin::commits(&self.client, group, list.as_ref(), self.within)
+            .map_err(|refused| self.explained(refused, group, "see", "Describe"))
+    }
+
+    /// Commits these offsets for the group, without metadata. What is given back was not taken, and why.
+    ///
+    /// # Errors
+    /// The inner one: the group has members.
+    pub(crate) fn alter(
+        &self,
+        group: &str,
+        offsets: &[(TopicPartition, i64)],
+    ) -> anyhow::Result<Result<Vec<(TopicPartition, RDKafkaErrorCode)>, HasMembers>> {
+        let offsets = list(offsets.iter().map(|(partition, offset)| (partition, Offset::Offset(*offset))))?;
+        match admin::alter(&self.client, group, &offsets, self.within) {
+            Ok(answers) => {
+                let refused: Vec<_> =
+                    answers.into_iter().filter_map(|each| Some((each.partition, each.error?))).collect();
+                let members = refused.iter().any(|(_, code)| has_members(*code));
+                Ok(if members { Err(HasMembers) } else { Ok(refused) })
+            }
+            Err(refused) if has_members(refused.code) => Ok(Err(HasMembers)),
+            Err(refused) => Err(self.explained(refused, group, "reset", "Read")),
+        }
+    }
+
+    /// Each of these topics, as the cluster knows it.
+    pub(crate) fn topics<'a>(
+        &self,
+        names: impl IntoIterator<Item = &'a str>,
+    ) -> anyhow::Result<BTreeMap<Arc<str>, Topic>> {
+        names.into_iter().map(|name| Ok((Arc::from(name), self.topic(name)?))).collect()
+    }
+
+    fn topic(&self, name: &str) -> anyhow::Result<Topic> {
+        let metadata = self.client.fetch_metadata(Some(name), self.within);
+        let metadata = metadata.with_context(|| format!("the brokers do not tell of topic {name}"))?;
+        let topic = metadata.topics().first().with_context(|| format!("the brokers do not tell of topic {name}"))?;
+        match topic.error().map(RDKafkaErrorCode::from) {
+            Some(RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownTopicOrPartition) => Ok(Topic::Missing),
+            Some(RDKafkaErrorCode::TopicAuthorizationFailed) => Ok(Topic::Denied),
+            Some(RDKafkaErrorCode::InvalidTopic) => anyhow::bail!("{name:?} is no valid topic name"),
+            Some(error) => anyhow::bail!("topic {name}: {error}"),
+            None => Ok(Topic::Exists(topic.partitions().iter().map(|each| (each.id(), each.leader() >= 0)).collect())),
+        }
+    }
+
+    /// Where the logs begin, and where they end. One broker is asked once for all of its partitions.
+    pub(crate) fn edges(&self, partitions: &[TopicPartition]) -> anyhow::Result<(Offsets, Offsets)> {
+        let begins = self.offsets_at(partitions, Offset::Beginning).context("cannot see where the logs begin")?;
+        // The ends last, so that none comes to lie below its begin, or below a commit that was read before.
+        let ends = self.offsets_at(partitions, Offset::End).context("cannot see where the logs end")?;
+        Ok((begins, ends))
+    }
+
+    /// The first offset whose record has that timestamp or a later one, in milliseconds since the Unix epoch; -1 where there is none.
+    pub(crate) fn offsets_from(&self, partitions: &[TopicPartition], timestamp: i64) -> anyhow::Result<Offsets> {
+        self.offsets_at(partitions, Offset::Offset(timestamp.max(0))).context("cannot look for offsets by time")
+    }
+
+    fn offsets_at(&self, partitions: &[TopicPartition], time: Offset) -> anyhow::Result<Offsets> {
+        if partitions.is_empty() {
+            return Ok(Offsets::new());
+        }
+        let asked = list(partitions.iter().map(|each| (each, time)))?;
+        let answered = self.client.offsets_for_times(asked, self.within)?;
+        let offset = |offset| if let Offset::Offset(offset) = offset { offset } else { -1 };
+        let elements = answered.elements();
+        let answers = elements.iter().map(|each| {
+            let answer = each.error().map(|()| offset(each.offset()));
+            let why =
+                |error: KafkaError| error.rdkafka_error_code().map_or_else(|| error.to_string(), |e| e.to_string());
+            (TopicPartition::new(each.topic(), each.partition()), answer.map_err(why))
+        });
+        Ok(answers.collect())
+    }
+
+    /// The cluster's name for itself, and for those of the topics that have one; `None` where no answer came.
+    pub(crate) fn identities(&self, topics: &[Arc<str>]) -> Option<(String, BTreeMap<Arc<str>, TopicId>)> {
+        let cluster = self.client.client().fetch_cluster_id(self.within)?;
+        let described = describe_topics(&self.client, topics, self.within)?;
+        Some((cluster, described.into_iter().map(|(name, topic)| (name, topic.id)).collect()))
+    }
+
+    /// What was refused, and what to do about it.
+    fn explained(&self, Refused { code, why }: Refused, group: &str, what: &str, permission: &str) -> anyhow::Error {
+        use RDKafkaErrorCode as E;
+        match code {
+            E::GroupAuthorizationFailed => {
+                anyhow::anyhow!("no permission to {what} group {group}: an ACL must allow {permission}")
+            }
+            E::TopicAuthorizationFailed => {
+                anyhow::anyhow!("no permission to {what} the topics of group {group}: an ACL must allow {permission}")
+            }
+            E::InvalidGroupId => anyhow::anyhow!("{group:?} is no valid name of a group"),
+            E::OperationTimedOut | E::RequestTimedOut => {
+                anyhow::anyhow!("the coordinator of group {group} did not answer within {:?}", self.within)
+            }
+            _ => anyhow::anyhow!("group {group}: {why}"),
+        }
+    }
+}
+
+/// The group is not reset while it has members: they would commit over it, or never notice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct HasMembers;
+
+/// How a coordinator says that only members may commit.
+fn has_members(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as E;
+    matches!(
+        code,
+        E::UnknownMemberId | E::NonEmptyGroup | E::RebalanceInProgress | E::IllegalGeneration | E::StaleMemberEpoch
+    )
+}
+
+fn list<'a>(offsets: impl Iterator<Item = (&'a TopicPartition, Offset)>) -> anyhow::Result<TopicPartitionList> {
+    let mut list = TopicPartitionList::new();
+    for (TopicPartition { topic, partition: PartitionId(partition) }, offset) in offsets {
+        list.add_partition_offset(topic, *partition, offset)?;
+    }
+    Ok(list)
+}
+
+/// The first contact has told what is wrong with the brokers, and each call tells how it ends.
+struct Quiet;
+
+impl ClientContext for Quiet {
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(target: "librdkafka", %error, "{reason}");
+    }
+}
+
+impl ConsumerContext for Quiet {}
