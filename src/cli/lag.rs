@@ -23,13 +23,14 @@ const NAMED: usize = 3;
 /// that its members hold. A partition without a commit counts from its log's start: nobody has said
 /// that any of it was read. Where a group reads some partitions only, say which: --topic T:0,1.
 ///
-/// The table goes to stdout and a verdict of one line to stderr, so that it serves as a probe.
+/// The table goes to stdout and a verdict of one line to stderr, so that it serves as a probe. Where
+/// a partition's lag cannot be told, it has no leader for example, the exit code is 3.
 #[derive(Args, Debug)]
 #[command(verbatim_doc_comment)]
 #[command(after_help = exit::help("  troupe lag --bootstrap-server localhost:9092 --group billing
                    the lag of each partition, and in all
   … --max 10000    and end with 1 if that is more than 10,000 in all
-  … --max 0 -q     nothing but an exit code on stderr: is the group through?
+  … --max 0 -q     is the group through? the exit code says it
   … --topic orders:0,1 --topic payments
                    of some partitions only
   … --json | jq '.partitions[] | select(.lag > 0)'
@@ -90,7 +91,7 @@ struct Report<'a> {
     max: Option<u64>,
     /// Partitions whose lag is not known, though they exist.
     unknown: usize,
-    /// Partitions without a commit, which count from their log's start.
+    /// Partitions without a commit whose lag therefore counts from their log's start.
     uncommitted: usize,
     partitions: Vec<Row<'a>>,
     #[serde(skip)]
@@ -136,7 +137,11 @@ impl<'a> Report<'a> {
             lag: snapshot.lag(),
             max,
             unknown: snapshot.partitions.iter().filter(|each| each.is_unknown()).count(),
-            uncommitted: snapshot.partitions.iter().filter(|each| each.committed.is_none()).count(),
+            uncommitted: snapshot
+                .partitions
+                .iter()
+                .filter(|each| each.committed.is_none() && each.lag() > Some(0))
+                .count(),
             partitions: snapshot.partitions.iter().map(row).collect(),
             title: snapshot.title(group),
         }

@@ -176,7 +176,7 @@ unsafe fn ask<C: ConsumerContext, T>(
         } else {
             let code = sys::rd_kafka_event_error(event);
             let answer = match code.is_error() {
-                true => Err(Refused { code: code.into(), why: text(sys::rd_kafka_event_error_string(event)) }),
+                true => Err(said(code, text(sys::rd_kafka_event_error_string(event)))),
                 false => read(event),
             };
             sys::rd_kafka_event_destroy(event);
@@ -251,8 +251,15 @@ unsafe fn refusal(error: *const sys::rd_kafka_error_t) -> Option<Refused> {
     // SAFETY: null has the code of success.
     unsafe {
         let code = sys::rd_kafka_error_code(error);
-        code.is_error().then(|| Refused { code: code.into(), why: text(sys::rd_kafka_error_string(error)) })
+        code.is_error().then(|| said(code, text(sys::rd_kafka_error_string(error))))
     }
+}
+
+/// A broker may send no words with its code, and then librdkafka's end in a colon.
+fn said(code: sys::rd_kafka_resp_err_t, why: String) -> Refused {
+    let code = RDKafkaErrorCode::from(code);
+    let why = if why.is_empty() || why.trim_end().ends_with(':') { format!("{why}{code}") } else { why };
+    Refused { code, why }
 }
 
 /// # Safety

@@ -18,7 +18,7 @@ use super::apart::apart_until;
 use super::connect::Connection;
 
 pub(super) use admin::Member;
-pub(super) use observer::{Observer, Offsets};
+pub(super) use observer::{Identities, Observer, Offsets};
 pub(super) use snapshot::{Log, Position, Snapshot};
 pub(super) use topics::{TopicSpec, Topics};
 

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use kafka_troupe::ids::{PartitionId, TopicPartition};
@@ -15,6 +16,9 @@ use troupe_actors::{TopicId, describe_topics};
 
 use super::admin::{self, Description, Refused};
 use crate::cli::connect::Connection;
+
+/// How long is waited before a coordinator is asked again.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// Its calls wait for the brokers, each as long as the command's timeout at most: make them [`apart`](crate::cli::apart::apart).
 pub(crate) struct Observer {
@@ -32,6 +36,14 @@ pub(crate) enum Topic {
     Denied,
 }
 
+/// What a memory is bound to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Identities {
+    pub(crate) cluster: Option<String>,
+    /// Those of the topics that have an id: Apache Kafka gives one from 2.8 on.
+    pub(crate) topics: BTreeMap<Arc<str>, TopicId>,
+}
+
 /// Offsets by partition, each if the partition's leader told it.
 pub(crate) type Offsets = BTreeMap<TopicPartition, Result<i64, String>>;
 
@@ -46,7 +58,7 @@ impl Observer {
 
     /// Who the group's members are; `None` where the broker cannot tell.
     pub(crate) fn describe(&self, group: &str) -> anyhow::Result<Option<Description>> {
-        match admin::describe(&self.client, group, self.within) {
+        match self.patiently(|within| admin::describe(&self.client, group, within)) {
             Ok(description) => Ok(Some(description)),
             Err(Refused { code: RDKafkaErrorCode::UnsupportedFeature | RDKafkaErrorCode::UnsupportedVersion, why }) => {
                 tracing::debug!(%why, "the broker does not describe groups");
@@ -59,7 +71,7 @@ impl Observer {
     /// What the group has committed of these partitions, or of all.
     pub(crate) fn commits(&self, group: &str, of: Option<&[TopicPartition]>) -> anyhow::Result<Vec<CommittedOffset>> {
         let list = of.map(|partitions| list(partitions.iter().map(|each| (each, Offset::Invalid)))).transpose()?;
-        admin::commits(&self.client, group, list.as_ref(), self.within)
+        self.patiently(|within| admin::commits(&self.client, group, list.as_ref(), within))
             .map_err(|refused| self.explained(refused, group, "see", "Describe"))
     }
 
@@ -73,13 +85,17 @@ impl Observer {
         offsets: &[(TopicPartition, i64)],
     ) -> anyhow::Result<Result<Vec<(TopicPartition, RDKafkaErrorCode)>, HasMembers>> {
         let offsets = list(offsets.iter().map(|(partition, offset)| (partition, Offset::Offset(*offset))))?;
-        match admin::alter(&self.client, group, &offsets, self.within) {
-            Ok(answers) => {
-                let refused: Vec<_> =
-                    answers.into_iter().filter_map(|each| Some((each.partition, each.error?))).collect();
-                let members = refused.iter().any(|(_, code)| has_members(*code));
-                Ok(if members { Err(HasMembers) } else { Ok(refused) })
+        let altered = self.patiently(|within| {
+            let answers = admin::alter(&self.client, group, &offsets, within)?;
+            let refused: Vec<_> = answers.into_iter().filter_map(|each| Some((each.partition, each.error?))).collect();
+            // Refused for the group's sake, it is refused for every partition.
+            match refused.iter().map(|(_, code)| *code).find(|code| passes(*code) || has_members(*code)) {
+                Some(code) => Err(Refused { code, why: code.to_string() }),
+                None => Ok(refused),
             }
+        });
+        match altered {
+            Ok(refused) => Ok(Ok(refused)),
             Err(refused) if has_members(refused.code) => Ok(Err(HasMembers)),
             Err(refused) => Err(self.explained(refused, group, "reset", "Read")),
         }
@@ -136,11 +152,24 @@ impl Observer {
         Ok(answers.collect())
     }
 
-    /// The cluster's name for itself, and for those of the topics that have one; `None` where no answer came.
-    pub(crate) fn identities(&self, topics: &[Arc<str>]) -> Option<(String, BTreeMap<Arc<str>, TopicId>)> {
-        let cluster = self.client.client().fetch_cluster_id(self.within)?;
-        let described = describe_topics(&self.client, topics, self.within)?;
-        Some((cluster, described.into_iter().map(|(name, topic)| (name, topic.id)).collect()))
+    /// The cluster's names for itself and for these topics, where it tells them.
+    pub(crate) fn identities(&self, topics: &[Arc<str>]) -> Identities {
+        let described = describe_topics(&self.client, topics, self.within).unwrap_or_default();
+        Identities {
+            cluster: self.client.client().fetch_cluster_id(self.within),
+            topics: described.into_iter().map(|(name, topic)| (name, topic.id)).collect(),
+        }
+    }
+
+    /// Asks again, until the deadline, where a coordinator is only just coming up. Each time it is told how long it may take.
+    fn patiently<T>(&self, mut ask: impl FnMut(Duration) -> Result<T, Refused>) -> Result<T, Refused> {
+        let deadline = Instant::now() + self.within;
+        loop {
+            match ask(deadline.saturating_duration_since(Instant::now())) {
+                Err(refused) if passes(refused.code) && Instant::now() + PAUSE < deadline => thread::sleep(PAUSE),
+                answer => return answer,
+            }
+        }
     }
 
     /// What was refused, and what to do about it.
@@ -160,6 +189,12 @@ impl Observer {
             _ => anyhow::anyhow!("group {group}: {why}"),
         }
     }
+}
+
+/// Whether it is only for now that a coordinator, of a group or of all, does not answer.
+fn passes(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as E;
+    matches!(code, E::CoordinatorLoadInProgress | E::CoordinatorNotAvailable | E::NotCoordinator)
 }
 
 /// The group is not reset while it has members: they would commit over it, or never notice.

@@ -1,4 +1,3 @@
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -9,14 +8,13 @@ use kafka_troupe::ids::NextOffset;
 use kafka_troupe::offsets::FinishedRange;
 use kafka_troupe::offsets::memory::{Packing, holes};
 use serde::Serialize;
-use troupe_actors::TopicId;
 
 use super::remembered::{Metadata, OfLog, count, holes_between};
 use crate::cli::apart::apart_until;
 use crate::cli::connect::Connect;
 use crate::cli::data;
 use crate::cli::exit::{self, Exit};
-use crate::cli::group::{self, Position, Snapshot, TopicSpec, Topics};
+use crate::cli::group::{self, Identities, Position, Snapshot, TopicSpec, Topics};
 use crate::cli::shutdown::Shutdown;
 use crate::cli::table::{Column, Table, or_dash};
 use crate::cli::terminal::Terminal;
@@ -71,7 +69,7 @@ impl Show {
         let mut names: Vec<_> = snapshot.partitions.iter().map(|each| Arc::clone(&each.partition.topic)).collect();
         names.dedup();
         let identities = apart_until(stop, move || Ok(observer.identities(&names))).await?;
-        let report = Report::new(&self.group, &snapshot, identities.as_ref(), self.holes);
+        let report = Report::new(&self.group, &snapshot, &identities, self.holes);
         match self.json {
             true => data::print(serde_json::to_string(&report)?)?,
             false => {
@@ -130,11 +128,8 @@ struct Row<'a> {
     kind: String,
 }
 
-/// The cluster's id, and its topics'.
-type Identities = (String, BTreeMap<Arc<str>, TopicId>);
-
 impl<'a> Report<'a> {
-    fn new(group: &'a str, snapshot: &'a Snapshot, identities: Option<&Identities>, name_holes: bool) -> Self {
+    fn new(group: &'a str, snapshot: &'a Snapshot, identities: &Identities, name_holes: bool) -> Self {
         let description = snapshot.group.as_ref();
         let partitions: Vec<_> =
             snapshot.partitions.iter().map(|position| Row::new(position, identities, name_holes)).collect();
@@ -212,7 +207,7 @@ impl<'a> Report<'a> {
 }
 
 impl<'a> Row<'a> {
-    fn new(position: &'a Position, identities: Option<&Identities>, name_holes: bool) -> Self {
+    fn new(position: &'a Position, identities: &Identities, name_holes: bool) -> Self {
         let metadata = read(position, identities);
         let finished = metadata.finished();
         let base = position.committed.unwrap_or_default();
@@ -249,18 +244,18 @@ impl<'a> Row<'a> {
     }
 }
 
-fn read(position: &Position, identities: Option<&Identities>) -> Metadata {
+fn read(position: &Position, identities: &Identities) -> Metadata {
     let topic = &position.partition.topic;
-    let log = match (position.end(), identities) {
-        (Some(high_watermark), Some((cluster, ids))) => Ok(OfLog {
+    let log = match (position.end(), &identities.cluster) {
+        (Some(high_watermark), Some(cluster)) => Ok(OfLog {
             cluster,
             topic,
-            topic_id: ids.get(topic).map(|id| id.bytes()),
+            topic_id: identities.topics.get(topic).map(|id| id.bytes()),
             partition: position.partition.partition.0,
             high_watermark,
         }),
         (None, _) => Err("it is not known where the log ends"),
-        (_, None) => Err("the cluster does not tell its id and its topics'"),
+        (_, None) => Err("the cluster does not tell its id"),
     };
     Metadata::read(&position.metadata, position.committed.unwrap_or_default(), log)
 }
@@ -296,7 +291,7 @@ mod tests {
         let mut foreign = position(1, Some(12), 0, 10);
         foreign.metadata = (*b"\xff\xfe").into();
         let snapshot = Snapshot { group: None, partitions: vec![position(0, Some(7), 3, 10_000), foreign] };
-        let report = Report::new("g", &snapshot, None, false);
+        let report = Report::new("g", &snapshot, &Identities::default(), false);
         assert_eq!(
             report.table().to_string(),
             "topic  partition  committed  log_start  log_end   lag  finished_above  holes  metadata  note\n\
@@ -315,7 +310,7 @@ mod tests {
         positions[0].metadata = (*b"\xff").into();
         positions[1].metadata = (*b"note").into();
         let snapshot = Snapshot { group: None, partitions: positions.to_vec() };
-        let json = serde_json::to_value(Report::new("g", &snapshot, None, false)).unwrap_or_default();
+        let json = serde_json::to_value(Report::new("g", &snapshot, &Identities::default(), false)).unwrap_or_default();
         let partitions = &json["partitions"];
         assert_eq!((&partitions[0]["metadata_base64"], partitions[0].get("metadata")), (&"/w==".into(), None));
         assert_eq!((&partitions[1]["metadata"], partitions[1].get("metadata_base64")), (&"note".into(), None));
