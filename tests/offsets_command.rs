@@ -17,6 +17,7 @@ use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
+use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::topic_partition_list::{Offset as ListOffset, TopicPartitionList};
 use rdkafka_sys as sys;
@@ -97,7 +98,8 @@ impl Stage {
                 (element.metadata, element.metadata_size) = (copy, metadata.len());
             }
         }
-        self.member().commit(&list, CommitMode::Sync).unwrap();
+        let member = self.member();
+        eventually("the commits are taken", || coordinated(member.commit(&list, CommitMode::Sync)).is_some());
     }
 
     /// A memory that fits the topic: without its id, as an owner writes that does not know it.
@@ -107,9 +109,15 @@ impl Stage {
     }
 
     fn commits(&self) -> Vec<CommittedOffset> {
+        let member = self.member();
         let mut list = TopicPartitionList::new();
         list.add_partition_range(&self.topic, 0, self.partitions - 1);
-        committed_offsets(&self.member().committed_offsets(list, PATIENCE).unwrap())
+        let mut commits = None;
+        eventually("the commits are told", || {
+            commits = coordinated(member.committed_offsets(list.clone(), PATIENCE));
+            commits.is_some()
+        });
+        committed_offsets(&commits.unwrap())
     }
 
     fn committed(&self) -> Vec<Option<i64>> {
@@ -210,6 +218,19 @@ fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     while !condition() {
         assert!(Instant::now() < until, "waited {PATIENCE:?} in vain: {what}");
         std::thread::park_timeout(Duration::from_millis(50));
+    }
+}
+
+/// What became of a call, unless the group's coordinator is only just coming up: that of a Kafka's first groups is.
+#[track_caller]
+fn coordinated<T>(called: KafkaResult<T>) -> Option<T> {
+    use RDKafkaErrorCode as E;
+    match called {
+        Err(error) => match error.rdkafka_error_code() {
+            Some(E::NotCoordinator | E::CoordinatorNotAvailable | E::CoordinatorLoadInProgress) => None,
+            _ => panic!("{error}"),
+        },
+        Ok(value) => Some(value),
     }
 }
 

@@ -89,7 +89,9 @@ impl Observer {
             let answers = admin::alter(&self.client, group, &offsets, within)?;
             let refused: Vec<_> = answers.into_iter().filter_map(|each| Some((each.partition, each.error?))).collect();
             // Refused for the group's sake, it is refused for every partition.
-            match refused.iter().map(|(_, code)| *code).find(|code| passes(*code) || has_members(*code)) {
+            let of_group =
+                |code| passes(code) || has_members(code) || code == RDKafkaErrorCode::GroupAuthorizationFailed;
+            match refused.iter().map(|(_, code)| *code).find(|code| of_group(*code)) {
                 Some(code) => Err(Refused { code, why: code.to_string() }),
                 None => Ok(refused),
             }
@@ -154,10 +156,14 @@ impl Observer {
 
     /// The cluster's names for itself and for these topics, where it tells them.
     pub(crate) fn identities(&self, topics: &[Arc<str>]) -> Identities {
-        let described = describe_topics(&self.client, topics, self.within).unwrap_or_default();
+        // A broker that does not know the question leaves librdkafka waiting.
+        let described = match topics {
+            [] => None,
+            topics => describe_topics(&self.client, topics, self.within),
+        };
         Identities {
             cluster: self.client.client().fetch_cluster_id(self.within),
-            topics: described.into_iter().map(|(name, topic)| (name, topic.id)).collect(),
+            topics: described.into_iter().flatten().map(|(name, topic)| (name, topic.id)).collect(),
         }
     }
 

@@ -20,7 +20,7 @@ use super::terminal::Terminal;
                   commits, lag, and what is finished above them
   troupe offsets decode T1bAAAA…
                   what a commit's metadata says
-  troupe offsets reset --bootstrap-server localhost:9092 --group billing --topic orders --to-earliest
+  troupe offsets reset --bootstrap-server kafka:9092 --group billing --topic orders --to-latest
                   what that would do; with --execute, do it"))]
 pub(crate) struct Offsets {
     #[command(subcommand)]

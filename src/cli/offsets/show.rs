@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use clap::Args;
 use kafka_troupe::ids::NextOffset;
 use kafka_troupe::offsets::FinishedRange;
-use kafka_troupe::offsets::memory::{Packing, holes};
+use kafka_troupe::offsets::memory::{Packing, decode, holes};
 use serde::Serialize;
 
 use super::remembered::{Metadata, OfLog, count, holes_between};
@@ -66,9 +66,8 @@ impl Show {
         if !snapshot.exists() {
             return Err(group::missing(&self.group));
         }
-        let mut names: Vec<_> = snapshot.partitions.iter().map(|each| Arc::clone(&each.partition.topic)).collect();
-        names.dedup();
-        let identities = apart_until(stop, move || Ok(observer.identities(&names))).await?;
+        let identified = identified(&snapshot.partitions);
+        let identities = apart_until(stop, move || Ok(observer.identities(&identified))).await?;
         let report = Report::new(&self.group, &snapshot, &identities, self.holes);
         match self.json {
             true => data::print(serde_json::to_string(&report)?)?,
@@ -82,6 +81,14 @@ impl Show {
         terminal.summarize(&report, || report.log());
         Ok(Exit::Fine)
     }
+}
+
+/// The topics whose ids are named by what their commits remember.
+fn identified(positions: &[Position]) -> Vec<Arc<str>> {
+    let names_id = |position: &&Position| decode(&position.metadata).is_ok_and(|memory| memory.names_topic_id());
+    let mut topics: Vec<_> = positions.iter().filter(names_id).map(|each| Arc::clone(&each.partition.topic)).collect();
+    topics.dedup();
+    topics
 }
 
 #[derive(Debug, Serialize)]

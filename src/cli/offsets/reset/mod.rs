@@ -39,11 +39,14 @@ const NAMED: usize = 10;
 /// group that does not exist comes into being by its commits.
 #[derive(Args, Debug)]
 #[command(verbatim_doc_comment)]
+#[command(override_usage = "troupe offsets reset [OPTIONS] --group <GROUP> --topic <TOPIC[:0,1]> <WHERE TO>
+       troupe offsets reset [OPTIONS] --group <GROUP> --all-topics <WHERE TO>
+       troupe offsets reset [OPTIONS] --group <GROUP> --from-file <FILE>")]
 #[command(group(ArgGroup::new("to").required(true).args([
     "to_earliest", "to_latest", "to_current", "to_offset", "shift_by", "to_datetime", "by_duration", "from_file",
 ])))]
 #[command(group(ArgGroup::new("of").required(true).args(["topics", "all_topics", "from_file"])))]
-#[command(after_help = exit::help("  troupe offsets reset --bootstrap-server localhost:9092 --group billing --topic orders --to-earliest
+#[command(after_help = exit::help("  troupe offsets reset --bootstrap-server kafka:9092 --group billing --topic orders --to-latest
                      what it would do; then the same with --execute
   … --topic orders:0,1 --shift-by -100 --execute
                      two partitions 100 back
