@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use kafka_troupe::broker::{EmbeddedBroker, LocalKafka};
+use kafka_troupe::broker::{EmbeddedBroker, LocalKafka, RDKafkaApiKey, RDKafkaRespErr};
 use kafka_troupe::ids::{NextOffset, Offset};
 use kafka_troupe::offsets::memory::{LogIdentity, Packing, decode, encode};
 use kafka_troupe::offsets::{CommittedOffset, FinishedRange, committed_offsets};
@@ -611,6 +611,59 @@ fn on_the_embedded_broker_a_named_topics_lag_and_commits_are_told() {
     assert_eq!((&show["finished_above"], &show["partitions"][0]["holes"]), (&json!(10), &json!(10)), "{show}");
     assert_eq!(show["partitions"][1]["metadata_base64"], "//6A", "bytes that are no text are shown as they are");
     assert_eq!(named.reset(&["--to-offset", "7"]), [Some(7), Some(7)]);
+}
+
+#[test]
+fn a_partition_whose_leader_does_not_answer_makes_the_lag_not_known_and_spoils_no_other() {
+    let broker = EmbeddedBroker::builder().brokers(2).start().unwrap();
+    broker.create_topic("orders", 2).unwrap();
+    (0..2).for_each(|partition| broker.move_leader("orders", partition, partition + 1).unwrap());
+    broker.move_coordinator("orders", 1).unwrap();
+    let first = broker.bootstrap_servers().split(',').next().unwrap().to_owned();
+    let stage = Stage { servers: first, topic: "orders".to_owned(), partitions: 2 };
+    stage.produce(50, None);
+    stage.plant(&[(0, 20, b""), (1, 30, b"")]);
+    let lag = ["lag", "--topic", "orders", "--timeout", "2s"];
+    let reset = ["offsets", "reset", "--topic", "orders", "--to-earliest", "--execute", "--timeout", "2s"];
+    let is_dark = |why: &str| {
+        for (max, code) in [("30", 3), ("29", 1)] {
+            let ran = stage.run(&[&lag[..], &["--max", max]].concat());
+            assert_eq!(ran.code, Some(code), "{max}: {ran:?}");
+            assert_eq!(ran.rows()[0], ["orders", "0", "20", "50", "30"], "{ran:?}");
+            assert_eq!(ran.rows()[1][..5], ["orders", "1", "30", "-", "-"], "{ran:?}");
+            assert!(ran.stdout.contains(why), "{ran:?}");
+            assert_eq!(ran.stderr.contains("that of 1 partition is NOT KNOWN"), code == 3, "{ran:?}");
+        }
+        stage.run(&reset).fails(3, &format!("nothing is reset:\n  orders-1: {why}"));
+        assert_eq!(stage.committed(), [Some(20), Some(30)]);
+    };
+    broker.set_rtt(2, Duration::from_secs(60)).unwrap();
+    is_dark("the leader does not answer");
+    broker.take_down(2).unwrap();
+    is_dark("the partition has no leader");
+    broker.set_rtt(2, Duration::ZERO).unwrap();
+    broker.bring_up(2).unwrap();
+    assert_eq!(stage.json(&["lag", "--topic", "orders"])["lag"], 50);
+}
+
+#[test]
+fn a_leader_that_moves_is_asked_again() {
+    let broker = EmbeddedBroker::start().unwrap();
+    broker.create_topic("orders", 2).unwrap();
+    let servers = broker.bootstrap_servers().to_owned();
+    let stage = Stage { servers, topic: "orders".to_owned(), partitions: 2 };
+    stage.produce(50, None);
+    stage.plant(&[(0, 20, b""), (1, 30, b"")]);
+    let moving = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION; 3];
+    broker.fail_requests(RDKafkaApiKey::ListOffsets, &moving);
+    let loading = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS; 3];
+    broker.fail_requests(RDKafkaApiKey::OffsetFetch, &loading);
+    assert_eq!(stage.json(&["lag", "--topic", "orders"])["lag"], 50);
+    // One that is refused for good is told.
+    let refused = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR];
+    broker.fail_requests(RDKafkaApiKey::ListOffsets, &refused);
+    let ran = stage.run(&["lag", "--topic", "orders"]);
+    assert!(ran.code == Some(3) && ran.stdout.contains("the leader does not tell: "), "{ran:?}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
-//! What is asked of a group's coordinator, and rdkafka has no safe function for: who its members are, what it has committed, and to take
-//! other commits in their place.
+//! What rdkafka has no safe function for. A group's coordinator is asked who its members are and what it has committed, and to take other
+//! commits in their place; the leaders of partitions are asked for offsets, so that one that does not answer spoils no other's answer, as it
+//! does with `offsets_for_times`.
 //!
 //! # Why its `unsafe` is sound
 //! The objects of a request (queue, options, arguments) are made and destroyed in one call on one thread, and librdkafka copies the
@@ -16,6 +17,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{IsError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka_sys as sys;
+pub(super) use sys::rd_kafka_IsolationLevel_t as Isolation;
 use sys::rd_kafka_admin_op_t as Operation;
 use sys::rd_kafka_consumer_group_state_t as NativeState;
 use troupe_actors::committed_offsets_from_raw;
@@ -148,6 +150,54 @@ pub(super) fn alter<C: ConsumerContext>(
         );
         sys::rd_kafka_AlterConsumerGroupOffsets_destroy(request);
         answer
+    }
+}
+
+/// What a leader says of one of its partitions.
+pub(super) struct ListedOffset {
+    pub(super) partition: TopicPartition,
+    /// -1 where there is none; `None` where the leader did not answer.
+    pub(super) offset: Option<i64>,
+    pub(super) error: Option<RDKafkaErrorCode>,
+}
+
+/// The offsets that belong to the times in the list: [`Offset::Beginning`](rdkafka::Offset::Beginning), [`Offset::End`](rdkafka::Offset::End), or a timestamp.
+pub(super) fn list_offsets<C: ConsumerContext>(
+    client: &BaseConsumer<C>,
+    times: &TopicPartitionList,
+    isolation: Isolation,
+    within: Duration,
+) -> Result<Vec<ListedOffset>, Refused> {
+    // SAFETY: see the module's head. The request copies the list; each of the result's infos has a partition, whose topic is a C string.
+    unsafe {
+        ask(
+            client,
+            Operation::RD_KAFKA_ADMIN_OP_LISTOFFSETS,
+            within,
+            |client, options, queue| {
+                // Options of this operation take it, so there is no error to free.
+                sys::rd_kafka_AdminOptions_set_isolation_level(options.cast_mut(), isolation);
+                sys::rd_kafka_ListOffsets(client, times.ptr(), options, queue);
+            },
+            |event| {
+                let result = sys::rd_kafka_event_ListOffsets_result(event);
+                let mut count = 0;
+                let infos = match result.is_null() {
+                    true => ptr::null_mut(),
+                    false => sys::rd_kafka_ListOffsets_result_infos(result, &raw mut count),
+                };
+                let listed = (0..count).map(|index| {
+                    let each = &*sys::rd_kafka_ListOffsetsResultInfo_topic_partition(*infos.add(index));
+                    ListedOffset {
+                        partition: TopicPartition::new(text(each.topic), each.partition),
+                        // Of a leader that did not answer librdkafka gives no error, and an offset that is none.
+                        offset: (each.offset >= -1).then_some(each.offset),
+                        error: each.err.is_error().then(|| each.err.into()),
+                    }
+                });
+                Ok(listed.collect())
+            },
+        )
     }
 }
 

@@ -14,15 +14,19 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use troupe_actors::{TopicId, describe_topics};
 
-use super::admin::{self, Description, Refused};
+use super::admin::{self, Description, Isolation, ListedOffset, Refused};
 use crate::cli::connect::Connection;
 
-/// How long is waited before a coordinator is asked again.
+/// What is said of a partition that no broker leads.
+pub(super) const NO_LEADER: &str = "the partition has no leader";
+
+/// How long is waited before a coordinator or a leader is asked again.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Its calls wait for the brokers, each as long as the command's timeout at most: make them [`apart`](crate::cli::apart::apart).
 pub(crate) struct Observer {
     client: BaseConsumer<Quiet>,
+    isolation: Isolation,
     within: Duration,
 }
 
@@ -49,11 +53,13 @@ pub(crate) type Offsets = BTreeMap<TopicPartition, Result<i64, String>>;
 
 impl Observer {
     pub(crate) fn new(connection: &Connection) -> anyhow::Result<Self> {
-        let mut config = connection.client_config();
+        let client = connection.client_config().create_with_context(Quiet).context("the client cannot be made")?;
         // Logs end where Kafka's own tools see them end, at the high watermark, unless the properties say otherwise.
-        config.set("isolation.level", connection.get("isolation.level").unwrap_or("read_uncommitted"));
-        let client = config.create_with_context(Quiet).context("the client cannot be made")?;
-        Ok(Self { client, within: connection.timeout() })
+        let isolation = match connection.get("isolation.level") {
+            Some("read_committed") => Isolation::RD_KAFKA_ISOLATION_LEVEL_READ_COMMITTED,
+            _ => Isolation::RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED,
+        };
+        Ok(Self { client, isolation, within: connection.timeout() })
     }
 
     /// Who the group's members are; `None` where the broker cannot tell.
@@ -128,7 +134,8 @@ impl Observer {
     pub(crate) fn edges(&self, partitions: &[TopicPartition]) -> anyhow::Result<(Offsets, Offsets)> {
         let begins = self.offsets_at(partitions, Offset::Beginning).context("cannot see where the logs begin")?;
         // The ends last, so that none comes to lie below its begin, or below a commit that was read before.
-        let ends = self.offsets_at(partitions, Offset::End).context("cannot see where the logs end")?;
+        let told: Vec<_> = begins.iter().filter(|(_, begin)| begin.is_ok()).map(|(each, _)| each.clone()).collect();
+        let ends = self.offsets_at(&told, Offset::End).context("cannot see where the logs end")?;
         Ok((begins, ends))
     }
 
@@ -137,21 +144,36 @@ impl Observer {
         self.offsets_at(partitions, Offset::Offset(timestamp.max(0))).context("cannot look for offsets by time")
     }
 
+    /// Asks again, until the deadline, where a leader moves.
     fn offsets_at(&self, partitions: &[TopicPartition], time: Offset) -> anyhow::Result<Offsets> {
-        if partitions.is_empty() {
-            return Ok(Offsets::new());
+        let deadline = Instant::now() + self.within;
+        let (mut offsets, mut open) = (Offsets::new(), partitions.to_vec());
+        while !open.is_empty() {
+            let times = list(open.iter().map(|each| (each, time)))?;
+            let within = deadline.saturating_duration_since(Instant::now());
+            let listed = match admin::list_offsets(&self.client, &times, self.isolation, within) {
+                // librdkafka's word for: none of them has a leader.
+                Err(Refused { code: RDKafkaErrorCode::NoEnt, .. }) => open.drain(..).map(leaderless).collect(),
+                listed => listed.map_err(|refused| anyhow::anyhow!(refused.why))?,
+            };
+            open.clear();
+            let again = Instant::now() + PAUSE < deadline;
+            for ListedOffset { partition, offset, error } in listed {
+                if again && error.is_some_and(moves) {
+                    open.push(partition.clone());
+                }
+                let answer = match error {
+                    Some(RDKafkaErrorCode::LeaderNotAvailable) => Err(NO_LEADER.to_owned()),
+                    Some(code) => Err(format!("the leader does not tell: {code}")),
+                    None => offset.ok_or_else(|| "the leader does not answer".to_owned()),
+                };
+                offsets.insert(partition, answer);
+            }
+            if !open.is_empty() {
+                thread::sleep(PAUSE);
+            }
         }
-        let asked = list(partitions.iter().map(|each| (each, time)))?;
-        let answered = self.client.offsets_for_times(asked, self.within)?;
-        let offset = |offset| if let Offset::Offset(offset) = offset { offset } else { -1 };
-        let elements = answered.elements();
-        let answers = elements.iter().map(|each| {
-            let answer = each.error().map(|()| offset(each.offset()));
-            let why =
-                |error: KafkaError| error.rdkafka_error_code().map_or_else(|| error.to_string(), |e| e.to_string());
-            (TopicPartition::new(each.topic(), each.partition()), answer.map_err(why))
-        });
-        Ok(answers.collect())
+        Ok(offsets)
     }
 
     /// The cluster's names for itself and for these topics, where it tells them.
@@ -201,6 +223,24 @@ impl Observer {
 fn passes(code: RDKafkaErrorCode) -> bool {
     use RDKafkaErrorCode as E;
     matches!(code, E::CoordinatorLoadInProgress | E::CoordinatorNotAvailable | E::NotCoordinator)
+}
+
+fn leaderless(partition: TopicPartition) -> ListedOffset {
+    ListedOffset { partition, offset: None, error: Some(RDKafkaErrorCode::LeaderNotAvailable) }
+}
+
+/// Whether the partition has, or will have, another leader than the one that was asked.
+fn moves(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as E;
+    matches!(
+        code,
+        E::NotLeaderForPartition
+            | E::LeaderNotAvailable
+            | E::ReplicaNotAvailable
+            | E::FencedLeaderEpoch
+            | E::UnknownLeaderEpoch
+            | E::OffsetNotAvailable
+    )
 }
 
 /// The group is not reset while it has members: they would commit over it, or never notice.

@@ -7,7 +7,7 @@ use kafka_troupe::ids::TopicPartition;
 use kafka_troupe::offsets::CommittedOffset;
 
 use super::admin::Description;
-use super::observer::{Observer, Offsets, Topic};
+use super::observer::{NO_LEADER, Observer, Offsets, Topic};
 use super::topics::Topics;
 
 /// Where a group is in its topics.
@@ -131,10 +131,10 @@ fn log(partition: &TopicPartition, topic: Option<&Topic>, (starts, ends): &(Offs
     };
     match (partitions.get(&partition.partition.0), starts.get(partition), ends.get(partition)) {
         (None, ..) => Log::Gone(format!("the topic has {} partitions by now", partitions.len())),
-        (Some(false), ..) => Log::Unknown("the partition has no leader".to_owned()),
+        (Some(false), ..) => Log::Unknown(NO_LEADER.to_owned()),
         (_, Some(Ok(start)), Some(Ok(end))) => Log::Edges { start: *start, end: *end },
-        (_, Some(Err(why)), _) | (_, _, Some(Err(why))) => Log::Unknown(format!("the leader does not tell: {why}")),
-        _ => Log::Unknown("the leader does not tell".to_owned()),
+        (_, Some(Err(why)), _) | (_, _, Some(Err(why))) => Log::Unknown(why.clone()),
+        _ => Log::Unknown("the leader does not answer".to_owned()),
     }
 }
 

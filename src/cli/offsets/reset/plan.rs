@@ -66,8 +66,8 @@ fn place(target: &Target, position: &Position, by_time: &Offsets) -> Result<(i64
         Target::Time(_) => match by_time.get(&position.partition) {
             Some(Ok(-1)) => return Ok((end, Some("no record is as late, so the log's end".to_owned()))),
             Some(Ok(offset)) => *offset,
-            Some(Err(why)) => return Err(format!("the leader does not tell: {why}")),
-            None => return Err("the leader does not tell".to_owned()),
+            Some(Err(why)) => return Err(why.clone()),
+            None => return Err("the leader does not answer".to_owned()),
         },
         Target::Given(offsets) => *offsets.get(&position.partition).ok_or("the file does not name it")?,
     };
