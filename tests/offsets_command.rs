@@ -337,14 +337,15 @@ fn holes_that_the_engine_left_are_shown_and_decoded() {
     stage.plant(&[(0, 0, stage.memory(0, 0, &[(10, 12), (50, 59)]).as_bytes())]);
     // It comes as far as 5 and hands on what it found, under the topic's id.
     let builder = Consumer::builder().bootstrap_servers(&stage.servers).group_id(&stage.topic).topics([&stage.topic]);
-    let builder = builder.drain_deadline(Duration::from_millis(100)).async_handler(|record: Record| async move {
+    let builder = builder.async_handler(|record: Record| async move {
         if record.offset().0 == 5 {
             std::future::pending::<()>().await;
         }
     });
     let engine = builder.start().unwrap();
     eventually("5 are committed", || stage.committed() == [Some(5)]);
-    engine.shutdown_blocking(STOP).unwrap();
+    // It waits for the record at 5 for as long as it has.
+    engine.shutdown_blocking(Duration::from_secs(5)).unwrap();
     assert!(decode(&stage.commits()[0].metadata).unwrap().names_topic_id());
 
     let ran = stage.run(&["offsets", "show", "--holes"]);
