@@ -532,6 +532,7 @@ fn a_group_with_a_member_is_not_reset_and_the_member_is_named() {
         eventually("it is through", || stage.committed() == [Some(50), Some(50)]);
         let ran = stage.run(&["offsets", "reset", "--topic", &stage.topic, "--to-earliest", "--execute"]);
         ran.fails(3, "has members, and cannot be reset while they run\n  client till at ");
+        assert!(ran.stderr.starts_with("error: group "), "it is not even tried: {ran:?}");
         assert!(ran.stderr.contains(", with 2 partitions\nstop them and try again"), "{ran:?}");
         assert_eq!(stage.committed(), [Some(50), Some(50)]);
         // A rehearsal is possible.

@@ -274,3 +274,47 @@ impl ClientContext for Quiet {
 }
 
 impl ConsumerContext for Quiet {}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
+mod tests {
+    use clap::Parser;
+    use kafka_troupe::broker::LocalKafka;
+    use kafka_troupe::{Consumer, Record};
+
+    use super::*;
+    use crate::cli::connect::Connect;
+
+    #[derive(Debug, Parser)]
+    struct Command {
+        #[command(flatten)]
+        connect: Connect,
+    }
+
+    /// What the commands see to before they ask: somebody may join in between.
+    #[test]
+    fn a_broker_itself_refuses_to_reset_a_group_with_members() {
+        if std::env::var_os("TROUPE_TEST_KAFKA").is_some_and(|value| value == "skip") {
+            eprintln!("skipped: TROUPE_TEST_KAFKA=skip");
+            return;
+        }
+        let kafka = LocalKafka::start().unwrap_or_else(|error| panic!("{error}"));
+        let command = Command::try_parse_from(["command", "--bootstrap-server", kafka.bootstrap_servers()]).unwrap();
+        let observer = Observer::new(&command.connect.resolve().unwrap()).unwrap();
+        for protocol in ["classic", "consumer"] {
+            kafka.create_topic(protocol, 1).unwrap();
+            let partition = TopicPartition::new(protocol, 0);
+            assert_eq!(observer.alter(protocol, &[(partition.clone(), 0)]).unwrap(), Ok(Vec::new()));
+            let builder = Consumer::builder().bootstrap_servers(kafka.bootstrap_servers()).group_id(protocol);
+            let builder = builder.topics([protocol]).property("group.protocol", protocol).handler(|_: &Record| ());
+            let member = builder.start().unwrap();
+            let until = Instant::now() + Duration::from_secs(30);
+            while member.state().partitions.is_empty() {
+                assert!(Instant::now() < until, "{protocol}: no partition is assigned");
+                thread::park_timeout(Duration::from_millis(20));
+            }
+            assert_eq!(observer.alter(protocol, &[(partition, 0)]).unwrap(), Err(HasMembers), "{protocol}");
+            member.shutdown_blocking(Duration::from_secs(20)).unwrap();
+        }
+    }
+}
