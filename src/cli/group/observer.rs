@@ -53,7 +53,10 @@ pub(crate) type Offsets = BTreeMap<TopicPartition, Result<i64, String>>;
 
 impl Observer {
     pub(crate) fn new(connection: &Connection) -> anyhow::Result<Self> {
-        let client = connection.client_config().create_with_context(Quiet).context("the client cannot be made")?;
+        // To ask for a topic must not make one.
+        let mut config = connection.client_config();
+        config.set("allow.auto.create.topics", "false");
+        let client = config.create_with_context(Quiet).context("the client cannot be made")?;
         // Logs end where Kafka's own tools see them end, at the high watermark, unless the properties say otherwise.
         let isolation = match connection.get("isolation.level") {
             Some("read_committed") => Isolation::RD_KAFKA_ISOLATION_LEVEL_READ_COMMITTED,

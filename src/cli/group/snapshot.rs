@@ -88,9 +88,11 @@ impl Snapshot {
             1 => "1 member".to_owned(),
             more => format!("{more} members"),
         };
-        // What librdkafka does not know is a state of the new protocol's, between two stable ones.
-        let state = if state == "Unknown" { "Reconciling" } else { state };
-        format!("group {group} ({state}, {members})")
+        // librdkafka does not know the states that the new protocol has between two stable ones.
+        match state.as_str() {
+            "Unknown" => format!("group {group} ({members})"),
+            state => format!("group {group} ({state}, {members})"),
+        }
     }
 
     /// The lag of all partitions together, of those whose lag is known.
