@@ -39,6 +39,16 @@ fn help_goes_to_stdout_with_examples_and_the_exit_codes() {
         &["produce", "-h"],
         &["consume", "--help"],
         &["consume", "-h"],
+        &["lag", "--help"],
+        &["lag", "-h"],
+        &["offsets", "--help"],
+        &["offsets", "-h"],
+        &["offsets", "show", "--help"],
+        &["offsets", "show", "-h"],
+        &["offsets", "decode", "--help"],
+        &["offsets", "decode", "-h"],
+        &["offsets", "reset", "--help"],
+        &["offsets", "reset", "-h"],
     ] {
         let output = run(arguments);
         assert_eq!(output.status.code(), Some(0));

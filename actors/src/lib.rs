@@ -20,3 +20,7 @@ mod system;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod thread;
+
+// For the tool, which asks a cluster what the engine asks it; no part of what people use.
+pub use consume::topic_id::{DescribedTopic, TopicId, describe_topics};
+pub use offsets::committed::from_raw as committed_offsets_from_raw;

@@ -3,20 +3,28 @@
 //! - stdout carries data only; logs, bars and summaries go to stderr: [`terminal`].
 //! - The exit code says what became of it: [`exit`].
 //! - The first SIGINT or SIGTERM ends the work in good order, the second at once: [`shutdown`].
+//! - Tables line up: [`table`].
 //! - A reader of stdout that goes away is no error: [`data`].
 //! - Durations carry their unit: [`duration`].
 //! - Every command that connects does so in the same way: [`connect`].
+//! - A look that waits for a broker is made on a thread of its own: [`apart`].
+//! - A group is looked at from outside in one way: [`group`].
 //! - A record is printed and read as JSON in one way: [`record_json`].
 
+mod apart;
 mod connect;
 mod consume;
 mod data;
 mod demo;
 mod duration;
 pub(crate) mod exit;
+mod group;
+mod lag;
+mod offsets;
 mod produce;
 mod record_json;
 pub(crate) mod shutdown;
+mod table;
 pub(crate) mod terminal;
 
 use clap::{Parser, Subcommand};
@@ -34,7 +42,11 @@ use terminal::{Manners, Terminal};
   troupe consume --bootstrap-server localhost:9092 --topic orders
                            print a topic, from its start and on
   troupe produce --bootstrap-server localhost:9092 --topic orders orders.ndjson
-                           write a file to a topic, a record per line"))]
+                           write a file to a topic, a record per line
+  troupe lag --bootstrap-server localhost:9092 --group billing --max 10000
+                           how far a group is behind, and whether that is too much
+  troupe offsets show --bootstrap-server localhost:9092 --group billing
+                           what it has committed, and what is finished above"))]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) manners: Manners,
@@ -46,6 +58,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     Consume(consume::Consume),
     Demo(demo::Demo),
+    Lag(lag::Lag),
+    Offsets(offsets::Offsets),
     Produce(produce::Produce),
 }
 
@@ -54,6 +68,8 @@ impl Command {
         match self {
             Self::Consume(consume) => consume.run(terminal, shutdown).await,
             Self::Demo(demo) => demo.run(terminal, shutdown).await,
+            Self::Lag(lag) => lag.run(terminal, shutdown).await,
+            Self::Offsets(offsets) => offsets.run(terminal, shutdown).await,
             Self::Produce(produce) => produce.run(terminal, shutdown).await,
         }
     }

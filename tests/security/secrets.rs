@@ -52,9 +52,14 @@ fn a_planted_password_is_in_no_output_of_any_command_however_noisy() {
     fs::write(&records, "one\ntwo\n").unwrap();
     let records = records.display().to_string();
     let door = Door::new(servers::plain(), &[]);
-    for command in
-        [&["consume", "--until-end"][..], &["consume", "--group", "g", "--until-end"], &["produce", &records]]
-    {
+    for command in [
+        &["consume", "--until-end"][..],
+        &["consume", "--group", "g", "--until-end"],
+        &["produce", &records],
+        &["lag", "--group", "g"],
+        &["offsets", "show", "--group", "g"],
+        &["offsets", "reset", "--group", "g", "--to-earliest", "--execute"],
+    ] {
         for login in [&by_option[..], &by_file] {
             let (text, code) = printed(&door, command, login);
             assert!(!text.contains(PLANTED), "{command:?} {login:?}: {text}");

@@ -16,23 +16,26 @@ use rdkafka_sys as sys;
 
 /// The cluster's own name for a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct TopicId(i64, i64);
+pub struct TopicId(i64, i64);
 
 impl TopicId {
-    pub(crate) fn bytes(self) -> [u8; 16] {
+    /// The same as bytes, in the order that Kafka writes them.
+    pub fn bytes(self) -> [u8; 16] {
         ((u128::from(self.0 as u64) << 64) | u128::from(self.1 as u64)).to_be_bytes()
     }
 }
 
 /// A topic as the cluster describes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct DescribedTopic {
-    pub(crate) id: TopicId,
-    pub(crate) partitions: usize,
+pub struct DescribedTopic {
+    /// Its identity.
+    pub id: TopicId,
+    /// How many partitions it has.
+    pub partitions: usize,
 }
 
 /// Those of the topics that exist and have an id (Apache Kafka from 2.8 on); `None` when no answer came in time.
-pub(crate) fn describe_topics<C: ConsumerContext>(
+pub fn describe_topics<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     topics: &[Arc<str>],
     within: Duration,

@@ -17,6 +17,8 @@ pub struct CommittedOffset {
     pub partition: TopicPartition,
     /// The committed offset; `None` where there is none.
     pub next: Option<NextOffset>,
+    /// The leader epoch that was committed with it, where the client that committed knew one.
+    pub leader_epoch: Option<i32>,
     /// The commit's metadata; empty where there is none.
     pub metadata: Box<[u8]>,
     /// What the broker said of this partition instead.
@@ -29,9 +31,11 @@ pub fn committed_offsets(list: &TopicPartitionList) -> Vec<CommittedOffset> {
     unsafe { from_raw(list.ptr()) }
 }
 
+/// The same of a list that only librdkafka holds.
+///
 /// # Safety
 /// `list` is null or a valid list.
-pub(crate) unsafe fn from_raw(list: *const sys::rd_kafka_topic_partition_list_t) -> Vec<CommittedOffset> {
+pub unsafe fn from_raw(list: *const sys::rd_kafka_topic_partition_list_t) -> Vec<CommittedOffset> {
     if list.is_null() {
         return Vec::new();
     }
@@ -53,6 +57,8 @@ pub(crate) unsafe fn from_raw(list: *const sys::rd_kafka_topic_partition_list_t)
                 CommittedOffset {
                     partition: TopicPartition::new(&*topic, each.partition),
                     next: (each.offset >= 0).then_some(NextOffset(each.offset)),
+                    leader_epoch: Some(sys::rd_kafka_topic_partition_get_leader_epoch(each))
+                        .filter(|epoch| *epoch >= 0),
                     metadata: metadata.into(),
                     error: (each.err != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR).then(|| each.err.into()),
                 }
@@ -80,9 +86,11 @@ mod tests {
             let copy = sys::rd_kafka_mem_malloc(std::ptr::null_mut(), bytes.len());
             std::ptr::copy_nonoverlapping(bytes.as_ptr(), copy.cast(), bytes.len());
             (element.metadata, element.metadata_size) = (copy, bytes.len());
+            sys::rd_kafka_topic_partition_set_leader_epoch(element, 4);
         }
         let read = committed_offsets(&list);
         assert_eq!((read[0].next, &*read[0].metadata), (Some(NextOffset(7)), &bytes[..]));
         assert_eq!((read[1].next, &*read[1].metadata), (None, &[][..]));
+        assert_eq!((read[0].leader_epoch, read[1].leader_epoch), (Some(4), None));
     }
 }

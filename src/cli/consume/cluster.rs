@@ -5,14 +5,13 @@ use anyhow::Context;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaResult;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use tokio::sync::oneshot;
 
 use super::edges::Edges;
 use crate::cli::connect::Connection;
 
 /// A client beside the engine's, which only looks.
 ///
-/// Its calls wait for the broker, each as long as the command's timeout at most: make them [`apart`].
+/// Its calls wait for the broker, each as long as the command's timeout at most: make them [`apart`](crate::cli::apart::apart).
 pub(super) struct Cluster {
     client: BaseConsumer,
     topic: String,
@@ -74,12 +73,4 @@ fn offsets(list: &TopicPartitionList) -> KafkaResult<BTreeMap<i32, i64>> {
         }
     }
     Ok(offsets)
-}
-
-/// Makes a call that waits, on a thread of its own: the process does not wait for it when it is no longer wanted.
-pub(super) async fn apart<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static) -> anyhow::Result<T> {
-    let (answer, answered) = oneshot::channel();
-    let thread = std::thread::Builder::new().name("look".to_owned());
-    thread.spawn(move || drop(answer.send(call()))).context("a thread cannot be started")?;
-    answered.await.context("a look at the cluster panicked")
 }

@@ -15,11 +15,12 @@ use clap::{Args, ValueEnum};
 use kafka_troupe::{AutoOffsetReset, ConsumerError, ConsumerHandle, PartitionContext};
 use rdkafka::types::RDKafkaErrorCode;
 
+use super::apart::apart;
 use super::connect::{Connect, Connection};
 use super::exit::{self, Exit, Misuse};
 use super::shutdown::Shutdown;
 use super::terminal::Terminal;
-use cluster::{Cluster, apart};
+use cluster::Cluster;
 use format::Format;
 use output::Output;
 use printer::Printer;

@@ -5,8 +5,9 @@ use std::time::Duration;
 use kafka_troupe::ConsumerHandle;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use super::cluster::{Cluster, apart};
+use super::cluster::Cluster;
 use super::edges::Edges;
+use crate::cli::apart::apart;
 
 /// How often it is looked whether the end is reached.
 const LOOK: Duration = Duration::from_millis(250);

@@ -17,6 +17,15 @@ fn run(first: i64, last: i64) -> FinishedRange {
     FinishedRange { first: Offset(first), last: Offset(last) }
 }
 
+#[test]
+fn a_text_tells_its_packing() {
+    for packing in [Packing::Dense, Packing::Base64] {
+        let text = encode(NextOffset(0), [run(3, 4)].into_iter(), log(), packing, FULL).unwrap();
+        assert_eq!(Packing::of(text.as_bytes()), Some(packing));
+    }
+    assert_eq!([&b""[..], b"T2d", b"T1x", b"note"].map(Packing::of), [None; 4]);
+}
+
 /// Random numbers that are the same in each run.
 struct Random(u64);
 

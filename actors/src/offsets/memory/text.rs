@@ -26,6 +26,11 @@ pub enum Packing {
 }
 
 impl Packing {
+    /// The packing that a text says it has; `None` where it is not of this version, or of another program. The text may be damaged.
+    pub fn of(text: &[u8]) -> Option<Self> {
+        untagged(text).ok().map(|(packing, _)| packing)
+    }
+
     fn bits(self) -> u32 {
         match self {
             Self::Dense => DENSE_BITS,
