@@ -94,6 +94,7 @@ impl EngineAlone {
         let parts = WorkerParts {
             workload: Arc::new(SyncWorkload(Arc::new(handler))),
             retry_pause: RetrySchedule::default(),
+            listener_deadline: Duration::ZERO,
             commit_deadline: STOP,
             commits: CommitPolicy::default(),
             stop_deadline: STOP,
@@ -107,7 +108,8 @@ impl EngineAlone {
         let tracker = OffsetTracker::start_in_arbiter(&tracker_arbiter[0], {
             let (supervisor, board) = (supervisor.clone(), Arc::clone(&board));
             let policy = CommitPolicy { when: CommitWhen::Interval(self.commit_interval), awaited: false };
-            let options = TrackerOptions { policy, commit_rate: 1 << 20, group: String::new(), callback: None };
+            let options =
+                TrackerOptions { policy, commit_rate: 1 << 20, group: String::new(), callback: None, listened: false };
             move |_| OffsetTracker::new(port, supervisor, board, options)
         });
         supervisor.do_send(Wire { tracker: tracker.clone(), arbiters: workers.to_vec() });

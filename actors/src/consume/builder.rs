@@ -14,6 +14,7 @@ use crate::consume::engine;
 use crate::consume::error::ConsumerError;
 use crate::consume::handle::{ConsumerHandle, on_the_clock};
 use crate::consume::handler::{Handler, IntoOutcome, PartitionContext};
+use crate::consume::listener::RebalanceListener;
 use crate::consume::membership::{Keeper, Membership};
 use crate::consume::poller::{OnLogRewind, PollerOptions};
 use crate::consume::properties::{Properties, configuration};
@@ -80,6 +81,8 @@ pub struct ConsumerBuilder {
     commits: CommitPolicy,
     commit_rate: u64,
     on_commit: Option<OnCommit>,
+    listener: Option<Arc<dyn RebalanceListener>>,
+    listener_deadline: Duration,
     load: Option<LoadOffsets>,
     drain_deadline: Duration,
     commit_deadline: Duration,
@@ -104,6 +107,8 @@ impl Default for ConsumerBuilder {
             commits: CommitPolicy::default(),
             commit_rate: 1 << 20,
             on_commit: None,
+            listener: None,
+            listener_deadline: Duration::from_secs(2),
             load: None,
             drain_deadline: Duration::from_secs(3),
             commit_deadline: Duration::from_secs(2),
@@ -298,6 +303,19 @@ impl ConsumerBuilder {
         self
     }
 
+    /// Tells `listener` of partitions that come and go; see [`RebalanceListener`] for what it may do with that. Default: none.
+    pub fn rebalance_listener(mut self, listener: impl RebalanceListener) -> Self {
+        self.listener = Some(Arc::new(listener));
+        self
+    }
+
+    /// How long a call of the [listener](Self::rebalance_listener) may hold up an assignment or a last commit. Default: 2 s, and at a stop at
+    /// most a fifth of its deadline. What comes later does not count.
+    pub fn listener_deadline(mut self, deadline: Duration) -> Self {
+        self.listener_deadline = deadline;
+        self
+    }
+
     /// How long a partition that is to be given up may take to finish what its handler holds. Default: 3 s. The member fetches nothing
     /// meanwhile; what is unfinished then is repeated by the next owner.
     pub fn drain_deadline(mut self, deadline: Duration) -> Self {
@@ -376,6 +394,7 @@ impl ConsumerBuilder {
         }
         let make = self.make.take().ok_or_else(|| missing("a handler"))?;
         let workload = make(self.runtime.take())?;
+        let listener_deadline = self.listener.as_ref().map_or(Duration::ZERO, |_| on_the_clock(self.listener_deadline));
         engine::start(engine::Settings {
             config: self.properties.client_config(self.membership.stores())?,
             membership: self.membership,
@@ -385,6 +404,7 @@ impl ConsumerBuilder {
             commits: self.commits,
             commit_rate: self.commit_rate,
             on_commit: self.on_commit,
+            listener: self.listener,
             stop_deadline: on_the_clock(self.stop_deadline),
             retry_pause: self.retry_pause,
             token: self.token,
@@ -395,6 +415,7 @@ impl ConsumerBuilder {
                 chunk_records: CHUNK_RECORDS,
                 chunk_bytes: CHUNK_BYTES,
                 drain_deadline: on_the_clock(self.drain_deadline),
+                listener_deadline,
                 commit_deadline: on_the_clock(self.commit_deadline),
                 on_log_rewind: self.on_log_rewind,
                 queue_bytes: self.properties.queue_bytes(),

@@ -19,6 +19,7 @@ use crate::consume::commit::CommitPolicy;
 use crate::consume::context::PollerContext;
 use crate::consume::error::{ConsumerError, Stopped};
 use crate::consume::handle::ConsumerHandle;
+use crate::consume::listener::RebalanceListener;
 use crate::consume::membership::Membership;
 use crate::consume::native::CommitQueue;
 use crate::consume::poller::{Identities, Poller, PollerOptions, Rebalance};
@@ -29,6 +30,7 @@ use crate::consume::state::Board;
 use crate::consume::supervisor::{
     ConsumerSupervisor, EngineFailed, Finished, PollerEnded, Shutdown, Wire, WorkerParts,
 };
+use crate::consume::teller::Teller;
 use crate::consume::wake::{Source, Wake};
 use crate::offsets::tracker::{OffsetTracker, TrackerOptions};
 use crate::order::pump::Workload;
@@ -45,6 +47,7 @@ pub(crate) struct Settings {
     pub(crate) commits: CommitPolicy,
     pub(crate) commit_rate: u64,
     pub(crate) on_commit: Option<OnCommit>,
+    pub(crate) listener: Option<Arc<dyn RebalanceListener>>,
     pub(crate) stop_deadline: Duration,
     pub(crate) retry_pause: RetrySchedule,
     pub(crate) token: CancellationToken,
@@ -160,6 +163,7 @@ impl Parts {
             workload: settings.workload,
             retry_pause: settings.retry_pause,
             commits: settings.commits,
+            listener_deadline: settings.poller.listener_deadline,
             commit_deadline: settings.poller.commit_deadline,
             stop_deadline: settings.stop_deadline,
             token: settings.token,
@@ -174,6 +178,7 @@ impl Parts {
             commit_rate: settings.commit_rate,
             group: settings.poller.group.clone(),
             callback,
+            listened: settings.listener.is_some(),
         };
         let tracker = start_with_capacity(&tracker_arbiter.handle(), OffsetTracker::MAILBOX, {
             let (port, supervisor, board) = (port.clone(), supervisor.clone(), Arc::clone(&board));
@@ -181,7 +186,8 @@ impl Parts {
         });
         let arbiters = workers.iter().map(Arbiter::handle).collect();
         supervisor.do_send(Wire { tracker: tracker.clone(), arbiters });
-        let resolver = Resolver::start(Arc::clone(&consumer), settings.starts, Arc::clone(&board), port)?;
+        let resolver = Resolver::start(Arc::clone(&consumer), settings.starts, Arc::clone(&board), port.clone())?;
+        let teller = settings.listener.map(|listener| Teller::start(listener, port, Arc::clone(&board))).transpose()?;
         let poller_tracker = tracker.clone();
         let poller = std::thread::Builder::new().name("troupe-poll".to_owned()).spawn({
             let supervisor = supervisor.clone();
@@ -196,6 +202,7 @@ impl Parts {
                         commit_queue: CommitQueue::new(&consumer, &wake),
                         consumer,
                         resolver,
+                        teller,
                         options,
                         wake,
                         commands: inbox,

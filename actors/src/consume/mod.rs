@@ -13,6 +13,7 @@ mod guard;
 mod handle;
 pub(crate) mod handler;
 pub(crate) mod inbox;
+pub(crate) mod listener;
 pub(crate) mod membership;
 mod native;
 mod poller;
@@ -24,6 +25,7 @@ pub(crate) mod retry;
 pub(crate) mod start;
 pub(crate) mod state;
 pub(crate) mod supervisor;
+mod teller;
 pub(crate) mod topic_id;
 pub(crate) mod wake;
 mod worker;
@@ -35,6 +37,9 @@ pub use control::PartitionPhase;
 pub use error::{ConsumerError, Stopped, UnfinishedRecord};
 pub use handle::ConsumerHandle;
 pub use handler::{Cause, Handler, IntoOutcome, Outcome, PartitionContext};
+pub use listener::{
+    AssignedPartition, ListenerError, Offsets, RebalanceListener, RevokeReason, Revoked, RevokedPartition,
+};
 pub use poller::OnLogRewind;
 pub use record::Record;
 pub use resolver::AutoOffsetReset;

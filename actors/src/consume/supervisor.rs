@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::consume::command::{PollerCommand, PollerPort, StopPlan};
+use crate::consume::command::{DrainPlan, PollerCommand, PollerPort};
 use crate::consume::commit::CommitPolicy;
 use crate::consume::control::ControlCell;
 use crate::consume::error::{ConsumerError, Stopped};
@@ -33,6 +33,7 @@ pub(crate) struct WorkerParts {
     pub(crate) workload: Arc<dyn Workload>,
     pub(crate) retry_pause: RetrySchedule,
     pub(crate) commits: CommitPolicy,
+    pub(crate) listener_deadline: Duration,
     pub(crate) commit_deadline: Duration,
     pub(crate) stop_deadline: Duration,
     pub(crate) token: CancellationToken,
@@ -169,7 +170,8 @@ impl ConsumerSupervisor {
         if !self.board.stopping.swap(true, Ordering::AcqRel) {
             self.parts.token.cancel();
         }
-        self.poller.send(PollerCommand::Stop(StopPlan::within(deadline, self.parts.commit_deadline)));
+        let plan = DrainPlan::within(deadline, self.parts.listener_deadline, self.parts.commit_deadline);
+        self.poller.send(PollerCommand::Stop(plan));
     }
 
     /// A stop without a deadline of its own does not shorten one that is under way.

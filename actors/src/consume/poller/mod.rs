@@ -1,7 +1,8 @@
 //! The poller: one plain thread that owns librdkafka's consumer and never waits without a bound.
 //!
 //! This file is its loop. What it does in it is told by concept: [`drain`] takes chunks out of partition queues, [`commits`] sends commits,
-//! [`epochs`] begins epochs, [`identity`] sees to it that a log stays the same, [`rebalance`] answers the group, [`revocation`] gives partitions up.
+//! [`epochs`] begins epochs, [`identity`] sees to it that a log stays the same, [`rebalance`] answers the group, [`revocation`] gives partitions up,
+//! [`telling`] gives the app's listener its turn in both.
 
 mod commits;
 mod drain;
@@ -9,6 +10,7 @@ mod epochs;
 mod identity;
 mod rebalance;
 mod revocation;
+mod telling;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -35,6 +37,7 @@ use crate::consume::native::CommitQueue;
 use crate::consume::resolver::Resolver;
 use crate::consume::state::{Board, Counters};
 use crate::consume::supervisor::{ConsumerSupervisor, EngineFailed, PollerEnded};
+use crate::consume::teller::Teller;
 use crate::consume::wake::{Source, Wake};
 use crate::offsets::tracker::OffsetTracker;
 use crate::refused::refused;
@@ -67,6 +70,8 @@ pub(crate) struct PollerOptions {
     pub(crate) chunk_records: usize,
     pub(crate) chunk_bytes: usize,
     pub(crate) drain_deadline: Duration,
+    /// Nothing where there is no listener.
+    pub(crate) listener_deadline: Duration,
     pub(crate) commit_deadline: Duration,
     pub(crate) on_log_rewind: OnLogRewind,
     /// What librdkafka may hold per partition: its queue's limit and one fetch.
@@ -81,6 +86,7 @@ pub(crate) struct Poller {
     pub(crate) commit_queue: CommitQueue,
     pub(crate) consumer: Arc<BaseConsumer<PollerContext>>,
     pub(crate) resolver: Resolver,
+    pub(crate) teller: Option<Teller>,
     pub(crate) options: PollerOptions,
     pub(crate) wake: Arc<Wake>,
     pub(crate) commands: Receiver<PollerCommand>,
@@ -267,6 +273,8 @@ impl Poller {
                     self.commits_waiting.push_back(commit);
                     self.submit_next(now);
                 }
+                PollerCommand::Drained { id, finished } => self.on_drained(id, finished, now),
+                PollerCommand::ListenerAnswered(answer) => self.on_listener_answered(answer, now),
                 PollerCommand::DrainEnded { id, commits } => self.on_drain_ended(id, commits, now),
                 PollerCommand::Stop(plan) => self.on_stop(plan, now),
             }
