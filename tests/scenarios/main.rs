@@ -27,6 +27,7 @@ macro_rules! scenarios {
 
 mod admin;
 mod fixture;
+mod listener;
 mod process;
 
 mod assignors;
@@ -37,6 +38,7 @@ mod external;
 mod failing;
 mod gaps;
 mod killing;
+mod listening;
 mod memory;
 mod outages;
 mod rebalancing;
@@ -44,4 +46,5 @@ mod standalone;
 mod static_members;
 mod stopping;
 mod topics;
+mod unruly;
 mod zombies;

@@ -63,16 +63,11 @@ impl OffsetTracker {
                     "the listener gave an offset past an unfinished record: the last commit goes no further than that"
                 );
             }
-            if offset < tracked.confirmed {
-                debug!(
-                    topic,
-                    partition = number,
-                    offset = offset.0,
-                    committed = tracked.confirmed.0,
-                    "the listener gave an offset that is committed already"
-                );
+            let next = offset.min(watermark);
+            if next < tracked.confirmed || tracked.committed.is_some_and(|committed| next <= committed) {
+                debug!(topic, partition = number, offset = next.0, "what the listener gave is committed already");
             } else {
-                tracked.ask(offset.min(watermark), false);
+                tracked.ask(next, false);
             }
         }
         given
