@@ -336,7 +336,7 @@ fn akka_382_two_rebalances_in_one_breath_are_told_one_after_the_other(on: On) {
 
 fn while_a_listener_takes_its_time_retained_partitions_are_worked_on_and_committed(on: On) {
     let stage = Stage::new(on, 2);
-    stage.produce(0, 2000, 20);
+    stage.produce(0, 8000, 20);
     let (journal, history, gate) = (Journal::default(), History::default(), Gate::default());
     let at_gate = gate.clone();
     let listener = Listener::new(&history).on_revoked(move |revoked| {

@@ -310,7 +310,7 @@ impl ConsumerBuilder {
     }
 
     /// How long a call of the [listener](Self::rebalance_listener) may hold up an assignment or a last commit. Default: 2 s, and at a stop at
-    /// most a fifth of its deadline. What comes later does not count.
+    /// most a fifth of its deadline. What comes later does not count. While it holds them up the member fetches nothing, as in a drain.
     pub fn listener_deadline(mut self, deadline: Duration) -> Self {
         self.listener_deadline = deadline;
         self
@@ -383,6 +383,9 @@ impl ConsumerBuilder {
         }
         if self.threads == Some(0) {
             return Err(configuration("worker_threads must be above 0".to_owned()));
+        }
+        if self.listener_deadline.is_zero() {
+            return Err(configuration("listener_deadline must be above 0".to_owned()));
         }
         self.check_commits()?;
         let from_property = self.properties.take_offset_reset()?;

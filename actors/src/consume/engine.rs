@@ -57,7 +57,8 @@ pub(crate) struct Settings {
 /// How a consumer ended, once it has.
 pub(crate) type Ending = Option<Result<Stopped, ConsumerError>>;
 
-/// Starts the threads: the actor system's own, where the supervisor lives; the tracker's arbiter; the workers' arbiters; poller and resolver.
+/// Starts the threads: the actor system's own, where the supervisor lives; the tracker's arbiter; the workers' arbiters; poller, resolver, and
+/// the callbacks' own.
 pub(crate) fn start(settings: Settings) -> Result<ConsumerHandle, ConsumerError> {
     let wake = Arc::new(Wake::new());
     let created = settings.config.create_with_context(PollerContext::default());
