@@ -88,8 +88,8 @@ fn what_a_listener_could_not_store_at_a_rebalance_is_not_committed_and_the_next_
         let stage = Stage::new(on, 2);
         stage.produce(0, 50, 20);
         let (gate, of_b) = (Gate::default(), Journal::default());
-        let builder = stage.steady_consumer("g").handler(|_: &Record| ()).commit_when(CommitWhen::Manual);
-        let builder = builder.rebalance_listener(unruly(how, &gate));
+        let builder = stage.steady_consumer("g").handler(|_: &Record| ()).rebalance_listener(unruly(how, &gate));
+        let builder = builder.commit_when(CommitWhen::Interval(Duration::from_secs(60)));
         let a = builder.listener_deadline(Duration::from_millis(300)).start().unwrap();
         eventually("all is handled", || a.state().counters.finished == 100);
         let b = stage.steady_consumer("g").async_handler(noting_slowly(&of_b, "b")).start().unwrap();
