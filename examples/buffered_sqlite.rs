@@ -57,11 +57,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let _ = wake.send(Wake::End);
         read
     });
-    loop {
-        match woken.recv_timeout(OFTEN) {
-            Ok(Wake::Full) | Err(RecvTimeoutError::Timeout) => {}
-            Ok(Wake::End) | Err(RecvTimeoutError::Disconnected) => break,
-        }
+    while let Ok(Wake::Full) | Err(RecvTimeoutError::Timeout) = woken.recv_timeout(OFTEN) {
         if consumer.cancellation_token().is_cancelled() {
             break;
         }
