@@ -24,7 +24,7 @@ scenarios! {
         a_group_of_the_new_protocol_tells_the_same,
         what_it_stores_when_partitions_go_is_committed_and_nobody_repeats_it,
         a_standalone_consumer_tells_of_its_start_and_its_stop,
-        an_app_that_keeps_the_offsets_is_told_too;
+        where_the_app_or_the_client_commits_it_is_told_too;
     on the embedded broker, "which answers requests with the errors that a test asks for":
         what_is_lost_is_fenced_and_told_as_that_and_not_committed,
         what_is_lost_while_it_is_told_as_revoked_is_not_committed_and_told_as_gone_once;
@@ -287,7 +287,7 @@ fn a_standalone_consumer_tells_of_its_start_and_its_stop(on: On) {
     assert_eq!(history.calls(), [Call::Assigned(all_at(2, 0)), Call::Revoked(all_at(2, 50), RevokeReason::Stop)]);
 }
 
-fn an_app_that_keeps_the_offsets_is_told_too(on: On) {
+fn where_the_app_or_the_client_commits_it_is_told_too(on: On) {
     let stage = Stage::new(on, 1);
     stage.produce(0, 50, 20);
     let history = History::default();
@@ -298,6 +298,13 @@ fn an_app_that_keeps_the_offsets_is_told_too(on: On) {
     consumer.shutdown_blocking(STOP).unwrap();
     assert_eq!(history.calls(), [Call::Assigned(all_at(1, 10)), Call::Revoked(all_at(1, 50), RevokeReason::Stop)]);
     assert!(stage.committed("g").is_empty());
+    let history = History::default();
+    let builder = stage.consumer("g").client_auto_commit().handler(|_: &Record| ());
+    let consumer = builder.rebalance_listener(Listener::new(&history)).start().unwrap();
+    eventually("all is handled", || consumer.state().partitions.iter().any(|p| p.watermark == 50));
+    consumer.shutdown_blocking(STOP).unwrap();
+    assert_eq!(history.calls()[1], Call::Revoked(all_at(1, 50), RevokeReason::Stop));
+    assert_eq!(stage.committed("g"), all_at(1, 50));
 }
 
 /// Has the coordinator forget the members of the stage's group.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use kafka_troupe::consume::{
-    CommitError, CommitWhen, ConsumerError, ConsumerHandle, Offsets, Outcome, Record, RevokeReason, Stopped,
+    CommitWhen, ConsumerError, ConsumerHandle, Offsets, Outcome, Record, RevokeReason, Stopped,
 };
 use kafka_troupe::ids::{NextOffset, TopicPartition};
 
@@ -209,8 +209,8 @@ fn brod_538_a_listener_may_wait_for_commits_that_it_asks_for(on: On) {
 }
 
 fn broadway_kafka_118_a_listener_that_waits_for_the_consumers_end_keeps_nobody_from_ending(on: On) {
-    for at_assignment in [true, false] {
-        let stage = Stage::new(on, 1);
+    for at in ["an assignment", "a rebalance", "a stop"] {
+        let stage = Stage::new(on, 2);
         stage.produce(0, 50, 20);
         let handle = Arc::new(OnceLock::<ConsumerHandle>::new());
         let ended = Arc::<Mutex<Vec<Result<Stopped, ConsumerError>>>>::default();
@@ -225,22 +225,36 @@ fn broadway_kafka_118_a_listener_that_waits_for_the_consumers_end_keeps_nobody_f
         };
         let (first, later) = (end.clone(), end);
         let listener = Listener::new(&History::default())
-            .on_assigned(move |_| if at_assignment { first() } else { nothing() })
-            .on_revoked(move |_| if at_assignment { nothing() } else { later() });
+            .on_assigned(move |_| if at == "an assignment" { first() } else { nothing() })
+            .on_revoked(move |revoked| match (at, revoked.reason) {
+                ("a rebalance", RevokeReason::Rebalance) | ("a stop", RevokeReason::Stop) => later(),
+                _ => nothing(),
+            });
         let builder = stage.steady_consumer("g").handler(|_: &Record| ());
         let builder = builder.commit_when(CommitWhen::Interval(Duration::from_secs(60)));
         let consumer = builder.rebalance_listener(listener).start().unwrap();
         let begun = Instant::now();
         handle.set(consumer.clone()).unwrap();
-        if !at_assignment {
-            eventually("all is handled", || consumer.state().counters.finished == 50);
+        if at != "an assignment" {
+            eventually("all is handled", || consumer.state().counters.finished == 100);
+        }
+        if at == "a stop" {
             consumer.cancellation_token().cancel();
         }
+        let journal = Journal::default();
+        let other = (at == "a rebalance")
+            .then(|| stage.steady_consumer("g").async_handler(noting_slowly(&journal, "b")).start().unwrap());
         let stopped = consumer.wait_blocking().unwrap();
         assert!(begun.elapsed() < Duration::from_secs(25), "{:?}", begun.elapsed());
         eventually("the listener learns of it", || *ended.lock().unwrap() == [Ok(stopped.clone())]);
-        assert_eq!(stopped.drained, at_assignment, "it could not tell whether all was stored");
-        assert!(stage.committed("g").is_empty());
+        assert_eq!(stopped.drained, at == "an assignment", "at {at} it could not tell whether all was stored");
+        match other {
+            Some(other) => {
+                eventually("what could not be stored is repeated", || journal.distinct() == 100);
+                other.shutdown_blocking(STOP).unwrap();
+            }
+            None => assert!(stage.committed("g").is_empty()),
+        }
     }
 }
 
@@ -364,23 +378,24 @@ fn while_a_listener_takes_its_time_retained_partitions_are_worked_on_and_committ
 fn a_stop_does_not_wait_for_an_assignment_that_is_being_told(on: On) {
     let stage = Stage::new(on, 2);
     stage.produce(0, 50, 20);
-    let (journal, history, gate) = (Journal::default(), History::default(), Gate::default());
-    let at_gate = gate.clone();
-    let listener = Listener::new(&history).on_assigned(move |_| {
-        at_gate.wait();
-        nothing()
-    });
-    let notes = journal.clone();
-    let builder = stage.consumer("g").handler(move |record: &Record| notes.note("a", record));
-    let consumer = builder.rebalance_listener(listener).listener_deadline(STOP).start().unwrap();
-    eventually("it is told", || history.calls().len() == 1);
-    let begun = Instant::now();
-    assert!(consumer.shutdown_blocking(STOP).unwrap().drained);
-    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
-    gate.open();
-    let calls = [Call::Assigned([(0, 0), (1, 0)].into()), Call::Revoked([(0, 0), (1, 0)].into(), RevokeReason::Stop)];
-    eventually("it is told that they went", || history.calls() == calls);
-    assert_eq!((journal.len(), stage.committed("g")), (0, BTreeMap::new()));
-    let gone = consumer.commit_offsets([(TopicPartition::new(&*stage.topic, 0), NextOffset(1))]).wait_blocking();
-    assert_eq!(gone, Err(CommitError::Ended));
+    for builder in [stage.consumer("g"), stage.standalone()] {
+        let (journal, history, gate) = (Journal::default(), History::default(), Gate::default());
+        let at_gate = gate.clone();
+        let listener = Listener::new(&history).on_assigned(move |_| {
+            at_gate.wait();
+            nothing()
+        });
+        let notes = journal.clone();
+        let builder = builder.handler(move |record: &Record| notes.note("a", record));
+        let consumer = builder.rebalance_listener(listener).listener_deadline(STOP).start().unwrap();
+        eventually("it is told", || history.calls().len() == 1);
+        let begun = Instant::now();
+        assert!(consumer.shutdown_blocking(STOP).unwrap().drained);
+        assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+        gate.open();
+        let both = || BTreeMap::from([(0, 0), (1, 0)]);
+        let calls = [Call::Assigned(both()), Call::Revoked(both(), RevokeReason::Stop)];
+        eventually("it is told that they went", || history.calls() == calls);
+        assert_eq!((journal.len(), stage.committed("g")), (0, BTreeMap::new()));
+    }
 }

@@ -7,6 +7,8 @@ use std::time::Instant;
 
 #[allow(unused_imports)]
 use crate::consume::commit::CommitWhen;
+#[allow(unused_imports)]
+use crate::consume::resolver::AutoOffsetReset;
 use crate::ids::{NextOffset, TopicPartition};
 
 /// Offsets of chosen partitions: of each that of the next record to process.
@@ -40,7 +42,8 @@ pub type ListenerError = Box<dyn Error + Send + Sync>;
 /// and in `on_revoked` flushes the rest and gives its offsets back. `examples/buffered_sqlite.rs` does.
 pub trait RebalanceListener: Send + Sync + 'static {
     /// Partitions are assigned; no record of them is fetched before this has returned, or its deadline has passed. Called with an empty slice
-    /// when a rebalance gives this member nothing more.
+    /// when a rebalance gives this member nothing more. (To a new member of a `group.protocol=consumer` that gets nothing librdkafka tells
+    /// nothing.) One without a committed offset has its start looked up before: with [`AutoOffsetReset::None`] the consumer ends instead.
     ///
     /// Offsets given back are started at instead, for instance those of another store. They must be in the log, and may lie above or below
     /// what is committed; the next commit says what is finished from there. What the commit remembers of records finished above it (they are
@@ -113,7 +116,7 @@ pub enum RevokeReason {
     Stop,
 }
 
-/// Partitions that are given up together. Empty when an eager rebalance takes nothing.
+/// Partitions that are given up together; none, when a rebalance takes nothing and says so.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Revoked {

@@ -50,7 +50,7 @@ impl Poller {
         }
     }
 
-    /// An eager rebalance takes nothing.
+    /// A rebalance takes nothing.
     pub(super) fn tell_nothing_revoked(&mut self, now: Instant) {
         if let Some(teller) = &self.teller {
             let until = now + self.options.listener_deadline;
