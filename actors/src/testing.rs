@@ -122,6 +122,7 @@ impl EngineAlone {
         let parts = WorkerParts {
             workload,
             failures: FailurePolicy::default(),
+            listener_deadline: Duration::ZERO,
             commit_deadline: STOP,
             commits: CommitPolicy::default(),
             order: self.order,
@@ -139,7 +140,8 @@ impl EngineAlone {
         let tracker = start_with_capacity(&tracker_arbiter[0], OffsetTracker::MAILBOX, {
             let (supervisor, board) = (supervisor.clone(), Arc::clone(&board));
             let policy = CommitPolicy { when: CommitWhen::Interval(self.commit_interval), awaited: false };
-            let options = TrackerOptions { policy, commit_rate: 1 << 20, group: String::new(), callback: None };
+            let options =
+                TrackerOptions { policy, commit_rate: 1 << 20, group: String::new(), callback: None, listened: false };
             move |_| OffsetTracker::new(port, supervisor, board, options)
         });
         supervisor.do_send(Wire { tracker: tracker.clone(), arbiters: workers.to_vec() });

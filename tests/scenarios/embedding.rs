@@ -359,6 +359,7 @@ fn a_configuration_that_cannot_work_is_an_error_that_says_what_to_do() {
         (complete().max_buffered_records(0), "max_buffered_records"),
         (complete().max_buffered_bytes(0), "max_buffered_bytes"),
         (complete().worker_threads(0), "worker_threads must be above 0"),
+        (complete().listener_deadline(Duration::ZERO), "listener_deadline must be above 0"),
         (complete().commit_when(CommitWhen::Interval(Duration::ZERO)), "the commit interval must be above 0"),
     ];
     for (builder, says) in cases {

@@ -308,7 +308,10 @@ pub struct Entry {
 
 impl Journal {
     pub fn note(&self, member: &'static str, record: &Record) {
-        let entry = Entry { member, partition: record.partition().0, offset: record.offset().0 };
+        self.add(Entry { member, partition: record.partition().0, offset: record.offset().0 });
+    }
+
+    pub fn add(&self, entry: Entry) {
         self.0.lock().unwrap().push(entry);
     }
 

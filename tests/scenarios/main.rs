@@ -27,6 +27,7 @@ macro_rules! scenarios {
 
 mod admin;
 mod fixture;
+mod listener;
 mod process;
 
 mod assignors;
@@ -39,6 +40,7 @@ mod external;
 mod failing;
 mod gaps;
 mod killing;
+mod listening;
 mod memory;
 mod orders;
 mod outages;
@@ -52,4 +54,5 @@ mod starts;
 mod static_members;
 mod stopping;
 mod topics;
+mod unruly;
 mod zombies;

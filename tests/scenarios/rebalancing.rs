@@ -146,7 +146,7 @@ fn a_retained_partition_at_its_end_delivers_what_is_produced_during_the_rebalanc
 /// On a busy machine the embedded broker goes on without a member of a classic group that is still giving partitions up, and refuses its
 /// last commit; Kafka takes it.
 #[track_caller]
-fn assert_handed_over_once(
+pub fn assert_handed_over_once(
     on: On,
     journal: &Journal,
     partitions: i32,

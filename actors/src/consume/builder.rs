@@ -20,6 +20,7 @@ use crate::consume::error::ConsumerError;
 use crate::consume::failing::FailurePolicy;
 use crate::consume::handle::{ConsumerHandle, on_the_clock};
 use crate::consume::handler::{Handler, IntoOutcome, PartitionContext};
+use crate::consume::listener::RebalanceListener;
 use crate::consume::membership::Keeper;
 use crate::consume::poller::{OnLogRewind, OnOffsetOutOfRange, PollerOptions};
 use crate::consume::properties::{Properties, configuration};
@@ -92,6 +93,8 @@ pub struct ConsumerBuilder {
     partition_concurrency: Option<usize>,
     max_poll_records: usize,
     on_commit: Option<OnCommit>,
+    listener: Option<Arc<dyn RebalanceListener>>,
+    listener_deadline: Duration,
     load: Option<LoadOffsets>,
     drain_deadline: Duration,
     commit_deadline: Duration,
@@ -124,6 +127,8 @@ impl Default for ConsumerBuilder {
             partition_concurrency: None,
             max_poll_records: 500,
             on_commit: None,
+            listener: None,
+            listener_deadline: Duration::from_secs(2),
             load: None,
             drain_deadline: Duration::from_secs(3),
             commit_deadline: Duration::from_secs(2),
@@ -253,6 +258,19 @@ impl ConsumerBuilder {
         self
     }
 
+    /// Tells `listener` of partitions that come and go; see [`RebalanceListener`] for what it may do with that. Default: none.
+    pub fn rebalance_listener(mut self, listener: impl RebalanceListener) -> Self {
+        self.listener = Some(Arc::new(listener));
+        self
+    }
+
+    /// How long a call of the [listener](Self::rebalance_listener) may hold up an assignment or a last commit. Default: 2 s, and at a stop at
+    /// most a fifth of its deadline. What comes later does not count. While it holds them up the member fetches nothing, as in a drain.
+    pub fn listener_deadline(mut self, deadline: Duration) -> Self {
+        self.listener_deadline = deadline;
+        self
+    }
+
     /// How long a partition that is to be given up may take to finish what its handler holds. Default: 3 s. The member fetches nothing
     /// meanwhile; what is unfinished then is repeated by the next owner.
     pub fn drain_deadline(mut self, deadline: Duration) -> Self {
@@ -307,6 +325,9 @@ impl ConsumerBuilder {
         if self.threads == Some(0) {
             return Err(configuration("worker_threads must be above 0".to_owned()));
         }
+        if self.listener_deadline.is_zero() {
+            return Err(configuration("listener_deadline must be above 0".to_owned()));
+        }
         self.check_commits(membership)?;
         let reset = self.reset(membership)?;
         let order = self.order.unwrap_or_default();
@@ -315,6 +336,7 @@ impl ConsumerBuilder {
             Some(pulled) => pulled,
             None => self.routes.workload(&subscription, membership, order, self.runtime.as_ref())?,
         };
+        let listener_deadline = self.listener.as_ref().map_or(Duration::ZERO, |_| on_the_clock(self.listener_deadline));
         engine::start(engine::Settings {
             config: self.properties.client_config(membership.stores())?,
             membership,
@@ -327,6 +349,7 @@ impl ConsumerBuilder {
             concurrency,
             partition_concurrency,
             on_commit: self.on_commit,
+            listener: self.listener,
             stop_deadline: on_the_clock(self.stop_deadline),
             failures: self.failures,
             token: self.token,
@@ -339,6 +362,7 @@ impl ConsumerBuilder {
                 chunk_records: CHUNK_RECORDS,
                 chunk_bytes: CHUNK_BYTES,
                 drain_deadline: on_the_clock(self.drain_deadline),
+                listener_deadline,
                 commit_deadline: on_the_clock(self.commit_deadline),
                 on_log_rewind: self.on_log_rewind,
                 on_offset_out_of_range: self.on_offset_out_of_range,

@@ -10,6 +10,7 @@ use rdkafka::error::RDKafkaErrorCode;
 use crate::consume::record::RecordChunk;
 use crate::consume::resolver::{Identification, Places, Resolution};
 use crate::consume::seek::{Partitions, Seek};
+use crate::consume::teller::ListenerAnswer;
 use crate::consume::wake::{Source, Wake};
 use crate::ids::{Epoch, NextOffset, TopicPartition};
 use crate::offsets::memory::Packing;
@@ -83,21 +84,24 @@ impl Commit {
     }
 }
 
-/// How long a stop may take, part by part.
+/// How long it may take to give partitions up, part by part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct StopPlan {
+pub(crate) struct DrainPlan {
     /// For handlers to finish what they hold.
     pub(crate) drain: Duration,
+    /// For the listener to have stored it; nothing where there is none.
+    pub(crate) listener: Duration,
     /// For the last commit's answer.
     pub(crate) commit: Duration,
 }
 
-impl StopPlan {
-    /// Shares out `deadline`: a tenth, and at most a second, stays for leaving the group; a fifth, and at most `commit`, for the commit.
-    pub(crate) fn within(deadline: Duration, commit: Duration) -> Self {
+impl DrainPlan {
+    /// Shares out `deadline`: a tenth, and at most a second, stays for leaving the group; a fifth each, and at most what they have otherwise,
+    /// for listener and commit.
+    pub(crate) fn within(deadline: Duration, listener: Duration, commit: Duration) -> Self {
         let close = (deadline / 10).min(Duration::from_secs(1));
-        let commit = (deadline / 5).min(commit);
-        Self { drain: deadline.saturating_sub(close).saturating_sub(commit), commit }
+        let (listener, commit) = ((deadline / 5).min(listener), (deadline / 5).min(commit));
+        Self { drain: deadline.saturating_sub(close + listener + commit), listener, commit }
     }
 }
 
@@ -119,12 +123,16 @@ pub(crate) enum PollerCommand {
     Pause { partitions: Partitions, paused: bool },
     /// Send this commit.
     Commit(Commit),
+    /// Drained, or cut short, up to these positions, slot by slot: the listener's turn.
+    Drained { id: u64, finished: Vec<(usize, NextOffset)> },
+    /// What the listener said.
+    ListenerAnswered(ListenerAnswer),
     /// A drain is over: send its last commits, if it has any.
     DrainEnded { id: u64, commits: Vec<Commit> },
     /// The watermark at which a dead worker's ledger was closed, and what was finished above.
     LedgerClosed { slot: usize, epoch: Epoch, watermark: NextOffset, remembered: Remembered },
     /// Take no more records, drain, commit, leave the group.
-    Stop(StopPlan),
+    Stop(DrainPlan),
 }
 
 /// Where commands for the poller go in.
@@ -153,10 +161,14 @@ mod tests {
 
     #[test]
     fn a_stop_leaves_time_to_commit_and_to_leave_the_group() {
-        let commit = Duration::from_secs(2);
-        let plan = StopPlan::within(Duration::from_secs(25), commit);
-        assert_eq!((plan.drain, plan.commit), (Duration::from_secs(22), commit));
-        let plan = StopPlan::within(Duration::from_secs(1), commit);
+        let (none, two) = (Duration::ZERO, Duration::from_secs(2));
+        let plan = DrainPlan::within(Duration::from_secs(25), none, two);
+        assert_eq!((plan.drain, plan.listener, plan.commit), (Duration::from_secs(22), none, two));
+        let plan = DrainPlan::within(Duration::from_secs(1), none, two);
         assert_eq!((plan.drain, plan.commit), (Duration::from_millis(700), Duration::from_millis(200)));
+        let plan = DrainPlan::within(Duration::from_secs(25), two, two);
+        assert_eq!((plan.drain, plan.listener, plan.commit), (Duration::from_secs(20), two, two));
+        let plan = DrainPlan::within(Duration::from_secs(1), two, two);
+        assert_eq!((plan.drain, plan.listener), (Duration::from_millis(500), Duration::from_millis(200)));
     }
 }

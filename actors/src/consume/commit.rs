@@ -42,7 +42,8 @@ pub enum CommitWhen {
     Records(u64),
     /// Whenever a partition has finished the records that were handed to it together: up to 512, or 256 KiB.
     Chunk,
-    /// Only when the app says so, by [`ConsumerHandle::commit`](crate::consume::ConsumerHandle::commit) and its siblings, also at the end.
+    /// Only when the app says so, by [`ConsumerHandle::commit`](crate::consume::ConsumerHandle::commit) and its siblings, also at the end; there
+    /// also by what its [listener](crate::consume::RebalanceListener) gives back.
     Manual,
 }
 

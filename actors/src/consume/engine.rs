@@ -21,6 +21,7 @@ use crate::consume::context::PollerContext;
 use crate::consume::error::{ConsumerError, Stopped};
 use crate::consume::failing::FailurePolicy;
 use crate::consume::handle::ConsumerHandle;
+use crate::consume::listener::RebalanceListener;
 use crate::consume::membership::Membership;
 use crate::consume::native::CommitQueue;
 use crate::consume::poller::{Identities, Poller, PollerOptions, Rebalance, Seeks};
@@ -30,6 +31,7 @@ use crate::consume::state::Board;
 use crate::consume::supervisor::{
     ConsumerSupervisor, EngineFailed, Finished, PollerEnded, Shutdown, Wire, WorkerParts,
 };
+use crate::consume::teller::Teller;
 use crate::consume::wake::{Source, Wake};
 use crate::offsets::tracker::{OffsetTracker, TrackerOptions};
 use crate::order::Order;
@@ -52,6 +54,7 @@ pub(crate) struct Settings {
     pub(crate) partition_concurrency: usize,
     pub(crate) commit_rate: u64,
     pub(crate) on_commit: Option<OnCommit>,
+    pub(crate) listener: Option<Arc<dyn RebalanceListener>>,
     pub(crate) stop_deadline: Duration,
     pub(crate) failures: FailurePolicy,
     pub(crate) token: CancellationToken,
@@ -61,7 +64,8 @@ pub(crate) struct Settings {
 /// How a consumer ended, once it has.
 pub(crate) type Ending = Option<Result<Stopped, ConsumerError>>;
 
-/// Starts the threads: the actor system's own, where the supervisor lives; the tracker's arbiter; the workers' arbiters; poller and resolver.
+/// Starts the threads: the actor system's own, where the supervisor lives; the tracker's arbiter; the workers' arbiters; poller, resolver, and
+/// the callbacks' own.
 pub(crate) fn start(settings: Settings) -> Result<ConsumerHandle, ConsumerError> {
     let wake = Arc::new(Wake::new());
     let created = settings.config.create_with_context(PollerContext::default());
@@ -173,6 +177,7 @@ impl Parts {
             order: settings.order,
             per_partition: settings.partition_concurrency,
             limiter: settings.concurrency.map(|most| Arc::new(Limiter::new(most))),
+            listener_deadline: settings.poller.listener_deadline,
             commit_deadline: settings.poller.commit_deadline,
             stop_deadline: settings.stop_deadline,
             token: settings.token,
@@ -188,6 +193,7 @@ impl Parts {
             commit_rate: settings.commit_rate,
             group: settings.poller.group.clone(),
             callback,
+            listened: settings.listener.is_some(),
         };
         let tracker = start_with_capacity(&tracker_arbiter.handle(), OffsetTracker::MAILBOX, {
             let (port, supervisor, board) = (port.clone(), supervisor.clone(), Arc::clone(&board));
@@ -195,7 +201,8 @@ impl Parts {
         });
         let arbiters = workers.iter().map(Arbiter::handle).collect();
         supervisor.do_send(Wire { tracker: tracker.clone(), arbiters });
-        let resolver = Resolver::start(Arc::clone(&consumer), settings.starts, Arc::clone(&board), port)?;
+        let resolver = Resolver::start(Arc::clone(&consumer), settings.starts, Arc::clone(&board), port.clone())?;
+        let teller = settings.listener.map(|listener| Teller::start(listener, port, Arc::clone(&board))).transpose()?;
         let poller_tracker = tracker.clone();
         let poller = std::thread::Builder::new().name("troupe-poll".to_owned()).spawn({
             let supervisor = supervisor.clone();
@@ -210,6 +217,7 @@ impl Parts {
                         commit_queue: CommitQueue::new(&consumer, &wake),
                         consumer,
                         resolver,
+                        teller,
                         options,
                         wake,
                         commands: inbox,

@@ -179,7 +179,7 @@ fn out_of_range(position: NextOffset, low: NextOffset, high: NextOffset) -> Stri
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Stopped {
-    /// Every record that a handler held at the stop was finished and committed.
+    /// Every record that a handler held at the stop was finished and committed, and the listener, if there is one, had done its part before.
     pub drained: bool,
     /// Records that handlers still held at the drain deadline: they are started anew by the next owner.
     pub unfinished: Vec<UnfinishedRecord>,

@@ -14,6 +14,7 @@ mod guard;
 mod handle;
 pub(crate) mod handler;
 pub(crate) mod inbox;
+pub(crate) mod listener;
 pub(crate) mod membership;
 mod native;
 mod place;
@@ -30,6 +31,7 @@ pub(crate) mod start;
 pub(crate) mod state;
 pub(crate) mod subscription;
 pub(crate) mod supervisor;
+mod teller;
 pub(crate) mod topic_id;
 pub(crate) mod wake;
 mod worker;
@@ -43,6 +45,9 @@ pub use error::{ConsumerError, Stopped, UnfinishedRecord};
 pub use failing::{FailedRecord, OnExhausted};
 pub use handle::ConsumerHandle;
 pub use handler::{Cause, Failure, FailureKind, Handler, IntoOutcome, Outcome, PartitionContext};
+pub use listener::{
+    AssignedPartition, ListenerError, Offsets, RebalanceListener, RevokeReason, Revoked, RevokedPartition,
+};
 pub use poller::{OnLogRewind, OnOffsetOutOfRange};
 pub use pull::{Batch, Completion, Pulled, Records};
 pub use record::Record;

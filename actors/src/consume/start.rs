@@ -65,4 +65,12 @@ impl StartPosition {
     pub(crate) fn at(partition: TopicPartition, position: NextOffset) -> Self {
         Self { partition, position, committed: None, remembered: Remembered::default(), chosen: false }
     }
+
+    /// Starts elsewhere. What is remembered was found from the position before: it holds there only.
+    pub(crate) fn move_to(&mut self, position: NextOffset) {
+        if position != self.position {
+            self.position = position;
+            self.remembered = Remembered::default();
+        }
+    }
 }

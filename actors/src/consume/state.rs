@@ -163,6 +163,10 @@ counters! {
     metadata_refused,
     /// Commit reports not told, because the callback fell behind by more than 1,024.
     reports_dropped,
+    /// Calls of the rebalance listener that failed or panicked.
+    listener_failures,
+    /// Calls of the rebalance listener that a rebalance or stop went on without, because they had not returned by their deadline.
+    listener_overdue,
     /// Partitions assigned.
     assigned,
     /// Partitions given up after a drain.

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::consume::command::{PollerCommand, PollerPort, StopPlan};
+use crate::consume::command::{DrainPlan, PollerCommand, PollerPort};
 use crate::consume::commit::CommitPolicy;
 use crate::consume::control::ControlCell;
 use crate::consume::error::{ConsumerError, Stopped};
@@ -39,6 +39,7 @@ pub(crate) struct WorkerParts {
     pub(crate) order: Order,
     pub(crate) per_partition: usize,
     pub(crate) limiter: Option<Arc<Limiter>>,
+    pub(crate) listener_deadline: Duration,
     pub(crate) commit_deadline: Duration,
     pub(crate) stop_deadline: Duration,
     pub(crate) token: CancellationToken,
@@ -185,7 +186,8 @@ impl ConsumerSupervisor {
             self.parts.token.cancel();
             self.parts.workload.stopping();
         }
-        self.poller.send(PollerCommand::Stop(StopPlan::within(deadline, self.parts.commit_deadline)));
+        let plan = DrainPlan::within(deadline, self.parts.listener_deadline, self.parts.commit_deadline);
+        self.poller.send(PollerCommand::Stop(plan));
     }
 
     /// A stop without a deadline of its own does not shorten one that is under way.

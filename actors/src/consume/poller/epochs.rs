@@ -123,8 +123,10 @@ impl Poller {
     }
 
     /// Puts a partition that has just been assigned into its slot, and has a worker started.
-    pub(super) fn admit(&mut self, start: StartPosition, slot: usize, queue: PartitionQueue) {
+    pub(super) fn admit(&mut self, mut start: StartPosition, slot: usize, queue: PartitionQueue) {
         let position = start.position;
+        // Sent back on purpose: its commits follow it there.
+        start.committed = start.committed.filter(|committed| *committed <= position);
         let cell = self.new_epoch(start, slot);
         self.slots.put(
             slot,

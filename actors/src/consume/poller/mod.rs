@@ -2,7 +2,7 @@
 //!
 //! This file is its loop. What it does in it is told by concept: [`drain`] takes chunks out of partition queues, [`commits`] sends commits,
 //! [`epochs`] begins epochs, [`identity`] sees to it that a log stays the same, [`rebalance`] answers the group, [`revocation`] gives partitions
-//! up, [`seek`] and [`pause`] do what a person asks.
+//! up, [`telling`] gives the app's listener its turn in both, [`seek`] and [`pause`] do what a person asks.
 
 mod commits;
 mod drain;
@@ -12,6 +12,7 @@ mod pause;
 mod rebalance;
 mod revocation;
 mod seek;
+mod telling;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -41,6 +42,7 @@ use crate::consume::resolver::Resolver;
 use crate::consume::state::{Board, Counters};
 use crate::consume::subscription::Subscription;
 use crate::consume::supervisor::{ConsumerSupervisor, EngineFailed, PollerEnded};
+use crate::consume::teller::Teller;
 use crate::consume::wake::{Source, Wake};
 use crate::offsets::tracker::OffsetTracker;
 use crate::refused::refused;
@@ -65,6 +67,8 @@ pub(crate) struct PollerOptions {
     pub(crate) chunk_records: usize,
     pub(crate) chunk_bytes: usize,
     pub(crate) drain_deadline: Duration,
+    /// Nothing where there is no listener.
+    pub(crate) listener_deadline: Duration,
     pub(crate) commit_deadline: Duration,
     pub(crate) on_log_rewind: OnLogRewind,
     pub(crate) on_offset_out_of_range: OnOffsetOutOfRange,
@@ -80,6 +84,7 @@ pub(crate) struct Poller {
     pub(crate) commit_queue: CommitQueue,
     pub(crate) consumer: Arc<BaseConsumer<PollerContext>>,
     pub(crate) resolver: Resolver,
+    pub(crate) teller: Option<Teller>,
     pub(crate) options: PollerOptions,
     pub(crate) wake: Arc<Wake>,
     pub(crate) commands: Receiver<PollerCommand>,
@@ -290,6 +295,8 @@ impl Poller {
                     self.commits_waiting.push_back(commit);
                     self.submit_next(now);
                 }
+                PollerCommand::Drained { id, finished } => self.on_drained(id, finished, now),
+                PollerCommand::ListenerAnswered(answer) => self.on_listener_answered(answer, now),
                 PollerCommand::DrainEnded { id, commits } => {
                     if !self.on_seek_drained(id) {
                         self.on_drain_ended(id, commits, now);

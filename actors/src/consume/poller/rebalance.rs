@@ -8,6 +8,8 @@
 //! revoked ──▶ Draining ── drained, or drain deadline ─▶ Committing ── answer, or commit deadline ─▶ unassign, epochs end
 //! lost ─────▶ fence, unassign, epochs end; nothing is committed
 //! ```
+//!
+//! Where the app has a listener, it has its turn before the assign and before the last commit: see [`telling`](super::telling).
 
 use std::time::{Duration, Instant};
 
@@ -17,9 +19,12 @@ use rdkafka::topic_partition_list::{Offset as ListOffset, TopicPartitionList};
 use tracing::{debug, info, warn};
 
 use super::revocation::Revocation;
+use super::telling::Held;
 use super::{Poller, kafka_error};
+use crate::consume::command::DrainPlan;
 use crate::consume::context::{PollerContext, RebalanceEvent};
 use crate::consume::error::ConsumerError;
+use crate::consume::listener::RevokeReason;
 use crate::consume::native::PartitionQueue;
 
 use crate::consume::resolver::{Resolution, Sought};
@@ -33,6 +38,8 @@ pub(crate) struct Rebalance {
     last_id: u64,
     /// What waits for an answer: librdkafka, but for [`Asked::Begin`].
     pub(super) asked: Option<Asked>,
+    /// The assignment that the listener is being shown.
+    pub(super) held: Option<Held>,
     /// Partitions being given up, to a rebalance or to a stop.
     pub(super) revocation: Option<Revocation>,
     pub(super) stop: Stop,
@@ -64,6 +71,7 @@ pub(super) enum Stop {
     /// Asked for, once the revocation under way is over. Nothing is taken in any more.
     Asked {
         drain_until: Instant,
+        listener: Duration,
         commit: Duration,
     },
     Draining,
@@ -91,11 +99,14 @@ impl Rebalance {
     }
 
     pub(crate) fn next_deadline(&self, now: Instant) -> Option<Duration> {
-        match &self.revocation {
-            Some(revocation) => Some(revocation.next_look().saturating_duration_since(now)),
+        let next = match (&self.revocation, &self.held) {
+            (Some(revocation), _) => revocation.next_look(),
             // A revocation has just ended, and the stop that waited for it begins.
-            None => matches!(self.stop, Stop::Asked { .. }).then_some(Duration::ZERO),
-        }
+            (None, _) if matches!(self.stop, Stop::Asked { .. }) => now,
+            (None, Some(held)) => held.until,
+            (None, None) => return None,
+        };
+        Some(next.saturating_duration_since(now))
     }
 
     /// Closing a consumer that still waits for an answer hangs for ever: answer it.
@@ -166,6 +177,7 @@ impl Poller {
             if let Err(error) = assign(&self.consumer, &TopicPartitionList::new()) {
                 self.fail(kafka_error(&error, "assigning no partitions".to_owned()));
             }
+            self.tell_nothing_assigned();
             return;
         }
         if matches!(self.rebalance.stop, Stop::No) {
@@ -186,14 +198,16 @@ impl Poller {
             return;
         }
         match resolution.starts {
-            Ok(starts) => {
-                if self.assign(starts)
-                    && let Some(Asked::Assign { since, .. }) = self.rebalance.asked.take()
-                {
-                    self.stalled(since, now);
-                }
-            }
+            Ok(starts) => self.show_starts(starts, now),
             Err(error) => self.fail(error),
+        }
+    }
+
+    pub(super) fn begin_assigned(&mut self, starts: Vec<StartPosition>, now: Instant) {
+        if self.assign(starts)
+            && let Some(Asked::Assign { since, .. }) = self.rebalance.asked.take()
+        {
+            self.stalled(since, now);
         }
     }
 
@@ -261,19 +275,28 @@ impl Poller {
         if let Some(Asked::Assign { .. }) = self.rebalance.asked.take() {
             // Revoked before it was answered: those partitions were never assigned here.
             self.resolver.abandon();
+            if !lost {
+                self.overtake_held(RevokeReason::Rebalance, now);
+            }
+        }
+        if partitions.is_empty() && !lost {
+            self.tell_nothing_revoked(now);
         }
         let stays = self.stays_of(&partitions);
         self.give_up_seeks(&stays);
-        self.rebalance.asked = Some(Asked::Revoke { partitions, since: now });
         if lost {
             // Also what was draining, or stopping: it is others' already.
-            if let Some(draining) = self.rebalance.revocation.take() {
+            let draining = self.rebalance.revocation.take();
+            let told = self.withdraw_calls(&partitions, draining.as_ref());
+            if let Some(draining) = draining {
                 self.note_uncommitted();
                 self.end(&draining.stays, false);
             }
             Counters::add(&self.board.counters.lost, stays.len() as u64);
             self.end(&stays, false);
+            self.tell_lost(told);
         }
+        self.rebalance.asked = Some(Asked::Revoke { partitions, since: now });
         // A second signal while the first drains, or during a stop, waits for that drain.
         if self.rebalance.revocation.is_none() {
             self.drain_or_answer(now);
@@ -289,8 +312,9 @@ impl Poller {
         if stays.is_empty() {
             self.answer_revoke(now);
         } else {
-            let (drain, commit) = (self.options.drain_deadline, self.options.commit_deadline);
-            self.begin_drain(stays, drain, commit, now);
+            let options = &self.options;
+            let (drain, listener) = (options.drain_deadline, options.listener_deadline);
+            self.begin_drain(stays, DrainPlan { drain, listener, commit: options.commit_deadline }, now);
         }
     }
 

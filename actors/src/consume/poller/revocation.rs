@@ -1,4 +1,4 @@
-//! Giving partitions up, to a rebalance or to a stop: drain, last commit, end. Every wait has a deadline.
+//! Giving partitions up, to a rebalance or to a stop: drain, the listener's turn, last commit, end. Every wait has a deadline.
 
 use std::time::{Duration, Instant};
 
@@ -7,9 +7,11 @@ use tracing::warn;
 
 use super::Poller;
 use super::rebalance::{Asked, Stop};
-use crate::consume::command::{Commit, CommitEntry, StopPlan};
+use crate::consume::command::{Commit, CommitEntry, DrainPlan};
 use crate::consume::error::UnfinishedRecord;
+use crate::consume::listener::RevokeReason;
 use crate::consume::state::Counters;
+use crate::consume::teller::PendingCall;
 use crate::ids::Epoch;
 use crate::offsets::tracker::{BeginDrain, ChunkProgress, DrainDeadline, EpochsEnded};
 
@@ -23,16 +25,19 @@ const LAST_COMMIT_AGAIN: u64 = 1 << 63;
 /// Partitions on their way out.
 #[derive(Debug)]
 pub(super) struct Revocation {
-    id: u64,
+    pub(super) id: u64,
     pub(super) stays: Vec<(usize, Epoch)>,
-    stage: Stage,
-    commit_deadline: Duration,
+    pub(super) stage: Stage,
+    pub(super) listener_deadline: Duration,
+    pub(super) commit_deadline: Duration,
 }
 
 #[derive(Debug, Clone)]
-enum Stage {
+pub(super) enum Stage {
     /// Handlers finish what they hold.
     Draining { until: Instant },
+    /// The listener stores what they have finished; it is called when the tracker has said how far that is.
+    Telling { call: Option<PendingCall>, until: Instant },
     /// The last commits are being built (no ids yet) or sent. Those partitions of them that were refused in a way that may pass are kept.
     Committing { commits: Vec<u64>, refused: Vec<CommitEntry>, until: Instant },
     /// The last commit was refused, for these partitions, in a way that may pass: it is sent again.
@@ -46,11 +51,13 @@ impl Revocation {
     }
 
     /// Leaves it no more time than this: a stop began, and has a deadline of its own.
-    fn hurry(&mut self, drain_until: Instant, commit: Duration) {
+    fn hurry(&mut self, drain_until: Instant, listener: Duration, commit: Duration) {
+        self.listener_deadline = self.listener_deadline.min(listener);
         self.commit_deadline = self.commit_deadline.min(commit);
         let (until, latest) = match &mut self.stage {
             Stage::Draining { until } => (until, drain_until),
-            Stage::Committing { until, .. } | Stage::Refused { until, .. } => (until, drain_until + commit),
+            Stage::Telling { until, .. } => (until, drain_until + listener),
+            Stage::Committing { until, .. } | Stage::Refused { until, .. } => (until, drain_until + listener + commit),
         };
         *until = latest.min(*until);
     }
@@ -58,7 +65,7 @@ impl Revocation {
     /// When the stage has to be looked at.
     pub(super) fn next_look(&self) -> Instant {
         match &self.stage {
-            Stage::Draining { until } | Stage::Committing { until, .. } => *until,
+            Stage::Draining { until } | Stage::Telling { until, .. } | Stage::Committing { until, .. } => *until,
             Stage::Refused { again, until, .. } => *again.min(until),
         }
     }
@@ -66,17 +73,12 @@ impl Revocation {
 
 impl Poller {
     /// Has handlers finish what they hold, and the tracker say when they have.
-    pub(super) fn begin_drain(
-        &mut self,
-        stays: Vec<(usize, Epoch)>,
-        drain: Duration,
-        commit_deadline: Duration,
-        now: Instant,
-    ) {
+    pub(super) fn begin_drain(&mut self, stays: Vec<(usize, Epoch)>, plan: DrainPlan, now: Instant) {
         let id = self.rebalance.next_id();
         self.ask_to_finish(id, &stays);
-        let stage = Stage::Draining { until: now + drain };
-        self.rebalance.revocation = Some(Revocation { id, stays, stage, commit_deadline });
+        let stage = Stage::Draining { until: now + plan.drain };
+        let DrainPlan { listener: listener_deadline, commit: commit_deadline, .. } = plan;
+        self.rebalance.revocation = Some(Revocation { id, stays, stage, listener_deadline, commit_deadline });
     }
 
     /// Begins a drain: workers start nothing more, and the tracker says when all of them are through.
@@ -164,12 +166,14 @@ impl Poller {
 
     /// Deadlines, and the loss of what is being given up.
     pub(super) fn check_rebalance(&mut self, now: Instant) {
+        self.check_held(now);
         if self.rebalance.revocation.is_none()
-            && let Stop::Asked { drain_until, commit } = self.rebalance.stop
+            && let Stop::Asked { drain_until, listener, commit } = self.rebalance.stop
         {
             let stays: Vec<_> = self.slots.iter().map(|(slot, stay)| (slot, stay.cell.epoch)).collect();
             self.rebalance.stop = Stop::Draining;
-            self.begin_drain(stays, drain_until.saturating_duration_since(now), commit, now);
+            let drain = drain_until.saturating_duration_since(now);
+            self.begin_drain(stays, DrainPlan { drain, listener, commit }, now);
         }
         let Some(revocation) = &self.rebalance.revocation else {
             return;
@@ -178,9 +182,12 @@ impl Poller {
         if matches!(self.rebalance.asked, Some(Asked::Revoke { .. })) && self.consumer.assignment_lost() {
             warn!("the partitions being given up were lost meanwhile: nothing is committed of them");
             self.note_uncommitted();
-            let stays = self.rebalance.revocation.take().map(|revocation| revocation.stays).unwrap_or_default();
+            let draining = self.rebalance.revocation.take();
+            let told = self.withdraw_calls(&[], draining.as_ref());
+            let stays = draining.map(|revocation| revocation.stays).unwrap_or_default();
             Counters::add(&self.board.counters.lost, stays.len() as u64);
             self.end(&stays, false);
+            self.tell_lost(told);
             self.answer_revoke(now);
             return;
         }
@@ -189,10 +196,15 @@ impl Poller {
                 self.cut_drain_short(now);
                 self.tell_tracker(DrainDeadline { id });
                 if let Some(revocation) = &mut self.rebalance.revocation {
-                    revocation.stage =
-                        Stage::Committing { commits: Vec::new(), refused: Vec::new(), until: now + commit_deadline };
+                    revocation.stage = match &self.teller {
+                        Some(_) => Stage::Telling { call: None, until: now + revocation.listener_deadline },
+                        None => {
+                            Stage::Committing { commits: Vec::new(), refused: Vec::new(), until: now + commit_deadline }
+                        }
+                    };
                 }
             }
+            Stage::Telling { until, .. } if now >= *until => self.cut_telling_short(now),
             Stage::Committing { until, .. } | Stage::Refused { until, .. } if now >= *until => {
                 warn!("the last commit was not answered by its deadline: what it held is repeated by the next owner");
                 self.note_uncommitted();
@@ -273,25 +285,27 @@ impl Poller {
         self.tell_tracker(EpochsEnded(stays.to_vec()));
     }
 
-    pub(super) fn on_stop(&mut self, plan: StopPlan, now: Instant) {
+    pub(super) fn on_stop(&mut self, plan: DrainPlan, now: Instant) {
         if self.rebalance.is_stopping() {
             // A second, shorter one.
             if let Some(revocation) = &mut self.rebalance.revocation {
-                revocation.hurry(now + plan.drain, plan.commit);
+                revocation.hurry(now + plan.drain, plan.listener, plan.commit);
             }
             return;
         }
         self.resolver.abandon();
         self.seeks.end();
+        self.overtake_held(RevokeReason::Stop, now);
         let drain_until = now + plan.drain;
-        let mut commit = plan.commit;
+        let DrainPlan { mut listener, mut commit, .. } = plan;
         if let Some(revocation) = &mut self.rebalance.revocation {
-            // Two commits share the time of one. The drains run side by side: the partitions that stay end their intake now.
-            commit /= 2;
-            revocation.hurry(drain_until, commit);
+            // Two commits share the time of one, as do two calls of the listener. The drains run side by side: the partitions that stay end
+            // their intake now.
+            (listener, commit) = (listener / 2, commit / 2);
+            revocation.hurry(drain_until, listener, commit);
             self.slots.iter().for_each(|(_, stay)| stay.cell.revoke());
         }
-        self.rebalance.stop = Stop::Asked { drain_until, commit };
+        self.rebalance.stop = Stop::Asked { drain_until, listener, commit };
         self.check_rebalance(now);
     }
 }

@@ -89,6 +89,11 @@ impl Seeks {
         self.moves.iter().find(|each| each.slot == slot).map(|each| each.to)
     }
 
+    /// Whether the drain is that of a seek.
+    pub(super) fn is_drain(&self, drain: u64) -> bool {
+        self.moves.iter().any(|each| each.drain == drain)
+    }
+
     fn drained(&mut self, drain: u64) -> Option<&mut Move> {
         self.moves.iter_mut().find(|each| each.drain == drain)
     }

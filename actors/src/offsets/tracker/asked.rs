@@ -5,7 +5,7 @@ use std::time::Instant;
 use rdkafka::error::RDKafkaErrorCode;
 use tokio::sync::oneshot;
 
-use super::epoch::{AskedOffset, TrackedEpoch};
+use super::epoch::TrackedEpoch;
 use super::{Asked, CommitNow, OffsetTracker};
 use crate::consume::command::CommitEntry;
 use crate::consume::commit::CommitError;
@@ -41,8 +41,15 @@ impl OffsetTracker {
         let goals = match what {
             Asked::Finished => {
                 self.everything = true;
-                let due = self.epochs.iter().flatten().filter(|tracked| !tracked.closed && tracked.is_due());
-                Ok(due.map(|tracked| Goal::of(tracked, tracked.ledger.watermark())).collect())
+                let due = self.epochs.iter_mut().flatten().filter(|tracked| !tracked.closed && tracked.is_due());
+                let goals = due.map(|tracked| {
+                    let next = tracked.ledger.watermark();
+                    if tracked.sealed {
+                        tracked.ask(next, false);
+                    }
+                    Goal::of(tracked, next)
+                });
+                Ok(goals.collect())
             }
             Asked::Offsets { offsets, past_watermark } => self.ask(offsets, past_watermark),
         };
@@ -79,10 +86,8 @@ impl OffsetTracker {
             goals.push(Goal::of(tracked, offset));
         }
         for goal in &goals {
-            if let Some(tracked) = self.current(goal.slot, goal.epoch)
-                && tracked.asked.is_none_or(|asked| asked.next <= goal.next)
-            {
-                tracked.asked = Some(AskedOffset { next: goal.next, past_watermark });
+            if let Some(tracked) = self.current(goal.slot, goal.epoch) {
+                tracked.ask(goal.next, past_watermark);
             }
         }
         Ok(goals)

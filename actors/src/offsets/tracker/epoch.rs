@@ -30,7 +30,9 @@ pub(super) struct TrackedEpoch {
     /// An offset that the app wants committed.
     pub(super) asked: Option<AskedOffset>,
     pub(super) drained: bool,
-    /// Nothing reported from here on counts.
+    /// The listener is being told how far it came: nothing reported from here on counts, and only what the app asks for is committed.
+    pub(super) sealed: bool,
+    /// Neither reports nor what the app asks for counts from here on.
     pub(super) closed: bool,
 }
 
@@ -51,6 +53,7 @@ impl TrackedEpoch {
             again_at: None,
             asked: None,
             drained: false,
+            sealed: false,
             closed: false,
             cell,
         }
@@ -84,6 +87,13 @@ impl TrackedEpoch {
         let next = self.ledger.watermark();
         let metadata = cluster.and_then(|cluster| self.metadata(next, cluster));
         self.entry_at(next, metadata, false)
+    }
+
+    /// Notes what the app asks for, unless it has asked for more.
+    pub(super) fn ask(&mut self, next: NextOffset, past_watermark: bool) {
+        if self.asked.is_none_or(|asked| asked.next <= next) {
+            self.asked = Some(AskedOffset { next, past_watermark });
+        }
     }
 
     /// What the app asked for. It remembers nothing: what lies above is the app's to have again.

@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use crate::consume::command::CommitEntry;
 use crate::consume::commit::CommitError;
 use crate::consume::control::ControlCell;
+use crate::consume::listener::Offsets;
 use crate::ids::{Epoch, NextOffset, TopicPartition};
 use crate::offsets::TileProgress;
 
@@ -35,6 +36,19 @@ pub(crate) struct BeginDrain {
 /// Wait no longer.
 pub(crate) struct DrainDeadline {
     pub(crate) id: u64,
+}
+/// The listener has had its turn: close the ledgers of this drain, and build their last commits.
+pub(crate) struct EndDrain {
+    pub(crate) id: u64,
+    pub(crate) last: LastCommit,
+}
+/// What the last commits of a drain may say, by what became of the listener's call.
+#[derive(Debug)]
+pub(crate) enum LastCommit {
+    /// It stored what it had to: these offsets, and of the other partitions what the policy says.
+    Made(Offsets),
+    /// It did not: only what the app has asked for by offset.
+    HeldBack,
 }
 /// These epochs are over: unassigned after their drain, or lost.
 pub(crate) struct EpochsEnded(pub(crate) Vec<(usize, Epoch)>);
@@ -75,6 +89,7 @@ plain_messages!(
     EpochDrained,
     BeginDrain,
     DrainDeadline,
+    EndDrain,
     EpochsEnded,
     EpochReplaced,
     CloseLedger,

@@ -1,9 +1,11 @@
 //! The offset tracker: gathers per-partition progress, and has committed exactly what is processed.
 //!
-//! This file takes in what is finished and what is drained; [`rounds`] commits it, [`asked`] what the app asks for.
+//! This file takes in what is finished and what is drained; [`rounds`] commits it, [`asked`] what the app asks for, [`listened`] what its listener
+//! lets through at the end.
 
 mod asked;
 mod epoch;
+mod listened;
 mod messages;
 mod rounds;
 #[cfg(test)]
@@ -21,6 +23,7 @@ use crate::consume::command::{PollerCommand, PollerPort};
 use crate::consume::commit::{CommitPolicy, CommitWhen};
 use crate::consume::control::ControlCell;
 use crate::consume::error::ConsumerError;
+use crate::consume::listener::Offsets;
 use crate::consume::state::{Board, Counters};
 use crate::consume::supervisor::{ConsumerSupervisor, EngineFailed};
 use crate::ids::Epoch;
@@ -41,6 +44,8 @@ pub(crate) struct TrackerOptions {
     /// The group's name: it is part of what a commit costs.
     pub(crate) group: String,
     pub(crate) callback: Option<Callback>,
+    /// The app has a listener, which has its turn between a drain and its last commits.
+    pub(crate) listened: bool,
 }
 
 /// Owns one [`OffsetLedger`](crate::offsets::OffsetLedger) per assigned partition, and builds every commit from one snapshot of them.
@@ -73,6 +78,8 @@ struct Drain {
     id: u64,
     stays: Vec<(usize, Epoch)>,
     waiting: BTreeSet<usize>,
+    /// Over, and the listener's turn.
+    sealed: bool,
 }
 
 impl OffsetTracker {
@@ -135,7 +142,7 @@ impl OffsetTracker {
 
     /// Takes in what the worker has finished of what it has in hand.
     fn look_in_hand(&mut self, slot: usize) {
-        let Some(Some(tracked)) = self.epochs.get(slot) else {
+        let Some(tracked) = self.epochs.get(slot).and_then(Option::as_ref).filter(|tracked| !tracked.sealed) else {
             return;
         };
         let epoch = tracked.cell.epoch;
@@ -146,7 +153,7 @@ impl OffsetTracker {
 
     fn record(&mut self, ChunkProgress { slot, epoch, progress, commit }: ChunkProgress) {
         let board = Arc::clone(&self.board);
-        let Some(tracked) = self.current(slot, epoch) else {
+        let Some(tracked) = self.current(slot, epoch).filter(|tracked| !tracked.sealed) else {
             Counters::add(&board.counters.fenced_reports, 1);
             return;
         };
@@ -163,9 +170,19 @@ impl OffsetTracker {
         self.wanted |= commit;
     }
 
+    /// All of the drain has drained, or had its time.
+    fn drained(&mut self, at: usize) {
+        if self.options.listened {
+            self.seal_drain(at);
+        } else {
+            self.end_drain(at, LastCommit::Made(Offsets::new()));
+        }
+    }
+
     /// Closes the drain's ledgers and sends their last commits. Not held back by an earlier answer: there is no later chance.
-    fn end_drain(&mut self, at: usize) {
+    fn end_drain(&mut self, at: usize, last: LastCommit) {
         let drain = self.drains.swap_remove(at);
+        let only_asked = self.heed(last, &drain.stays);
         for (slot, epoch) in &drain.stays {
             if self.current(*slot, *epoch).is_some() {
                 self.look_in_hand(*slot);
@@ -174,7 +191,7 @@ impl OffsetTracker {
                 tracked.closed = true;
             }
         }
-        let commits = self.last_commits(&drain.stays);
+        let commits = self.last_commits(&drain.stays, &only_asked);
         self.poller.send(PollerCommand::DrainEnded { id: drain.id, commits });
     }
 
@@ -182,8 +199,8 @@ impl OffsetTracker {
         for drain in &mut self.drains {
             drain.waiting.remove(&slot);
         }
-        while let Some(at) = self.drains.iter().position(|drain| drain.waiting.is_empty()) {
-            self.end_drain(at);
+        while let Some(at) = self.drains.iter().position(|drain| drain.waiting.is_empty() && !drain.sealed) {
+            self.drained(at);
         }
     }
 
@@ -245,9 +262,9 @@ impl Handler<BeginDrain> for OffsetTracker {
             .collect::<BTreeSet<_>>();
         let stays = stays.into_iter().map(|(slot, epoch, _)| (slot, epoch)).collect();
         let ended = waiting.is_empty();
-        self.drains.push(Drain { id, stays, waiting });
+        self.drains.push(Drain { id, stays, waiting, sealed: false });
         if ended {
-            self.end_drain(self.drains.len() - 1);
+            self.drained(self.drains.len() - 1);
         }
     }
 }
@@ -256,8 +273,8 @@ impl Handler<DrainDeadline> for OffsetTracker {
     type Result = ();
 
     fn handle(&mut self, DrainDeadline { id }: DrainDeadline, _: &mut Context<Self>) {
-        if let Some(at) = self.drains.iter().position(|drain| drain.id == id) {
-            self.end_drain(at);
+        if let Some(at) = self.drains.iter().position(|drain| drain.id == id && !drain.sealed) {
+            self.drained(at);
         }
     }
 }

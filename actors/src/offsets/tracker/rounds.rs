@@ -1,5 +1,6 @@
 //! Commits: a round of requests at a time, built from one snapshot of the ledgers, and what their answers mean.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -52,9 +53,12 @@ impl OffsetTracker {
         let open = self.epochs.iter().flatten().filter(|tracked| !tracked.closed);
         let (held, open): (Vec<_>, Vec<_>) = open.partition(|tracked| tracked.is_held(now));
         self.wanted = !held.is_empty();
-        let entries = open.into_iter().filter_map(|tracked| match tracked.asked_entry() {
-            Some(asked) if !everything || asked.next > tracked.ledger.watermark() => Some(asked),
-            _ => (everything && tracked.is_due()).then(|| tracked.entry(cluster)),
+        let entries = open.into_iter().filter_map(|tracked| {
+            let everything = everything && !tracked.sealed;
+            match tracked.asked_entry() {
+                Some(asked) if !everything || asked.next > tracked.ledger.watermark() => Some(asked),
+                _ => (everything && tracked.is_due()).then(|| tracked.entry(cluster)),
+            }
         });
         let entries: Vec<_> = entries.collect();
         self.everything = everything && self.wanted;
@@ -77,21 +81,25 @@ impl OffsetTracker {
         }
     }
 
-    /// The last commits of what is given up: all that is finished, or where the app commits, what it has asked for.
-    pub(super) fn last_commits(&mut self, stays: &[(usize, Epoch)]) -> Vec<Commit> {
+    /// The last commits of what is given up: all that is finished, or where the app commits, and of the slots `only_asked`, what it has asked
+    /// for.
+    pub(super) fn last_commits(&mut self, stays: &[(usize, Epoch)], only_asked: &BTreeSet<usize>) -> Vec<Commit> {
         let membership = self.board.membership;
         if !membership.commits() && !membership.stores() {
             return Vec::new();
         }
         let cluster = self.board.cluster.get();
-        let manual = self.options.policy.when == CommitWhen::Manual && !self.everything;
+        let by_app = self.options.policy.when == CommitWhen::Manual && !self.everything;
         let given_up = self.epochs.iter().flatten();
         let given_up = given_up.filter(|tracked| stays.contains(&(tracked.cell.slot, tracked.cell.epoch)));
-        let entries = given_up.filter_map(|tracked| match tracked.asked_entry() {
-            // What is handed out was stored: all of what is not finished has to be taken back.
-            _ if membership.stores() => Some(tracked.entry(None)),
-            Some(asked) if manual || asked.next > tracked.ledger.watermark() => Some(asked),
-            _ => (!manual && tracked.is_due()).then(|| tracked.entry(cluster)),
+        let entries = given_up.filter_map(|tracked| {
+            let by_app = by_app || only_asked.contains(&tracked.cell.slot);
+            match tracked.asked_entry() {
+                // What is handed out was stored: all of what is not finished has to be taken back.
+                _ if membership.stores() => Some(tracked.entry(None)),
+                Some(asked) if by_app || asked.next > tracked.ledger.watermark() => Some(asked),
+                _ => (!by_app && tracked.is_due()).then(|| tracked.entry(cluster)),
+            }
         });
         let entries = entries.collect();
         self.requests(entries)

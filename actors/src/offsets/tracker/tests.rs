@@ -33,7 +33,8 @@ impl Stage {
         // Nobody listens: what is told to the supervisor is not looked at here.
         let supervisor = Addr::new(channel(1).0);
         let policy = CommitPolicy { when, awaited: false };
-        let options = TrackerOptions { policy, commit_rate: 1 << 20, group: "g".to_owned(), callback: None };
+        let options =
+            TrackerOptions { policy, commit_rate: 1 << 20, group: "g".to_owned(), callback: None, listened: false };
         let tracker = OffsetTracker::new(port, supervisor, board, options);
         Self { tracker, commands, wake, now: Instant::now() }
     }
@@ -73,6 +74,35 @@ impl Stage {
         let entry = CommitEntry::plain(0, Epoch(epoch), partition, NextOffset(next));
         let id = self.tracker.last_id;
         self.tracker.answered(id, vec![(entry, code)], self.now);
+    }
+
+    /// The only partition's drain, at whose end the listener has its turn.
+    fn drain(&mut self, epoch: u64) {
+        self.tracker.options.listened = true;
+        let stays = vec![(0, Epoch(epoch))];
+        self.tracker.drains.push(Drain { id: 7, stays, waiting: BTreeSet::new(), sealed: false });
+        self.tracker.on_drained(0);
+    }
+
+    /// How far the listener is told that the partition is finished.
+    fn told(&mut self) -> Option<i64> {
+        match self.commands.try_recv() {
+            Ok(PollerCommand::Drained { id: 7, finished }) => Some(finished[0].1.0),
+            _ => None,
+        }
+    }
+
+    /// What the last commit says after the listener's turn.
+    fn last(&mut self, last: LastCommit) -> Option<i64> {
+        self.tracker.end_drain(0, last);
+        match self.commands.try_recv() {
+            Ok(PollerCommand::DrainEnded { id: 7, commits }) => Some(commits.first()?.entries[0].next.0),
+            _ => panic!("the drain ends"),
+        }
+    }
+
+    fn given(offset: i64) -> LastCommit {
+        LastCommit::Made(vec![(TopicPartition::new("t", 0), NextOffset(offset))])
     }
 
     fn ask(&mut self, what: Asked) -> oneshot::Receiver<Result<(), CommitError>> {
@@ -164,7 +194,7 @@ fn where_the_app_commits_nothing_is_committed_until_it_says_so_and_then_what_it_
     assert_eq!(stage.commit(), Some((1, 10)), "all that was asked for is asked for still");
     stage.answer(1, 10, None);
     assert_eq!(answer.try_recv(), Ok(Ok(())));
-    assert!(stage.tracker.last_commits(&[(0, Epoch(1))]).is_empty());
+    assert!(stage.tracker.last_commits(&[(0, Epoch(1))], &BTreeSet::new()).is_empty());
 }
 
 #[test]
@@ -208,4 +238,72 @@ fn a_round_by_records_or_chunks_is_sent_when_a_worker_says_so_and_not_before() {
     assert_eq!(stage.commit(), None);
     stage.tracker.wanted = true;
     assert_eq!(stage.commit(), Some((1, 3)));
+}
+
+#[test]
+fn what_is_finished_after_the_listener_was_told_how_far_it_is_does_not_count() {
+    let mut stage = Stage::new();
+    let cell = stage.begin(1);
+    stage.report(1, 3);
+    stage.drain(1);
+    assert_eq!(stage.told(), Some(3));
+    stage.report(1, 9);
+    assert_eq!((cell.watermark(), stage.last(LastCommit::Made(Offsets::new()))), (NextOffset(3), Some(3)));
+    assert_eq!(stage.tracker.board.counters.snapshot().fenced_reports, 1);
+}
+
+#[test]
+fn nothing_is_committed_while_the_listener_has_its_turn_but_what_it_asks_for() {
+    let mut stage = Stage::new();
+    stage.begin(1);
+    stage.report(1, 9);
+    stage.drain(1);
+    assert_eq!((stage.told(), stage.commit()), (Some(9), None));
+    let mut answer = stage.ask_for(4, false);
+    assert_eq!(stage.sent(), Some((1, 4)));
+    stage.answer(1, 4, None);
+    assert_eq!((answer.try_recv(), stage.commit()), (Ok(Ok(())), None));
+    let mut answer = stage.ask(Asked::Finished);
+    assert_eq!(stage.sent(), Some((1, 9)));
+    stage.answer(1, 9, None);
+    assert_eq!(answer.try_recv(), Ok(Ok(())));
+    assert_eq!(stage.last(LastCommit::Made(Offsets::new())), None, "it is committed already");
+}
+
+#[test]
+fn a_listener_that_failed_holds_back_the_last_commit_but_for_what_was_asked_for() {
+    for when in [CommitWhen::default(), CommitWhen::Manual] {
+        for (asked, committed) in [(None, None), (Some(2), Some(2))] {
+            let mut stage = Stage::of(Membership::default(), when);
+            stage.begin(1);
+            stage.report(1, 9);
+            stage.drain(1);
+            assert_eq!(stage.told(), Some(9));
+            if let Some(asked) = asked {
+                drop(stage.ask_for(asked, false));
+                stage.sent();
+            }
+            assert_eq!(stage.last(LastCommit::HeldBack), committed, "{when:?}");
+        }
+    }
+}
+
+#[test]
+fn the_last_commit_says_what_the_listener_gave_and_never_past_what_is_finished() {
+    for when in [CommitWhen::default(), CommitWhen::Manual] {
+        for (given, committed) in [(5, 5), (9, 9), (30, 9)] {
+            let mut stage = Stage::of(Membership::default(), when);
+            stage.begin(1);
+            stage.report(1, 9);
+            stage.drain(1);
+            assert_eq!(stage.told(), Some(9));
+            assert_eq!(stage.last(Stage::given(given)), Some(committed), "{when:?}");
+        }
+    }
+    let mut stage = Stage::of(Membership::default(), CommitWhen::Manual);
+    stage.begin(1);
+    stage.report(1, 9);
+    stage.drain(1);
+    stage.told();
+    assert_eq!(stage.last(LastCommit::Made(Offsets::new())), None, "the app commits, and asked for nothing");
 }
