@@ -26,6 +26,7 @@ mod record_json;
 pub(crate) mod shutdown;
 mod table;
 pub(crate) mod terminal;
+mod verifiable_consumer;
 
 use clap::{Parser, Subcommand};
 
@@ -61,6 +62,7 @@ pub(crate) enum Command {
     Lag(lag::Lag),
     Offsets(offsets::Offsets),
     Produce(produce::Produce),
+    VerifiableConsumer(verifiable_consumer::VerifiableConsumer),
 }
 
 impl Command {
@@ -71,6 +73,7 @@ impl Command {
             Self::Lag(lag) => lag.run(terminal, shutdown).await,
             Self::Offsets(offsets) => offsets.run(terminal, shutdown).await,
             Self::Produce(produce) => produce.run(terminal, shutdown).await,
+            Self::VerifiableConsumer(consumer) => consumer.run(terminal, shutdown).await,
         }
     }
 }

@@ -63,10 +63,16 @@ impl Manners {
 pub(crate) struct Terminal {
     bars: MultiProgress,
     quiet: bool,
+    verbose: bool,
     log_format: LogFormat,
 }
 
 impl Terminal {
+    /// Whether more was asked for.
+    pub(crate) fn is_verbose(&self) -> bool {
+        self.verbose
+    }
+
     /// Starts the log.
     pub(crate) fn set_up(manners: &Manners) -> Result<Self, clap::Error> {
         let filter = manners.log_filter()?;
@@ -88,7 +94,7 @@ impl Terminal {
         } else {
             registry.with(log.json()).init();
         }
-        Ok(Self { bars, quiet: manners.quiet, log_format: manners.log_format })
+        Ok(Self { bars, quiet: manners.quiet, verbose: manners.verbose > 0, log_format: manners.log_format })
     }
 
     /// A bar up to `length`, seen only where stderr is a terminal.

@@ -336,6 +336,10 @@ impl ConsumerBuilder {
             Some(pulled) => pulled,
             None => self.routes.workload(&subscription, membership, order, self.runtime.as_ref())?,
         };
+        if self.listener.is_some() && self.properties.new_protocol() {
+            // They tell of a member that joined and got nothing.
+            self.properties.set_default("statistics.interval.ms", "1000");
+        }
         let listener_deadline = self.listener.as_ref().map_or(Duration::ZERO, |_| on_the_clock(self.listener_deadline));
         engine::start(engine::Settings {
             config: self.properties.client_config(membership.stores())?,

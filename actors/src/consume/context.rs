@@ -2,17 +2,22 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::statistics::Statistics;
+use rdkafka::statistics::{ConsumerGroup, Statistics};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaRespErr;
 use tracing::{debug, error, info, warn};
 
 use crate::ids::TopicPartition;
+
+/// How long a client is at its coordinator before it is taken to have been told its share, or nothing. A broker answers the first heartbeat with
+/// it within milliseconds.
+const SETTLED: Duration = Duration::from_secs(1);
 
 /// What the group asks of this member. librdkafka then waits for an assign or unassign.
 #[derive(Debug)]
@@ -33,6 +38,8 @@ pub(crate) struct PollerContext {
     served: AtomicBool,
     /// librdkafka's words on its last error: the error itself has only a code.
     reason: Mutex<String>,
+    /// The client's statistics tell that it has been at its coordinator for a while.
+    settled: AtomicBool,
     closing: Arc<AtomicBool>,
     answered: AtomicBool,
 }
@@ -51,6 +58,11 @@ impl PollerContext {
     /// Whether a log line, statistics or an error was served since the last call.
     pub(crate) fn take_served(&self) -> bool {
         self.served.swap(false, Ordering::AcqRel)
+    }
+
+    /// Whether the client has had the time to learn what its share is, as far as its statistics have told.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.settled.load(Ordering::Acquire)
     }
 
     /// From here on a rebalance is answered at once with an unassign: nobody acts on notes any more.
@@ -110,6 +122,8 @@ impl ClientContext for PollerContext {
 
     fn stats(&self, statistics: Statistics) {
         self.served.store(true, Ordering::Release);
+        let settled = |group: &ConsumerGroup| group.state == "up" && group.stateage >= SETTLED.as_millis() as i64;
+        self.settled.fetch_or(statistics.cgrp.as_ref().is_some_and(settled), Ordering::AcqRel);
         info!(target: "librdkafka", client = statistics.name, received = statistics.rxmsgs, "statistics");
     }
 

@@ -60,6 +60,11 @@ impl Properties {
         self.0.insert(name.into(), value.into());
     }
 
+    /// Sets it where the app has not.
+    pub(crate) fn set_default(&mut self, name: &str, value: &str) {
+        self.0.entry(name.to_owned()).or_insert_with(|| value.to_owned());
+    }
+
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
     }

@@ -174,6 +174,14 @@ impl LocalKafka {
         self.running().nodes[node - 1].signal("STOP")
     }
 
+    /// One of Kafka's own tools by its class, `org.apache.kafka.tools.VerifiableConsumer` for example, without arguments yet.
+    ///
+    /// # Errors
+    /// When the jars cannot be had.
+    pub fn tool(class: &str) -> Result<std::process::Command, BrokerError> {
+        Ok(super::node::java(&jars::fetched()?, class))
+    }
+
     /// Lets a frozen node go on (`SIGCONT`).
     ///
     /// # Errors

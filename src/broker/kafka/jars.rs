@@ -14,13 +14,15 @@ const POM: &str = r#"<project xmlns="http://maven.apache.org/POM/4.0.0">
 <groupId>kafka-troupe</groupId><artifactId>local-kafka</artifactId><version>1</version>
 <dependencies>
 <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>@VERSION@</version></dependency>
+<dependency><groupId>org.apache.kafka</groupId><artifactId>kafka-tools</artifactId><version>@VERSION@</version></dependency>
 <dependency><groupId>org.slf4j</groupId><artifactId>slf4j-simple</artifactId><version>1.7.36</version></dependency>
 </dependencies></project>
 "#;
 
 /// The folder with the jars; fetches them where they are not there yet.
 pub(crate) fn fetched() -> Result<PathBuf, BrokerError> {
-    let jars = cache()?.join("kafka-troupe").join(format!("kafka-{VERSION}"));
+    // With its tools, which the folder of an earlier release of this crate lacks.
+    let jars = cache()?.join("kafka-troupe").join(format!("kafka-{VERSION}-tools"));
     if !jars.exists() {
         fetch(&jars)?;
     }

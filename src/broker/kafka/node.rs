@@ -48,17 +48,7 @@ impl Node {
     }
 
     fn java(&self, class: &str) -> Command {
-        let java =
-            std::env::var_os("JAVA_HOME").map_or_else(|| "java".into(), |home| Path::new(&home).join("bin/java"));
-        let mut command = Command::new(java);
-        command
-            .args(["-Xmx384m", "-XX:+UseSerialGC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp"])
-            .arg(self.jars.join("*"))
-            .arg(class)
-            .stdin(Stdio::null())
-            // Out of reach of a terminal's Ctrl-C.
-            .process_group(0);
-        command
+        java(&self.jars, class)
     }
 
     pub(super) fn start(&mut self, warden: &mut Warden) -> Result<(), BrokerError> {
@@ -118,6 +108,20 @@ impl Node {
     fn io_error(&self, source: std::io::Error) -> BrokerError {
         self.error(&format!("{}: {source}", self.folder.display()))
     }
+}
+
+/// A class of Kafka's, in a JVM of its own.
+pub(super) fn java(jars: &Path, class: &str) -> Command {
+    let java = std::env::var_os("JAVA_HOME").map_or_else(|| "java".into(), |home| Path::new(&home).join("bin/java"));
+    let mut command = Command::new(java);
+    command
+        .args(["-Xmx384m", "-XX:+UseSerialGC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp"])
+        .arg(jars.join("*"))
+        .arg(class)
+        .stdin(Stdio::null())
+        // Out of reach of a terminal's Ctrl-C.
+        .process_group(0);
+    command
 }
 
 fn missing_java(source: std::io::Error) -> BrokerError {

@@ -39,13 +39,13 @@ pub(crate) struct Connect {
     /// Brokers to begin with, separated by commas
     ///
     /// Where it is missing, bootstrap.servers in the properties says it.
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST:PORT", alias = "broker-list")]
     bootstrap_server: Option<String>,
     /// Read properties from a file, as Java's tools do
     ///
     /// Java's names are understood as well as librdkafka's. Passwords belong here, where
     /// no list of processes shows them.
-    #[arg(long, value_name = "FILE", verbatim_doc_comment)]
+    #[arg(long, value_name = "FILE", alias = "consumer.config", verbatim_doc_comment)]
     command_config: Option<PathBuf>,
     /// Set a property, over the file's; repeatable
     #[arg(short = 'X', value_name = "NAME=VALUE")]

@@ -38,6 +38,8 @@ pub(crate) struct Rebalance {
     last_id: u64,
     /// What waits for an answer: librdkafka, but for [`Asked::Begin`].
     pub(super) asked: Option<Asked>,
+    /// The group has given or taken something, or nothing.
+    pub(super) begun: bool,
     /// The assignment that the listener is being shown.
     pub(super) held: Option<Held>,
     /// Partitions being given up, to a rebalance or to a stop.
@@ -151,6 +153,7 @@ fn unassign(consumer: &BaseConsumer<PollerContext>, list: &TopicPartitionList) -
 
 impl Poller {
     pub(super) fn on_rebalance(&mut self, event: RebalanceEvent, now: Instant) {
+        self.rebalance.begun = true;
         match event {
             RebalanceEvent::Assigned(partitions) => self.on_assigned(partitions, now),
             RebalanceEvent::Revoked { partitions, lost } => self.on_revoked(partitions, lost, now),

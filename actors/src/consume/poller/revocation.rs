@@ -167,6 +167,7 @@ impl Poller {
     /// Deadlines, and the loss of what is being given up.
     pub(super) fn check_rebalance(&mut self, now: Instant) {
         self.check_held(now);
+        self.check_idle_member();
         if self.rebalance.revocation.is_none()
             && let Stop::Asked { drain_until, listener, commit } = self.rebalance.stop
         {
