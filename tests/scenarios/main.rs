@@ -44,6 +44,7 @@ mod pausing;
 mod rebalancing;
 mod routing;
 mod seeking;
+mod seeks_among_others;
 mod standalone;
 mod starts;
 mod static_members;

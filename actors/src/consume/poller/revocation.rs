@@ -15,8 +15,8 @@ use crate::offsets::tracker::{BeginDrain, ChunkProgress, DrainDeadline, EpochsEn
 
 /// The pause before a last commit that was refused is sent again.
 const COMMIT_AGAIN: Duration = Duration::from_millis(50);
-/// Above every id that the tracker gives: what is sent again is not the tracker's to wait for.
-const LAST_COMMIT_AGAIN: u64 = 1 << 63;
+/// Above every id that the tracker gives: what the poller sends of its own is not the tracker's to wait for.
+pub(super) const POLLERS_OWN: u64 = 1 << 63;
 
 /// Partitions on their way out.
 #[derive(Debug)]
@@ -148,7 +148,7 @@ impl Poller {
 
     /// Sends the last commit again, as it was: nothing was finished since that would count.
     fn commit_again(&mut self, now: Instant) {
-        let id = LAST_COMMIT_AGAIN + self.rebalance.next_id();
+        let id = POLLERS_OWN + self.rebalance.next_id();
         let Some(revocation) = &mut self.rebalance.revocation else {
             return;
         };
