@@ -11,7 +11,7 @@ use kafka_troupe::consume::{
 use kafka_troupe::ids::{NextOffset, TopicPartition};
 
 use crate::fixture::{Gate, Journal, On, Stage, eventually, noting_slowly, since_1970};
-use crate::seeking::{committed, held_at_three, noting, of, offsets, partition};
+use crate::seeking::{committed, held_at_three, of, offsets, partition};
 
 scenarios! {
     on both brokers:
@@ -135,13 +135,20 @@ fn who_waits_for_a_commit_is_told_of_a_seek_that_came_first(on: On) {
     consumer.shutdown_blocking(STOP).unwrap();
 }
 
-fn a_seek_waits_for_brokers_that_are_away(on: On) {
+/// A consumer at the end of its log whose broker is away. It is standalone, for a member would lose its partitions meanwhile.
+fn without_a_broker(on: On, journal: &Journal) -> (Stage, ConsumerHandle) {
     let stage = Stage::alone(on, 1);
     stage.produce(0, 20, 20);
-    let journal = Journal::default();
-    let consumer = noting(&stage, &journal);
-    eventually("all is committed", || committed(&consumer, 0, 20));
+    let notes = journal.clone();
+    let consumer = stage.standalone().handler(move |record: &Record| notes.note("a", record)).start().unwrap();
+    eventually("all is handled", || of(&consumer, 0).is_some_and(|p| p.watermark == 20));
     stage.broker.take_down();
+    (stage, consumer)
+}
+
+fn a_seek_waits_for_brokers_that_are_away(on: On) {
+    let journal = Journal::default();
+    let (stage, consumer) = without_a_broker(on, &journal);
     let (seek, asked) = (consumer.seek(partition(&stage, 0), NextOffset(10)), Instant::now());
     eventually("it was looked for in vain", || asked.elapsed() > Duration::from_millis(1500));
     stage.broker.bring_up();
@@ -151,17 +158,12 @@ fn a_seek_waits_for_brokers_that_are_away(on: On) {
 }
 
 fn a_seek_gives_up_when_the_brokers_stay_away_and_moves_nothing(on: On) {
-    let stage = Stage::alone(on, 1);
-    stage.produce(0, 20, 20);
-    let consumer = noting(&stage, &Journal::default());
-    eventually("all is committed", || committed(&consumer, 0, 20));
+    let (stage, consumer) = without_a_broker(on, &Journal::default());
     let epoch = of(&consumer, 0).unwrap().epoch;
-    stage.broker.take_down();
     let asked = Instant::now();
     let given_up = answer(consumer.seek(partition(&stage, 0), NextOffset(10)));
     assert!(matches!(given_up, Err(PartitionError::LookUp { .. })), "{given_up:?}");
     assert!(asked.elapsed() >= Duration::from_secs(10), "{:?}", asked.elapsed());
-    stage.broker.bring_up();
     assert_eq!(of(&consumer, 0).unwrap().epoch, epoch);
     consumer.shutdown_blocking(STOP).unwrap();
 }
