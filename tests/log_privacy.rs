@@ -177,3 +177,28 @@ fn a_librdkafka_that_logs_much_does_not_hold_up_the_group() {
     eventually("all is handled", || journal.len() == 200);
     consumer.shutdown_blocking(PATIENCE).unwrap();
 }
+
+#[test]
+fn a_static_member_that_stops_tells_how_long_its_partitions_wait_for_it() {
+    let captured = Captured::installed();
+    let stage = Stage::new(fixture::On::Embedded, 1);
+    let builder = stage.consumer("g").property("group.instance.id", "member-7").handler(|_: &Record| ());
+    let consumer = builder.start().unwrap();
+    eventually("it has its partition", || consumer.state().partitions.len() == 1);
+    consumer.shutdown_blocking(PATIENCE).unwrap();
+    let told: Vec<_> = captured.lines().into_iter().filter(|line| line.contains("instance=member-7")).collect();
+    assert_eq!(told.len(), 1, "once: {told:?}");
+    let wanted = ["INFO", "a static member stops", "session_timeout_ms=1500"];
+    assert!(wanted.iter().all(|part| told[0].contains(part)), "{}", told[0]);
+}
+
+#[test]
+fn a_member_of_the_new_protocol_tells_once_that_it_is_experimental() {
+    let captured = Captured::installed();
+    let stage = Stage::new(fixture::On::Embedded, 1);
+    let consumer = stage.new_protocol_consumer("g").handler(|_: &Record| ()).start().unwrap();
+    eventually("it has its partition", || consumer.state().partitions.len() == 1);
+    consumer.shutdown_blocking(PATIENCE).unwrap();
+    let told: Vec<_> = captured.lines().into_iter().filter(|line| line.contains("is experimental")).collect();
+    assert!(told.len() == 1 && told[0].starts_with("INFO"), "{told:?}");
+}

@@ -49,6 +49,7 @@ mod pull;
 mod rebalancing;
 mod routing;
 mod seeking;
+mod seeks_among_others;
 mod standalone;
 mod starts;
 mod static_members;

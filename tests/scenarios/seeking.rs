@@ -4,10 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use kafka_troupe::broker::{RDKafkaApiKey, RDKafkaRespErr};
 use kafka_troupe::consume::{
-    CommitError, CommitWhen, ConsumerBuilder, ConsumerHandle, PartitionError, PartitionPhase, PartitionState,
-    Partitions, Record,
+    CommitWhen, ConsumerBuilder, ConsumerHandle, PartitionError, PartitionPhase, PartitionState, Partitions, Record,
 };
 use kafka_troupe::ids::{NextOffset, TopicPartition};
 
@@ -26,40 +24,34 @@ scenarios! {
         a_handler_that_does_not_return_by_the_drain_deadline_is_cut_off_by_a_seek,
         all_partitions_are_sought_to_their_beginning_and_to_their_end,
         a_seek_that_cannot_be_is_refused_and_moves_nothing,
-        the_later_of_two_seeks_counts,
-        a_seek_of_a_partition_that_is_given_up_is_refused,
-        a_stop_ends_a_seek_that_is_under_way_and_commits_what_is_finished,
-        a_worker_that_dies_while_a_seek_drains_ends_the_drain,
         the_app_that_commits_itself_commits_a_seek_when_it_says_so,
+        where_the_client_commits_it_commits_a_seek_back_too,
         a_standalone_consumer_can_be_sought_and_commits_nothing,
         a_handler_with_state_is_built_anew_for_a_seek;
-    on the embedded broker, "which is gone and back in no time, and answers requests with the errors that a test asks for":
-        a_seek_waits_for_brokers_that_are_away,
-        who_waits_for_a_commit_is_told_of_a_seek_that_came_first;
     on Apache Kafka, "the embedded broker does not look for times":
         a_seek_to_a_time_begins_with_the_first_record_of_that_time_or_later;
 }
 
 const STOP: Duration = Duration::from_secs(20);
 
-fn partition(stage: &Stage, number: i32) -> TopicPartition {
+pub fn partition(stage: &Stage, number: i32) -> TopicPartition {
     TopicPartition::new(&*stage.topic, number)
 }
 
-fn noting(stage: &Stage, journal: &Journal) -> ConsumerHandle {
+pub fn noting(stage: &Stage, journal: &Journal) -> ConsumerHandle {
     let notes = journal.clone();
     stage.consumer("g").handler(move |record: &Record| notes.note("a", record)).start().unwrap()
 }
 
-fn of(consumer: &ConsumerHandle, partition: i32) -> Option<PartitionState> {
+pub fn of(consumer: &ConsumerHandle, partition: i32) -> Option<PartitionState> {
     consumer.state().partitions.into_iter().find(|each| each.partition == partition)
 }
 
-fn committed(consumer: &ConsumerHandle, partition: i32, offset: i64) -> bool {
+pub fn committed(consumer: &ConsumerHandle, partition: i32, offset: i64) -> bool {
     of(consumer, partition).is_some_and(|each| each.committed == Some(offset))
 }
 
-fn offsets(range: std::ops::Range<i64>) -> Vec<i64> {
+pub fn offsets(range: std::ops::Range<i64>) -> Vec<i64> {
     range.collect()
 }
 
@@ -210,7 +202,7 @@ fn a_replay_is_one_of_records_that_were_finished_out_of_order_too(on: On) {
 }
 
 /// A consumer whose handler holds record 3 of partition 0 until the gate opens.
-fn held_at_three(builder: ConsumerBuilder, journal: &Journal, gate: &Gate, drain: Duration) -> ConsumerHandle {
+pub fn held_at_three(builder: ConsumerBuilder, journal: &Journal, gate: &Gate, drain: Duration) -> ConsumerHandle {
     let (notes, at_gate) = (journal.clone(), gate.clone());
     let handler = move |record: &Record| {
         if record.partition().0 == 0 && record.offset().0 == 3 {
@@ -320,111 +312,6 @@ fn a_seek_that_cannot_be_is_refused_and_moves_nothing(on: On) {
     assert_eq!(journal.len(), 200, "nothing was handled again");
 }
 
-fn the_later_of_two_seeks_counts(on: On) {
-    let stage = Stage::new(on, 1);
-    stage.produce(0, 20, 20);
-    let (journal, gate) = (Journal::default(), Gate::default());
-    let consumer = held_at_three(stage.steady_consumer("g"), &journal, &gate, Duration::from_secs(20));
-    let earlier = consumer.seek(partition(&stage, 0), NextOffset(10));
-    eventually("it drains", || of(&consumer, 0).unwrap().phase == PartitionPhase::Revoking);
-    let later = consumer.seek(partition(&stage, 0), NextOffset(15));
-    assert_eq!(earlier.wait_blocking(), Err(PartitionError::Replaced { partition: partition(&stage, 0) }));
-    gate.open();
-    assert_eq!(later.wait_blocking(), Ok(vec![(partition(&stage, 0), NextOffset(15))]));
-    eventually("the rest is handled", || committed(&consumer, 0, 20));
-    assert_eq!(journal.of(0), [offsets(0..4), offsets(15..20)].concat());
-    consumer.shutdown_blocking(STOP).unwrap();
-}
-
-fn a_seek_of_a_partition_that_is_given_up_is_refused(on: On) {
-    let stage = Stage::new(on, 2);
-    stage.produce(0, 20, 20);
-    let (journal, gate) = (Journal::default(), Gate::default());
-    // An eager group takes everything away when somebody joins.
-    let eager = || stage.steady_consumer("g").property("partition.assignment.strategy", "range");
-    let a = held_at_three(eager(), &journal, &gate, Duration::from_secs(20));
-    let seek = a.seek(partition(&stage, 0), NextOffset(10));
-    eventually("it drains", || of(&a, 0).unwrap().phase == PartitionPhase::Revoking);
-    let notes = journal.clone();
-    let b = eager().handler(move |record: &Record| notes.note("b", record)).start().unwrap();
-    assert_eq!(seek.wait_blocking(), Err(PartitionError::Revoked { partition: partition(&stage, 0) }));
-    gate.open();
-    eventually("all is committed", || stage.committed("g") == [(0, 20), (1, 20)].into());
-    a.shutdown_blocking(STOP).unwrap();
-    b.shutdown_blocking(STOP).unwrap();
-    assert_eq!(journal.distinct(), 40, "nothing was passed over");
-    if on == On::Kafka {
-        // The embedded broker refuses the commit at an eager revoke.
-        journal.assert_exactly_once_in_order(2, 20);
-    }
-}
-
-fn a_stop_ends_a_seek_that_is_under_way_and_commits_what_is_finished(on: On) {
-    let stage = Stage::new(on, 1);
-    stage.produce(0, 20, 20);
-    let (journal, gate) = (Journal::default(), Gate::default());
-    let a = held_at_three(stage.steady_consumer("g"), &journal, &gate, Duration::from_secs(20));
-    let seek = a.seek(partition(&stage, 0), NextOffset(10));
-    eventually("it drains", || of(&a, 0).unwrap().phase == PartitionPhase::Revoking);
-    let stopping = std::thread::spawn({
-        let a = a.clone();
-        move || a.shutdown_blocking(STOP)
-    });
-    assert_eq!(seek.wait_blocking(), Err(PartitionError::Ended));
-    gate.open();
-    assert!(stopping.join().unwrap().unwrap().drained);
-    assert_eq!(stage.committed("g"), [(0, 4)].into(), "what was finished, not where it was to go");
-    let notes = journal.clone();
-    let b = stage.steady_consumer("g").handler(move |record: &Record| notes.note("b", record)).start().unwrap();
-    eventually("the next owner goes on", || committed(&b, 0, 20));
-    b.shutdown_blocking(STOP).unwrap();
-    assert_eq!(journal.of(0), offsets(0..20));
-}
-
-fn a_worker_that_dies_while_a_seek_drains_ends_the_drain(on: On) {
-    let stage = Stage::new(on, 1);
-    stage.produce(0, 20, 20);
-    let journal = Journal::default();
-    let notes = journal.clone();
-    let handler = move |record: Record| {
-        let notes = notes.clone();
-        async move {
-            notes.note("a", &record);
-            if record.offset().0 == 3 {
-                std::future::pending::<()>().await;
-            }
-        }
-    };
-    let builder = stage.consumer("g").async_handler(handler).drain_deadline(Duration::from_secs(300));
-    let consumer = builder.start().unwrap();
-    eventually("the handler holds record 3", || journal.len() == 4);
-    let seek = consumer.seek(partition(&stage, 0), NextOffset(10));
-    eventually("it drains", || of(&consumer, 0).unwrap().phase == PartitionPhase::Revoking);
-    consumer.kill_worker(&partition(&stage, 0));
-    assert_eq!(seek.wait_blocking(), Ok(vec![(partition(&stage, 0), NextOffset(10))]));
-    eventually("the rest is handled", || committed(&consumer, 0, 20));
-    assert_eq!(journal.of(0), [offsets(0..4), offsets(10..20)].concat());
-    consumer.shutdown_blocking(STOP).unwrap();
-}
-
-fn who_waits_for_a_commit_is_told_of_a_seek_that_came_first(on: On) {
-    let stage = Stage::new(on, 1);
-    stage.produce(0, 20, 20);
-    let (journal, gate) = (Journal::default(), Gate::default());
-    let consumer = held_at_three(stage.steady_consumer("g"), &journal, &gate, Duration::from_millis(100));
-    eventually("3 is committed", || committed(&consumer, 0, 3));
-    let failed = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT; 100];
-    stage.broker.embedded().fail_requests(RDKafkaApiKey::OffsetCommit, &failed);
-    let commit = consumer.commit_offsets_past_watermark([(partition(&stage, 0), NextOffset(5))]);
-    consumer.seek(partition(&stage, 0), NextOffset(10)).wait_blocking().unwrap();
-    let (partition, offset) = (partition(&stage, 0), NextOffset(5));
-    assert_eq!(commit.wait_blocking(), Err(CommitError::Moved { partition, offset }));
-    stage.broker.embedded().stop_failing_requests(RDKafkaApiKey::OffsetCommit);
-    gate.open();
-    eventually("all is committed", || committed(&consumer, 0, 20));
-    consumer.shutdown_blocking(STOP).unwrap();
-}
-
 fn the_app_that_commits_itself_commits_a_seek_when_it_says_so(on: On) {
     let stage = Stage::new(on, 1);
     stage.produce(0, 20, 20);
@@ -446,6 +333,30 @@ fn the_app_that_commits_itself_commits_a_seek_when_it_says_so(on: On) {
     assert_eq!(stage.committed("g"), [(0, 20)].into());
     consumer.shutdown_blocking(STOP).unwrap();
     assert_eq!(journal.of(0), [offsets(0..20), offsets(5..20)].concat());
+}
+
+fn where_the_client_commits_it_commits_a_seek_back_too(on: On) {
+    let stage = Stage::new(on, 1);
+    stage.produce(0, 100, 20);
+    let (journal, gate) = (Journal::default(), Gate::default());
+    let (notes, at_gate) = (journal.clone(), gate.clone());
+    let handler = move |record: &Record| {
+        notes.note("a", record);
+        // In the replay.
+        if record.offset().0 == 50 && notes.len() > 100 {
+            at_gate.wait();
+        }
+    };
+    let builder = stage.consumer("g").client_auto_commit().property("auto.commit.interval.ms", "50");
+    let consumer = builder.handler(handler).max_buffered_records(10).start().unwrap();
+    eventually("the client has committed it", || stage.committed("g") == [(0, 100)].into());
+    consumer.seek(partition(&stage, 0), NextOffset(40)).wait_blocking().unwrap();
+    eventually("the replay stands at 50", || journal.of(0).len() == 111);
+    eventually("the client's commits went back", || stage.committed("g")[&0] <= 60);
+    gate.open();
+    eventually("and come again", || stage.committed("g") == [(0, 100)].into());
+    consumer.shutdown_blocking(STOP).unwrap();
+    assert_eq!(journal.of(0), [offsets(0..100), offsets(40..100)].concat());
 }
 
 fn a_standalone_consumer_can_be_sought_and_commits_nothing(on: On) {
@@ -484,20 +395,6 @@ fn a_handler_with_state_is_built_anew_for_a_seek(on: On) {
     consumer.seek(partition(&stage, 0), NextOffset(1)).wait_blocking().unwrap();
     eventually("two again", || counts.lock().unwrap().len() == 5);
     assert_eq!(*counts.lock().unwrap(), [1, 2, 3, 1, 2]);
-    consumer.shutdown_blocking(STOP).unwrap();
-}
-
-fn a_seek_waits_for_brokers_that_are_away(on: On) {
-    let stage = Stage::alone(on, 1);
-    stage.produce(0, 20, 20);
-    let journal = Journal::default();
-    let consumer = noting(&stage, &journal);
-    eventually("all is committed", || committed(&consumer, 0, 20));
-    stage.broker.take_down();
-    let seek = consumer.seek(partition(&stage, 0), NextOffset(10));
-    stage.broker.bring_up();
-    assert_eq!(seek.wait_blocking(), Ok(vec![(partition(&stage, 0), NextOffset(10))]));
-    eventually("it is handled again", || journal.len() == 30);
     consumer.shutdown_blocking(STOP).unwrap();
 }
 

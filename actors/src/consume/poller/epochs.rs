@@ -81,7 +81,8 @@ impl Poller {
         }
         self.tell_tracker(EpochReplaced { slot, epoch: old.epoch });
         let committed = old.committed().filter(|committed| *committed <= position);
-        let chosen = self.seeks.holds(slot) || (old.chosen && old.committed().is_none());
+        let sought = self.seeks.holds(slot);
+        let chosen = sought || (old.chosen && old.committed().is_none());
         let cell = self.new_epoch(StartPosition { partition, position, committed, remembered, chosen }, slot);
         if let Some(stay) = self.slots.get_mut(slot) {
             stay.reposition = None;
@@ -89,7 +90,10 @@ impl Poller {
             stay.cell = Arc::clone(&cell);
             cell.set_paused(stay.paused);
         }
-        self.begin(cell);
+        self.begin(Arc::clone(&cell));
+        if sought && self.board.membership.stores() {
+            self.store_start(&cell);
+        }
         self.seeks.begun(slot, position);
     }
 

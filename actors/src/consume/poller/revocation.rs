@@ -19,8 +19,8 @@ use crate::offsets::tracker::{BeginDrain, ChunkProgress, DrainDeadline, EpochsEn
 const COMMIT_AGAIN: Duration = Duration::from_millis(50);
 /// How many of a partition's unfinished records are named in the log.
 const NAMED: usize = 10;
-/// Above every id that the tracker gives: what is sent again is not the tracker's to wait for.
-const LAST_COMMIT_AGAIN: u64 = 1 << 63;
+/// Above every id that the tracker gives: what the poller sends of its own is not the tracker's to wait for.
+pub(super) const POLLERS_OWN: u64 = 1 << 63;
 
 /// Partitions on their way out.
 #[derive(Debug)]
@@ -152,7 +152,7 @@ impl Poller {
 
     /// Sends the last commit again, as it was: nothing was finished since that would count.
     fn commit_again(&mut self, now: Instant) {
-        let id = LAST_COMMIT_AGAIN + self.rebalance.next_id();
+        let id = POLLERS_OWN + self.rebalance.next_id();
         let Some(revocation) = &mut self.rebalance.revocation else {
             return;
         };

@@ -16,6 +16,9 @@ use tracing::{info, warn};
 
 use super::Poller;
 use super::rebalance::Asked;
+use super::revocation::POLLERS_OWN;
+use crate::consume::command::{Commit, CommitEntry};
+use crate::consume::control::ControlCell;
 use crate::consume::place::{Found, Place};
 use crate::consume::resolver::{Failure, Places};
 use crate::consume::seek::{PartitionError, Partitions, Seek, SeekAnswer};
@@ -261,6 +264,16 @@ impl Poller {
         (stay.rewound, stay.lost, stay.astray) = (None, None, false);
         stay.reposition = Some((to, Remembered::default()));
         self.reposition(slot);
+    }
+
+    /// Where librdkafka commits by itself: it commits nothing that lies below its last commit, so a seek back is committed for it.
+    pub(super) fn store_start(&mut self, cell: &ControlCell) {
+        let entry = CommitEntry::plain(cell.slot, cell.epoch, cell.partition.clone(), cell.start);
+        // First, lest it commits what was handed out before the seek once more.
+        self.store(std::slice::from_ref(&entry));
+        let id = POLLERS_OWN + self.rebalance.next_id();
+        self.commits_waiting.push_back(Commit::new(id, vec![entry]));
+        self.submit_next(Instant::now());
     }
 
     /// Deadlines, and look-ups that are tried again.

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::{Actor, Addr, AsyncContext, Context, Handler};
-use tracing::error;
+use tracing::{error, warn};
 
 use crate::consume::callback::Callback;
 use crate::consume::command::{PollerCommand, PollerPort};
@@ -328,7 +328,15 @@ impl Handler<CommitAnswered> for OffsetTracker {
     type Result = ();
 
     fn handle(&mut self, CommitAnswered { id, results }: CommitAnswered, _: &mut Context<Self>) {
-        self.answered(id, results, Instant::now());
+        if self.board.membership.commits() {
+            self.answered(id, results, Instant::now());
+        } else {
+            // Where librdkafka commits, the poller tells it of a seek like this, and nobody else commits.
+            for (entry, code) in results.iter().filter_map(|(entry, code)| Some((entry, (*code)?))) {
+                let (topic, partition) = (&*entry.partition.topic, entry.partition.partition.0);
+                warn!(topic, partition, offset = entry.next.0, error = %code, "a seek's position was not committed: a crash forgets it");
+            }
+        }
     }
 }
 
