@@ -205,6 +205,7 @@ fn a_group_that_has_members_takes_no_commits_of_named_partitions_and_the_consume
     eventually("the member has it all", || stage.committed("g") == [(0, 50), (1, 50)].into());
     let named = noting(stage.by_hand("g", [0]), "named", &journal).start().unwrap();
     stage.produce(50, 10, 20);
+    eventually("it stops", || named.state().stopping);
     let error = named.wait_blocking().unwrap_err().to_string();
     assert!(error.contains(&stage.group("g")) && error.contains("has members"), "{error}");
     eventually("the member goes on", || stage.committed("g") == [(0, 60), (1, 60)].into());

@@ -29,10 +29,12 @@ mod admin;
 mod fixture;
 mod listener;
 mod process;
+mod random;
 
 mod assignors;
 mod bounds;
 mod by_hand;
+mod churn;
 mod commits;
 mod embedding;
 mod exhausted;

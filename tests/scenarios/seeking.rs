@@ -1,11 +1,14 @@
 //! A person has partitions go on elsewhere in their logs while the consumer runs.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use kafka_troupe::consume::{
-    CommitWhen, ConsumerBuilder, ConsumerHandle, PartitionError, PartitionPhase, PartitionState, Partitions, Record,
+    CommitWhen, ConsumerBuilder, ConsumerHandle, PartitionError, PartitionPhase, PartitionState, Partitions,
+    PendingSeek, Record,
 };
 use kafka_troupe::ids::{NextOffset, TopicPartition};
 
@@ -49,6 +52,18 @@ pub fn of(consumer: &ConsumerHandle, partition: i32) -> Option<PartitionState> {
 
 pub fn committed(consumer: &ConsumerHandle, partition: i32, offset: i64) -> bool {
     of(consumer, partition).is_some_and(|each| each.committed == Some(offset))
+}
+
+/// Waits for the answer, and not for ever.
+pub fn answer(mut seek: PendingSeek) -> Result<Vec<(TopicPartition, NextOffset)>, PartitionError> {
+    let (mut answer, mut context) = (None, Context::from_waker(Waker::noop()));
+    eventually("the seek is answered", || {
+        if let Poll::Ready(answered) = Pin::new(&mut seek).poll(&mut context) {
+            answer = Some(answered);
+        }
+        answer.is_some()
+    });
+    answer.unwrap()
 }
 
 pub fn offsets(range: std::ops::Range<i64>) -> Vec<i64> {
@@ -97,7 +112,7 @@ fn a_seek_forth_passes_over_what_lies_between_and_commits_it(on: On) {
     let seek = consumer.seek(partition(&stage, 0), NextOffset(80));
     eventually("it drains", || of(&consumer, 0).unwrap().phase == PartitionPhase::Revoking);
     gate.open();
-    seek.wait_blocking().unwrap();
+    answer(seek).unwrap();
     eventually("the rest is committed", || committed(&consumer, 0, 100));
     assert_eq!(journal.of(0), [offsets(0..11), offsets(80..100)].concat());
     consumer.shutdown_blocking(STOP).unwrap();
@@ -115,7 +130,7 @@ fn a_seek_under_load_loses_and_repeats_nothing_but_what_was_asked_for(on: On) {
         let before = journal.of(0).len();
         eventually("it works", || journal.of(0).len() > before + 500);
         begun.push((round, target));
-        let answer = consumer.seek(partition(&stage, 0), NextOffset(target)).wait_blocking();
+        let answer = answer(consumer.seek(partition(&stage, 0), NextOffset(target)));
         assert_eq!(answer.unwrap(), [(partition(&stage, 0), NextOffset(target))]);
     }
     eventually("all is committed", || (0..4).all(|number| committed(&consumer, number, 20_000)));
@@ -144,7 +159,7 @@ fn a_seek_commits_its_position_before_any_record_is_handled(on: On) {
     };
     eventually("all is committed", || committed(&consumer, 0, 100));
     stuck.store(true, Ordering::SeqCst);
-    consumer.seek(partition(&stage, 0), NextOffset(40)).wait_blocking().unwrap();
+    answer(consumer.seek(partition(&stage, 0), NextOffset(40))).unwrap();
     eventually("the group's offset went back", || stage.committed("g") == [(0, 40)].into());
     assert!(committed(&consumer, 0, 40));
     gate.open();
@@ -194,7 +209,7 @@ fn a_replay_is_one_of_records_that_were_finished_out_of_order_too(on: On) {
     let seek = consumer.seek(partition(&stage, 0), NextOffset(15));
     eventually("it drains", || of(&consumer, 0).unwrap().phase == PartitionPhase::Revoking);
     gate.open();
-    seek.wait_blocking().unwrap();
+    answer(seek).unwrap();
     eventually("all is committed", || committed(&consumer, 0, 100));
     consumer.shutdown_blocking(STOP).unwrap();
     assert_eq!(journal.of(0), [offsets(10..21), offsets(15..100)].concat(), "50 to 59 as well");
@@ -224,7 +239,7 @@ fn what_a_handler_holds_is_waited_for_before_a_seek(on: On) {
     eventually("it drains", || of(&consumer, 0).unwrap().phase == PartitionPhase::Revoking);
     assert_eq!(journal.len(), 3, "the seek waits");
     gate.open();
-    seek.wait_blocking().unwrap();
+    answer(seek).unwrap();
     eventually("the rest is handled", || committed(&consumer, 0, 20));
     assert_eq!(
         journal.of(0),
@@ -240,7 +255,7 @@ fn a_handler_that_does_not_return_by_the_drain_deadline_is_cut_off_by_a_seek(on:
     stage.produce(0, 20, 20);
     let (journal, gate) = (Journal::default(), Gate::default());
     let consumer = held_at_three(stage.steady_consumer("g"), &journal, &gate, Duration::from_millis(200));
-    let begun = consumer.seek(partition(&stage, 0), NextOffset(10)).wait_blocking().unwrap();
+    let begun = answer(consumer.seek(partition(&stage, 0), NextOffset(10))).unwrap();
     assert_eq!(begun, [(partition(&stage, 0), NextOffset(10))], "the new epoch begins, and waits for the old handler");
     assert_eq!(of(&consumer, 0).unwrap().phase, PartitionPhase::Starting);
     eventually("the position is committed", || stage.committed("g") == [(0, 10)].into());
@@ -259,14 +274,14 @@ fn all_partitions_are_sought_to_their_beginning_and_to_their_end(on: On) {
     let journal = Journal::default();
     let consumer = noting(&stage, &journal);
     eventually("all is committed", || (0..3).all(|number| committed(&consumer, number, 50)));
-    let begun = consumer.seek_to_beginning(Partitions::All).wait_blocking().unwrap();
+    let begun = answer(consumer.seek_to_beginning(Partitions::All)).unwrap();
     let all = |offset| (0..3).map(|number| (partition(&stage, number), NextOffset(offset))).collect::<Vec<_>>();
     assert_eq!(begun, all(0));
     eventually("all is handled again", || journal.len() == 300);
     consumer.pause(Partitions::All).unwrap();
     eventually("it is paused", || consumer.state().partitions.iter().all(|p| p.paused));
     stage.produce(50, 50, 20);
-    let begun = consumer.seek_to_end(Partitions::All).wait_blocking().unwrap();
+    let begun = answer(consumer.seek_to_end(Partitions::All)).unwrap();
     assert_eq!(begun, all(100));
     assert!(consumer.state().partitions.iter().all(|p| p.paused), "a seek resumes nothing");
     consumer.resume(Partitions::All).unwrap();
@@ -286,7 +301,7 @@ fn a_seek_that_cannot_be_is_refused_and_moves_nothing(on: On) {
     let consumer = noting(&stage, &journal);
     eventually("all is committed", || committed(&consumer, 0, 100) && committed(&consumer, 1, 100));
     let before = of(&consumer, 0).unwrap().epoch;
-    let high = consumer.seek(partition(&stage, 0), NextOffset(101)).wait_blocking();
+    let high = answer(consumer.seek(partition(&stage, 0), NextOffset(101)));
     let range = (NextOffset(0), NextOffset(100));
     let error = PartitionError::OutOfRange {
         partition: partition(&stage, 0),
@@ -295,20 +310,20 @@ fn a_seek_that_cannot_be_is_refused_and_moves_nothing(on: On) {
         high: range.1,
     };
     assert_eq!(high, Err(error));
-    let low = consumer.seek(partition(&stage, 0), NextOffset(-1)).wait_blocking();
+    let low = answer(consumer.seek(partition(&stage, 0), NextOffset(-1)));
     assert!(matches!(low, Err(PartitionError::OutOfRange { .. })), "{low:?}");
     let unknown = partition(&stage, 7);
     let not_here = Err(PartitionError::NotAssigned { partition: unknown.clone() });
-    assert_eq!(consumer.seek(unknown.clone(), NextOffset(0)).wait_blocking(), not_here);
+    assert_eq!(answer(consumer.seek(unknown.clone(), NextOffset(0))), not_here);
     let mixed = vec![partition(&stage, 0), unknown.clone()];
-    assert_eq!(consumer.seek_to_beginning(mixed).wait_blocking(), not_here);
+    assert_eq!(answer(consumer.seek_to_beginning(mixed)), not_here);
     assert_eq!(consumer.pause(unknown.clone()).map(|()| Vec::new()), not_here);
-    assert_eq!(consumer.seek_to_end(Vec::new()).wait_blocking(), Ok(Vec::new()), "nothing to do");
+    assert_eq!(answer(consumer.seek_to_end(Vec::new())), Ok(Vec::new()), "nothing to do");
     // At the end is in range: the next record is.
-    consumer.seek(partition(&stage, 1), NextOffset(100)).wait_blocking().unwrap();
+    answer(consumer.seek(partition(&stage, 1), NextOffset(100))).unwrap();
     assert_eq!(of(&consumer, 0).unwrap().epoch, before);
     consumer.shutdown_blocking(STOP).unwrap();
-    assert_eq!(consumer.seek(partition(&stage, 0), NextOffset(0)).wait_blocking(), Err(PartitionError::Ended));
+    assert_eq!(answer(consumer.seek(partition(&stage, 0), NextOffset(0))), Err(PartitionError::Ended));
     assert_eq!(journal.len(), 200, "nothing was handled again");
 }
 
@@ -323,7 +338,7 @@ fn the_app_that_commits_itself_commits_a_seek_when_it_says_so(on: On) {
     consumer.commit().wait_blocking().unwrap();
     assert_eq!(stage.committed("g"), [(0, 20)].into());
     consumer.pause(Partitions::All).unwrap();
-    consumer.seek(partition(&stage, 0), NextOffset(5)).wait_blocking().unwrap();
+    answer(consumer.seek(partition(&stage, 0), NextOffset(5))).unwrap();
     assert_eq!(stage.committed("g"), [(0, 20)].into(), "the app has not said so");
     consumer.commit().wait_blocking().unwrap();
     assert_eq!(stage.committed("g"), [(0, 5)].into());
@@ -350,7 +365,7 @@ fn where_the_client_commits_it_commits_a_seek_back_too(on: On) {
     let builder = stage.consumer("g").client_auto_commit().property("auto.commit.interval.ms", "50");
     let consumer = builder.handler(handler).max_buffered_records(10).start().unwrap();
     eventually("the client has committed it", || stage.committed("g") == [(0, 100)].into());
-    consumer.seek(partition(&stage, 0), NextOffset(40)).wait_blocking().unwrap();
+    answer(consumer.seek(partition(&stage, 0), NextOffset(40))).unwrap();
     eventually("the replay stands at 50", || journal.of(0).len() == 111);
     eventually("the client's commits went back", || stage.committed("g")[&0] <= 60);
     gate.open();
@@ -366,7 +381,7 @@ fn a_standalone_consumer_can_be_sought_and_commits_nothing(on: On) {
     let notes = journal.clone();
     let consumer = stage.standalone().handler(move |record: &Record| notes.note("a", record)).start().unwrap();
     eventually("all is handled", || journal.len() == 50);
-    consumer.seek(partition(&stage, 0), NextOffset(40)).wait_blocking().unwrap();
+    answer(consumer.seek(partition(&stage, 0), NextOffset(40))).unwrap();
     eventually("some of it again", || journal.len() == 60);
     assert_eq!(consumer.state().counters.commits, 0);
     consumer.shutdown_blocking(STOP).unwrap();
@@ -392,7 +407,7 @@ fn a_handler_with_state_is_built_anew_for_a_seek(on: On) {
     let builder = stage.consumer("g").partition_handler(move |_| Counting { seen: 0, counts: Arc::clone(&shared) });
     let consumer = builder.start().unwrap();
     eventually("all is committed", || committed(&consumer, 0, 3));
-    consumer.seek(partition(&stage, 0), NextOffset(1)).wait_blocking().unwrap();
+    answer(consumer.seek(partition(&stage, 0), NextOffset(1))).unwrap();
     eventually("two again", || counts.lock().unwrap().len() == 5);
     assert_eq!(*counts.lock().unwrap(), [1, 2, 3, 1, 2]);
     consumer.shutdown_blocking(STOP).unwrap();
@@ -407,15 +422,15 @@ fn a_seek_to_a_time_begins_with_the_first_record_of_that_time_or_later(on: On) {
     let consumer = noting(&stage, &journal);
     eventually("all is committed", || committed(&consumer, 0, 100) && committed(&consumer, 1, 100));
     // Between the records 69 and 70.
-    let begun = consumer.seek_to_time(partition(&stage, 0), base + 69_500).wait_blocking().unwrap();
+    let begun = answer(consumer.seek_to_time(partition(&stage, 0), base + 69_500)).unwrap();
     assert_eq!(begun, [(partition(&stage, 0), NextOffset(70))]);
     eventually("it is handled again", || journal.of(0).len() == 130);
     // Of this time there is none: what comes next is.
-    let begun = consumer.seek_to_time(Partitions::All, base + 200_000).wait_blocking().unwrap();
+    let begun = answer(consumer.seek_to_time(Partitions::All, base + 200_000)).unwrap();
     assert_eq!(begun, [(partition(&stage, 0), NextOffset(100)), (partition(&stage, 1), NextOffset(100))]);
     stage.produce_at(&[0, 1], 100..101, |_| base + 200_000);
     eventually("what comes is handled", || journal.len() == 232);
-    let begun = consumer.seek_to_time(partition(&stage, 1), -5).wait_blocking().unwrap();
+    let begun = answer(consumer.seek_to_time(partition(&stage, 1), -5)).unwrap();
     assert_eq!(begun, [(partition(&stage, 1), NextOffset(0))], "before all time is the beginning");
     eventually("all is committed", || stage.committed("g") == stage.ends() && journal.of(1).len() == 202);
     consumer.shutdown_blocking(STOP).unwrap();

@@ -1,17 +1,14 @@
 //! Seeks that meet something else: another seek, a revocation, a stop, a death, an outage, and all of these at random.
 
-use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use kafka_troupe::broker::{RDKafkaApiKey, RDKafkaRespErr};
-use kafka_troupe::consume::{
-    CommitError, ConsumerHandle, PartitionError, PartitionPhase, Partitions, PendingSeek, Record,
-};
-use kafka_troupe::ids::{NextOffset, TopicPartition};
+use kafka_troupe::consume::{CommitError, ConsumerHandle, PartitionError, PartitionPhase, Partitions, Record};
+use kafka_troupe::ids::NextOffset;
 
-use crate::fixture::{Gate, Journal, On, Stage, eventually, noting_slowly, since_1970};
-use crate::seeking::{committed, held_at_three, of, offsets, partition};
+use crate::fixture::{Gate, Journal, On, Stage, eventually, noting_slowly};
+use crate::random::Random;
+use crate::seeking::{answer, committed, held_at_three, of, offsets, partition};
 
 scenarios! {
     on both brokers:
@@ -38,9 +35,9 @@ fn the_later_of_two_seeks_counts(on: On) {
     let earlier = consumer.seek(partition(&stage, 0), NextOffset(10));
     eventually("it drains", || of(&consumer, 0).unwrap().phase == PartitionPhase::Revoking);
     let later = consumer.seek(partition(&stage, 0), NextOffset(15));
-    assert_eq!(earlier.wait_blocking(), Err(PartitionError::Replaced { partition: partition(&stage, 0) }));
+    assert_eq!(answer(earlier), Err(PartitionError::Replaced { partition: partition(&stage, 0) }));
     gate.open();
-    assert_eq!(later.wait_blocking(), Ok(vec![(partition(&stage, 0), NextOffset(15))]));
+    assert_eq!(answer(later), Ok(vec![(partition(&stage, 0), NextOffset(15))]));
     eventually("the rest is handled", || committed(&consumer, 0, 20));
     assert_eq!(journal.of(0), [offsets(0..4), offsets(15..20)].concat());
     consumer.shutdown_blocking(STOP).unwrap();
@@ -57,7 +54,7 @@ fn a_seek_of_a_partition_that_is_given_up_is_refused(on: On) {
     eventually("it drains", || of(&a, 0).unwrap().phase == PartitionPhase::Revoking);
     let notes = journal.clone();
     let b = eager().handler(move |record: &Record| notes.note("b", record)).start().unwrap();
-    assert_eq!(seek.wait_blocking(), Err(PartitionError::Revoked { partition: partition(&stage, 0) }));
+    assert_eq!(answer(seek), Err(PartitionError::Revoked { partition: partition(&stage, 0) }));
     gate.open();
     eventually("all is committed", || stage.committed("g") == [(0, 20), (1, 20)].into());
     a.shutdown_blocking(STOP).unwrap();
@@ -80,7 +77,7 @@ fn a_stop_ends_a_seek_that_is_under_way_and_commits_what_is_finished(on: On) {
         let a = a.clone();
         move || a.shutdown_blocking(STOP)
     });
-    assert_eq!(seek.wait_blocking(), Err(PartitionError::Ended));
+    assert_eq!(answer(seek), Err(PartitionError::Ended));
     gate.open();
     assert!(stopping.join().unwrap().unwrap().drained);
     assert_eq!(stage.committed("g"), [(0, 4)].into(), "what was finished, not where it was to go");
@@ -111,7 +108,7 @@ fn a_worker_that_dies_while_a_seek_drains_ends_the_drain(on: On) {
     let seek = consumer.seek(partition(&stage, 0), NextOffset(10));
     eventually("it drains", || of(&consumer, 0).unwrap().phase == PartitionPhase::Revoking);
     consumer.kill_worker(&partition(&stage, 0));
-    assert_eq!(seek.wait_blocking(), Ok(vec![(partition(&stage, 0), NextOffset(10))]));
+    assert_eq!(answer(seek), Ok(vec![(partition(&stage, 0), NextOffset(10))]));
     eventually("the rest is handled", || committed(&consumer, 0, 20));
     assert_eq!(journal.of(0), [offsets(0..4), offsets(10..20)].concat());
     consumer.shutdown_blocking(STOP).unwrap();
@@ -126,7 +123,7 @@ fn who_waits_for_a_commit_is_told_of_a_seek_that_came_first(on: On) {
     let failed = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT; 100];
     stage.broker.embedded().fail_requests(RDKafkaApiKey::OffsetCommit, &failed);
     let commit = consumer.commit_offsets_past_watermark([(partition(&stage, 0), NextOffset(5))]);
-    consumer.seek(partition(&stage, 0), NextOffset(10)).wait_blocking().unwrap();
+    answer(consumer.seek(partition(&stage, 0), NextOffset(10))).unwrap();
     let (partition, offset) = (partition(&stage, 0), NextOffset(5));
     assert_eq!(commit.wait_blocking(), Err(CommitError::Moved { partition, offset }));
     stage.broker.embedded().stop_failing_requests(RDKafkaApiKey::OffsetCommit);
@@ -168,43 +165,12 @@ fn a_seek_gives_up_when_the_brokers_stay_away_and_moves_nothing(on: On) {
     consumer.shutdown_blocking(STOP).unwrap();
 }
 
-/// A small generator (SplitMix64): the seed is printed, and taken back from `TROUPE_SEED`.
-struct Random(u64);
-
-impl Random {
-    fn seeded() -> Self {
-        let seed = std::env::var("TROUPE_SEED").map_or_else(|_| since_1970() as u64, |seed| seed.parse().unwrap());
-        println!("TROUPE_SEED={seed}");
-        Self(seed)
-    }
-
-    fn below(&mut self, bound: i64) -> i64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) % bound as u64) as i64
-    }
-}
-
 fn seeks_pauses_deaths_and_rebalances_at_random_leave_no_gap(on: On) {
     storm(on, 60);
 }
 
 fn many_seeks_pauses_deaths_and_rebalances_at_random_leave_no_gap(on: On) {
     storm(on, 2000);
-}
-
-/// Waits for the answer, and not for ever.
-fn answer(mut seek: PendingSeek) -> Result<Vec<(TopicPartition, NextOffset)>, PartitionError> {
-    let (mut answer, mut context) = (None, Context::from_waker(Waker::noop()));
-    eventually("the seek is answered", || {
-        if let Poll::Ready(answered) = Pin::new(&mut seek).poll(&mut context) {
-            answer = Some(answered);
-        }
-        answer.is_some()
-    });
-    answer.unwrap()
 }
 
 fn storm(on: On, rounds: usize) {

@@ -258,20 +258,24 @@ fn a_start_that_retention_has_passed_goes_by_the_policy_too(on: On) {
 }
 
 fn a_group_that_starts_at_the_end_consumes_added_partitions_from_their_start_all_the_same(on: On) {
-    let mut stage = Stage::new(on, 1);
-    stage.produce(0, 100, 20);
-    let journal = Journal::default();
-    let consumer = watchful(&stage, &journal).auto_offset_reset(AutoOffsetReset::Latest).start().unwrap();
-    eventually("it stands at the end", || consumer.state().partitions.iter().any(|p| p.watermark == 100));
-    // It has seen the topic as it is.
-    stage.produce(100, 1, 20);
-    eventually("what comes is handled", || journal.of(0) == [100]);
-    stage.grow(2);
-    // There before anybody reads it.
-    stage.produce_to(&[1], 0, 50, 20);
-    eventually("the new partition is read from its start", || journal.of(1) == (0..50).collect::<Vec<_>>());
-    consumer.shutdown_blocking(STOP).unwrap();
-    assert_eq!(stage.committed("g"), stage.ends());
+    let latest: [fn(ConsumerBuilder) -> ConsumerBuilder; 2] =
+        [|builder| builder.auto_offset_reset(AutoOffsetReset::Latest), |builder| builder.start_at(StartAt::Latest)];
+    for at_the_end in latest {
+        let mut stage = Stage::new(on, 1);
+        stage.produce(0, 100, 20);
+        let journal = Journal::default();
+        let consumer = at_the_end(watchful(&stage, &journal)).start().unwrap();
+        eventually("it stands at the end", || consumer.state().partitions.iter().any(|p| p.watermark == 100));
+        // It has seen the topic as it is.
+        stage.produce(100, 1, 20);
+        eventually("what comes is handled", || journal.of(0) == [100]);
+        stage.grow(2);
+        // There before anybody reads it.
+        stage.produce_to(&[1], 0, 50, 20);
+        eventually("the new partition is read from its start", || journal.of(1) == (0..50).collect::<Vec<_>>());
+        consumer.shutdown_blocking(STOP).unwrap();
+        assert_eq!(stage.committed("g"), stage.ends());
+    }
 }
 
 fn a_standalone_consumer_reads_added_partitions_from_their_start_and_named_ones_only_what_they_name(on: On) {

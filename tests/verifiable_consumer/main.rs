@@ -1,7 +1,7 @@
 //! `troupe verifiable-consumer` beside Kafka's own VerifiableConsumer: the same topic, the same course of events, the same story.
 //!
 //! On Apache Kafka, unless `TROUPE_TEST_KAFKA=skip` says not to.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub)]
 
 mod member;
 mod story;

@@ -116,6 +116,8 @@ impl ConsumerHandle {
     /// [`CommitWhen::Manual`], when the app commits next. A crash before that forgets the seek, one after that goes on with it. Other
     /// partitions run on. A partition that is paused stays paused.
     ///
+    /// A handler may seek its own partition, but must not wait for the answer: each would wait for the other, until the drain deadline.
+    ///
     /// # Errors
     /// The answer's: [`PartitionError::NotAssigned`], [`PartitionError::Revoked`], [`PartitionError::OutOfRange`] where the log begins above or
     /// ends below the offset, [`PartitionError::Replaced`] by a later seek, [`PartitionError::LookUp`] where the brokers do not tell the log's

@@ -153,7 +153,8 @@ impl PartitionContext {
         self.position
     }
 
-    /// Cancelled when the partition is to be given up: what is not finished by the drain deadline is started anew by the next owner.
+    /// Cancelled when the partition is to be given up, or sought elsewhere: what is not finished by the drain deadline is started anew by the
+    /// next owner, or left behind by the seek.
     pub fn revoking(&self) -> &CancellationToken {
         &self.revoking
     }

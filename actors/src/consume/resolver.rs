@@ -256,7 +256,12 @@ impl Lookup {
         again: Option<&HashSet<TopicPartition>>,
     ) -> Result<Positions, Failure> {
         let first = partitions.iter().filter(|each| again.is_none_or(|again| !again.contains(each)));
-        let wanted = first.filter_map(|each| Some((each.clone(), self.options.start_at.place(each)?)));
+        let place = |each| match self.options.start_at.place(each)? {
+            // What is in it came after this consumer's start.
+            Place::End if self.is_added(each) => Some(Place::Beginning),
+            place => Some(place),
+        };
+        let wanted = first.filter_map(|each| Some((each.clone(), place(each)?)));
         let wanted: Vec<_> = wanted.collect();
         if wanted.is_empty() {
             return Ok(Positions::new());

@@ -21,7 +21,8 @@ pub enum StartAt {
     Committed,
     /// At the log's start.
     Earliest,
-    /// At the log's end.
+    /// At the log's end; a partition that is added to a topic while the consumer runs at its beginning all the same, see
+    /// [`AutoOffsetReset::Latest`](crate::consume::AutoOffsetReset::Latest).
     Latest,
     /// At these offsets; partitions that are not named as with [`Committed`](Self::Committed). One behind the log's end stops the consumer
     /// with [`OffsetOutOfRange`](crate::consume::ConsumerError::OffsetOutOfRange); one before its start goes by

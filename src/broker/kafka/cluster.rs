@@ -119,10 +119,28 @@ impl LocalKafka {
         let Ok(Ok(results)) = results else {
             return Err(failed(rdkafka_sys::types::RDKafkaErrorCode::Fail));
         };
-        results
-            .map_err(refused)?
-            .into_iter()
-            .try_for_each(|created| created.map(drop).map_err(|(_, code)| failed(code)))
+        let results = results.map_err(refused)?.into_iter();
+        results.map(|created| created.map(drop)).collect::<Result<(), _>>().map_err(|(_, code)| failed(code))?;
+        self.await_topic(topic, partitions).map_err(refused)
+    }
+
+    /// The controller answers before the brokers have heard of the topic: until then they tell clients that there is none.
+    fn await_topic(&self, topic: &str, partitions: i32) -> rdkafka::error::KafkaResult<()> {
+        let until = Instant::now() + PATIENCE;
+        for server in self.bootstrap_servers.split(',') {
+            let client: BaseConsumer = ClientConfig::new().set("bootstrap.servers", server).create()?;
+            loop {
+                let metadata = client.fetch_metadata(Some(topic), PATIENCE)?;
+                let known = metadata.topics().first().map_or(&[][..], |topic| topic.partitions());
+                let led =
+                    known.iter().filter(|partition| partition.error().is_none() && partition.leader() >= 0).count();
+                if i32::try_from(led) == Ok(partitions) || Instant::now() >= until {
+                    break;
+                }
+                thread::sleep(Duration::from_millis(10));
+            }
+        }
+        Ok(())
     }
 
     fn running(&self) -> std::sync::MutexGuard<'_, Running> {

@@ -42,7 +42,7 @@ impl ConsumerBuilder {
         self
     }
 
-    /// Leaves commits to librdkafka: every `auto.commit.interval.ms` (default 5 s) it commits what was *handed out* to workers.
+    /// Leaves commits to librdkafka, for a group's members: every `auto.commit.interval.ms` (default 5 s) it commits what was *handed out* to workers.
     ///
     /// A crash then loses what was handed out and not finished, up to [`max_buffered_records`](Self::max_buffered_records) of each partition,
     /// and repeats what was finished since the last commit. A stop or a rebalance loses nothing: the positions are taken back to what is
@@ -52,7 +52,8 @@ impl ConsumerBuilder {
         self
     }
 
-    /// The app keeps the offsets itself, with its results and in one transaction with them; the engine commits nothing. At each assignment
+    /// The app keeps the offsets itself, with its results and in one transaction with them; the engine commits nothing. The partitions are a
+    /// group's to share out, the app's to [name](Self::partitions), or all there are ([`standalone`](Self::standalone)). At each assignment
     /// `load` gives the offset of the next record to process of those partitions that the app knows; the others start by
     /// [`auto_offset_reset`](Self::auto_offset_reset).
     ///

@@ -30,7 +30,7 @@ impl Poller {
         };
         stay.worker = None;
         stay.cell.fence();
-        if self.rebalance.is_draining(slot) || self.seeks.holds(slot) {
+        if self.rebalance.is_draining(slot) {
             self.tell_tracker(EpochDrained { slot, epoch });
         } else {
             self.tell_tracker(CloseLedger { slot, epoch });

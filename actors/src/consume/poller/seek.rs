@@ -5,8 +5,8 @@
 //! ```
 //!
 //! What handlers hold is waited for, so that they are not cut off in the midst of it; that it is finished is not committed, for the
-//! new epoch's position is, with the next commit. Each partition drains for itself. Whatever else ends its epoch meanwhile ends the seek too:
-//! a revocation or a stop refuses it, and a worker that dies counts as drained.
+//! new epoch's position is, with the next commit. Each partition drains for itself. What ends its epoch meanwhile ends the drain: a revocation
+//! or a stop refuses the seek, and where a worker dies the closed ledger is the end of the drain.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
