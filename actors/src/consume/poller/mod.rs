@@ -115,7 +115,7 @@ impl Poller {
             _ => self.begin_by_hand(),
         }
         let mut woke = true;
-        while !self.rebalance.is_stopped() {
+        while !self.rebalance.is_stopped() || !self.may_leave() {
             let now = Instant::now();
             let ready = self.wake.take_sources();
             if woke || ready.has(Source::Main) || now.duration_since(self.main_served) >= MAX_SLEEP {
@@ -158,6 +158,14 @@ impl Poller {
                 "group.protocol=consumer (KIP-848) is experimental with librdkafka 2.12: rebalances may stand still for minutes"
             );
         }
+    }
+
+    /// A member of the new protocol that leaves before the group has answered its first heartbeat is never struck off: librdkafka 2.12 sends no
+    /// farewell for it, and what the group gives it then stays with nobody until the session times out (45 s by default). So it is waited for
+    /// that answer, for a moment.
+    fn may_leave(&self) -> bool {
+        let joining = self.options.new_protocol && self.board.membership.is_member() && !self.rebalance.begun;
+        !joining || self.rebalance.leave_at.is_none_or(|leave_at| Instant::now() >= leave_at)
     }
 
     /// Leaves the group. The consumer's own drop closes it: it polls until closed, and the context unassigns what is still assigned.

@@ -40,6 +40,8 @@ pub(crate) struct Rebalance {
     pub(super) asked: Option<Asked>,
     /// The group has given or taken something, or nothing.
     pub(super) begun: bool,
+    /// A stop has begun: how long the group's first word is waited for.
+    pub(super) leave_at: Option<Instant>,
     /// The assignment that the listener is being shown.
     pub(super) held: Option<Held>,
     /// Partitions being given up, to a rebalance or to a stop.

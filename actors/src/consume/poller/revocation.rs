@@ -17,6 +17,8 @@ use crate::offsets::tracker::{BeginDrain, ChunkProgress, DrainDeadline, EpochsEn
 
 /// The pause before a last commit that was refused is sent again.
 const COMMIT_AGAIN: Duration = Duration::from_millis(50);
+/// How long a member that stops while it joins waits for the group's first word.
+const FIRST_WORD: Duration = Duration::from_secs(1);
 /// How many of a partition's unfinished records are named in the log.
 const NAMED: usize = 10;
 /// Above every id that the tracker gives: what the poller sends of its own is not the tracker's to wait for.
@@ -298,6 +300,7 @@ impl Poller {
         self.seeks.end();
         self.overtake_held(RevokeReason::Stop, now);
         let drain_until = now + plan.drain;
+        self.rebalance.leave_at = Some(drain_until.min(now + FIRST_WORD));
         let DrainPlan { mut listener, mut commit, .. } = plan;
         if let Some(revocation) = &mut self.rebalance.revocation {
             // Two commits share the time of one, as do two calls of the listener. The drains run side by side: the partitions that stay end
