@@ -66,7 +66,8 @@ impl Stage {
                 (element.metadata, element.metadata_size) = (copy, metadata.len());
             }
         }
-        consumer.commit(&list, CommitMode::Sync).unwrap();
+        // The first commit of all has Kafka create the topic that it keeps them in.
+        eventually("it is committed", || consumer.commit(&list, CommitMode::Sync).is_ok());
     }
 
     fn committed_with_metadata(&self, group: &str) -> Vec<CommittedOffset> {

@@ -295,9 +295,11 @@ fn a_standalone_consumer_reads_added_partitions_from_their_start_and_named_ones_
     eventually("the new partitions are read from their start", || {
         all.of(0).len() == 50 && [2, 3].iter().all(|number| all.of(*number) == (0..50).collect::<Vec<_>>())
     });
-    eventually("and by name only what is named", || named.of(0).len() == 150);
+    stage.produce(150, 10, 20);
+    eventually("the old ones go on beside them", || (0..4).all(|number| all.of(number).len() == 60));
+    eventually("and by name only what is named", || named.of(0).len() == 160);
     assert_eq!((everything.state().partitions.len(), some.state().partitions.len()), (4, 1));
     assert!(everything.shutdown_blocking(STOP).unwrap().drained);
     some.shutdown_blocking(STOP).unwrap();
-    assert_eq!((all.len(), named.len()), (200, 150));
+    assert_eq!((all.len(), named.len()), (240, 160));
 }
