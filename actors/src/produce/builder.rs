@@ -61,6 +61,15 @@ impl ProducerBuilder {
         self
     }
 
+    /// [`property`](Self::property) for each of these, in turn: of a name that comes twice the last value counts.
+    pub fn properties<N, V>(self, properties: impl IntoIterator<Item = (N, V)>) -> Self
+    where
+        N: Into<String>,
+        V: Into<String>,
+    {
+        properties.into_iter().fold(self, |builder, (name, value)| builder.property(name, value))
+    }
+
     /// How long a batch that is not full waits for more records; 5 ms, with the millisecond's grain of a timer. Longer makes larger requests, and
     /// adds to the latency of each record.
     pub fn linger(mut self, linger: Duration) -> Self {
