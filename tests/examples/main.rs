@@ -64,6 +64,22 @@ fn no_example_is_left_out() {
     assert_eq!(found, all);
 }
 
+#[test]
+fn the_guide_from_java_links_to_examples_that_exist_and_the_readme_too() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for text in ["docs/from-the-java-client.md", "README.md"] {
+        let linked: Vec<_> = std::fs::read_to_string(root.join(text))
+            .unwrap()
+            .split(&['(', ')', ' ', '\n'])
+            .filter_map(|word| word.split_once("examples/")?.1.strip_suffix(".rs").map(str::to_owned))
+            .collect();
+        assert!(linked.len() > 10, "{text}");
+        for name in linked {
+            assert!(ALL.contains(&name.as_str()), "{text}: {name}");
+        }
+    }
+}
+
 fn has(lines: &[String], line: &str) -> bool {
     lines.iter().any(|each| each == line)
 }
@@ -80,7 +96,7 @@ fn send_sync(place: &Place) {
     let lines = place.run("send_sync", &[]);
     for number in 0..5 {
         let stored = format!("order {number} is stored: ");
-        assert!(lines.iter().any(|line| line.starts_with(&stored)), "{lines:?}");
+        assert!(lines.iter().any(|line| line.starts_with(&stored) && line.contains('@')), "{lines:?}");
     }
     assert!(lines.iter().any(|line| line.starts_with("the large order is refused: ")), "{lines:?}");
     assert!(has(&lines, "5 stored, 1 failed"), "{lines:?}");

@@ -230,6 +230,13 @@ mod tests {
     }
 
     #[test]
+    fn of_properties_with_one_name_the_last_counts() {
+        let ids = [("client.id", "first"), ("client.id", "last")];
+        let config = ProducerBuilder::new().bootstrap_servers("localhost:1").properties(ids).config();
+        assert_eq!(config.get("client.id"), Some("last"));
+    }
+
+    #[test]
     fn settings_out_of_bounds_are_named() {
         let ok = || ProducerBuilder::new().bootstrap_servers("localhost:1");
         let wrong = [
