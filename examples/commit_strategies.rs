@@ -10,19 +10,20 @@
 mod stage;
 
 use std::error::Error;
+use std::pin::pin;
 use std::time::Duration;
 
-use kafka_troupe::consume::{CommitReport, CommitWhen, Consumer, ConsumerBuilder, ConsumerHandle, Record};
+use kafka_troupe::consume::{CommitReport, CommitWhen, Consumer, ConsumerHandle, Record};
 use kafka_troupe::ids::{NextOffset, TopicPartition};
-use stage::{Stage, is_caught_up, until_done};
+use stage::{Stage, until_done};
+use tokio::time::timeout;
 
 const ALL: [&str; 5] = ["interval", "sync", "async", "combined", "per-partition"];
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let stage = Stage::with_orders(60)?;
-    let all = ALL.map(str::to_owned).to_vec();
-    let strategies = if stage.arguments.is_empty() { &all } else { &stage.arguments };
+    let strategies = if stage.arguments.is_empty() { ALL.map(str::to_owned).to_vec() } else { stage.arguments };
     for strategy in strategies {
         let builder = Consumer::builder()
             .bootstrap_servers(&stage.servers)
@@ -30,23 +31,26 @@ async fn main() -> Result<(), Box<dyn Error>> {
             .topics([&stage.topic])
             .properties(stage.properties.clone())
             .handler(|_: &Record| ());
-        let consumer = match strategy.as_str() {
+        let builder = match strategy.as_str() {
             // Java: `enable.auto.commit=true` and `auto.commit.interval.ms`.
-            "interval" => builder.commit_when(CommitWhen::Interval(Duration::from_millis(100))).start()?,
+            "interval" => builder.commit_when(CommitWhen::Interval(Duration::from_millis(100))),
             // Java: `consumer.commitSync()` after every so many records. A partition's next record waits for the answer.
-            "sync" => builder.commit_when(CommitWhen::Records(5)).await_commits(true).start()?,
+            "sync" => builder.commit_when(CommitWhen::Records(5)).await_commits(true),
             // Java: `consumer.commitAsync(callback)`. Nobody waits; what fails in passing is repeated.
-            "async" => builder.commit_when(CommitWhen::Records(5)).on_commit(report).start()?,
-            // Java: `commitAsync()` in the loop, `commitSync()` at its end. All but the last one do that: at a stop, and when a partition
-            // goes, what is done is committed and the answer awaited.
-            "combined" => builder.commit_when(CommitWhen::Chunk).start()?,
-            "per-partition" => per_partition(builder).await?,
+            "async" => builder.commit_when(CommitWhen::Records(5)).on_commit(report),
+            // Java: `commitAsync()` in the loop, `commitSync()` at its end. All but the last one do that, at a stop and for what goes.
+            "combined" => builder.commit_when(CommitWhen::Chunk),
+            // Java: `consumer.commitSync(offsets)`. Nothing is committed unless the app says so.
+            "per-partition" => builder.commit_when(CommitWhen::Manual),
             unknown => return Err(format!("{unknown:?} is none of {ALL:?}").into()),
         };
-        until_done(&consumer).await?;
-        let stopped = consumer.shutdown(Duration::from_secs(20)).await?;
-        let counters = consumer.state().counters;
-        println!("{strategy}: {} done, {} commits, drained: {}", counters.finished, counters.commits, stopped.drained);
+        let consumer = builder.start()?;
+        match strategy.as_str() {
+            "per-partition" => commit_each_partition(&consumer).await?,
+            _ => until_done(&consumer).await?,
+        }
+        let (stopped, count) = (consumer.shutdown(Duration::from_secs(20)).await?, consumer.state().counters);
+        println!("{strategy}: {} done, {} commits, drained: {}", count.finished, count.commits, stopped.drained);
     }
     Ok(())
 }
@@ -54,27 +58,24 @@ async fn main() -> Result<(), Box<dyn Error>> {
 /// On a thread of its own: it may block.
 fn report(report: &CommitReport) {
     for each in &report.partitions {
-        match each.error {
-            None => println!("  {} is committed at {}", each.topic_partition, each.offset),
-            Some(error) => println!("  {} is not committed at {}: {error}", each.topic_partition, each.offset),
-        }
+        let answer = each.error.map_or("is committed".to_owned(), |error| format!("is not committed ({error})"));
+        println!("  told: {} {answer} at {}", each.topic_partition, each.offset);
     }
 }
 
-/// In Java: `consumer.commitSync(Map.of(partition, new OffsetAndMetadata(offset)))`. Nothing is committed unless the app says so.
-async fn per_partition(builder: ConsumerBuilder) -> Result<ConsumerHandle, Box<dyn Error>> {
-    let consumer = builder.commit_when(CommitWhen::Manual).start()?;
+/// What is new of each, every 50 ms. `consumer.commit()` does it for all at once.
+async fn commit_each_partition(consumer: &ConsumerHandle) -> Result<(), Box<dyn Error>> {
+    let mut done = pin!(until_done(consumer));
     let mut over = false;
-    while !over && !consumer.cancellation_token().is_cancelled() {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        let state = consumer.state();
-        over = is_caught_up(&state);
-        for each in state.partitions.into_iter().filter(|each| each.committed.is_none_or(|at| at < each.watermark)) {
+    while !over {
+        over = timeout(Duration::from_millis(50), &mut done).await.is_ok();
+        let partitions = consumer.state().partitions.into_iter();
+        // All below the watermark is done.
+        for each in partitions.filter(|each| each.committed.is_none_or(|committed| committed < each.watermark)) {
             let partition = TopicPartition::new(each.topic, each.partition);
-            // All below is done. `consumer.commit()` does it for all partitions.
             consumer.commit_offsets([(partition.clone(), NextOffset(each.watermark))]).await?;
             println!("  {partition} is committed at {}", each.watermark);
         }
     }
-    Ok(consumer)
+    Ok(())
 }

@@ -14,7 +14,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use kafka_troupe::consume::{Consumer, Record};
-use stage::{Stage, until_done};
+use stage::{Stage, until_caught_up};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Kubernetes kills after 30 s.
@@ -23,7 +23,7 @@ const GRACE: Duration = Duration::from_secs(20);
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let stage = Stage::with_orders(200)?;
-    let mut terminate = signal(SignalKind::terminate())?;
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let consumer = Consumer::builder()
         .bootstrap_servers(&stage.servers)
         .group_id(&stage.group)
@@ -36,9 +36,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .start()?;
     println!("processing; press Ctrl-C to stop");
     tokio::select! {
-        // Ctrl-C, too.
-        done = until_done(&consumer) => done?,
-        _ = terminate.recv() => {}
+        _ = interrupt.recv() => println!("interrupted"),
+        _ = terminate.recv() => println!("terminated"),
+        () = until_caught_up(&consumer) => {}
     }
 
     // A consumer that has ended by itself says why here.

@@ -16,7 +16,7 @@ use kafka_troupe::consume::{
     AssignedPartition, Consumer, ConsumerHandle, ListenerError, Offsets, RebalanceListener, Record, Revoked,
 };
 use kafka_troupe::ids::TopicPartition;
-use stage::{Stage, until_done};
+use stage::{Stage, until_caught_up};
 
 /// A member's name.
 struct Announcer(&'static str);
@@ -32,10 +32,7 @@ impl RebalanceListener for Announcer {
 
     fn on_revoked(&self, revoked: &Revoked) -> Result<Offsets, ListenerError> {
         for each in &revoked.partitions {
-            println!(
-                "{} gives up {} ({:?}), done up to {}",
-                self.0, each.topic_partition, revoked.reason, each.finished
-            );
+            println!("{} gives up {} at {} ({:?})", self.0, each.topic_partition, each.finished, revoked.reason);
         }
         Ok(Offsets::new())
     }
@@ -60,7 +57,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             .start()
     };
     let first = member("the first")?;
-    until_done(&first).await?;
+    until_caught_up(&first).await;
     let all = partitions(&first);
     let second = member("the second")?;
     until(&first, || partitions(&second) > 0 && partitions(&first) + partitions(&second) == all).await;
@@ -74,7 +71,7 @@ fn partitions(member: &ConsumerHandle) -> usize {
     member.state().partitions.len()
 }
 
-/// Or until Ctrl-C, or the member's end.
+/// Or until the member ends by itself.
 async fn until(member: &ConsumerHandle, condition: impl Fn() -> bool) {
     let token = member.cancellation_token();
     while !condition() && !token.is_cancelled() {

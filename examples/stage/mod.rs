@@ -92,7 +92,10 @@ impl Stage {
                     let (name, value) = property.split_once('=').ok_or("a property is NAME=VALUE")?;
                     stage.properties.push((name.to_owned(), value.to_owned()));
                 }
-                unknown if unknown.starts_with('-') => return Err(format!("unknown option {unknown}")),
+                unknown if unknown.starts_with('-') => {
+                    let options = "--bootstrap-server HOST:PORT, --topic NAME, --group NAME, -X NAME=VALUE";
+                    return Err(format!("unknown option {unknown}; there are {options}"));
+                }
                 _ => stage.arguments.push(argument),
             }
         }
@@ -106,16 +109,18 @@ pub(crate) fn is_caught_up(state: &ConsumerState) -> bool {
     !state.partitions.is_empty() && partitions.all(|each| each.end_offset == Some(each.watermark))
 }
 
-/// Waits until all that the topic holds is processed, Ctrl-C is pressed, or the consumer ends by itself.
+/// Waits until all that the topic holds is processed, or the consumer ends by itself: to shut it down tells why.
+pub(crate) async fn until_caught_up(consumer: &ConsumerHandle) {
+    let token = consumer.cancellation_token();
+    while !is_caught_up(&consumer.state()) && !token.is_cancelled() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// The same, or until Ctrl-C is pressed.
 pub(crate) async fn until_done(consumer: &ConsumerHandle) -> io::Result<()> {
-    let caught_up = async {
-        while !is_caught_up(&consumer.state()) {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
     tokio::select! {
-        () = caught_up => Ok(()),
-        () = consumer.cancellation_token().cancelled_owned() => Ok(()),
+        () = until_caught_up(consumer) => Ok(()),
         interrupted = tokio::signal::ctrl_c() => interrupted,
     }
 }
