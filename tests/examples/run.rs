@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kafka_troupe::produce::{Producer, ProducerRecord};
 
@@ -135,17 +135,32 @@ impl Example {
 
     #[track_caller]
     pub fn ends_well_within(mut self, patience: Duration) -> Vec<String> {
-        let until = std::time::Instant::now() + patience;
-        let mut status: Option<ExitStatus> = None;
-        while status.is_none() {
-            assert!(std::time::Instant::now() < until, "it does not end: {:?} {:?}", self.out(), self.err);
-            std::thread::park_timeout(Duration::from_millis(5));
-            status = self.child.try_wait().unwrap();
-        }
-        // Its pipes are closed now: their readers end, and have given up their share of the lines.
-        eventually("all it said is read", || Arc::strong_count(&self.out) == 1 && Arc::strong_count(&self.err) == 1);
-        assert!(status.unwrap().success(), "{status:?} {:?} {:?}", self.out(), self.err);
+        let status = self.end(patience);
+        assert!(status.success(), "{status:?} {:?} {:?}", self.out(), self.err);
         self.out()
+    }
+
+    /// Waits until it ends by itself with exit code 1, and gives what it said of that.
+    #[track_caller]
+    pub fn fails(mut self) -> Vec<String> {
+        let status = self.end(PATIENCE);
+        assert_eq!(status.code(), Some(1), "{:?} {:?}", self.out(), self.err);
+        self.err.lock().unwrap().clone()
+    }
+
+    #[track_caller]
+    fn end(&mut self, patience: Duration) -> ExitStatus {
+        let until = Instant::now() + patience;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                // Its pipes are closed now: their readers end, and have given up their share of the lines.
+                let read = || Arc::strong_count(&self.out) == 1 && Arc::strong_count(&self.err) == 1;
+                eventually("all it said is read", read);
+                return status;
+            }
+            assert!(Instant::now() < until, "it does not end: {:?} {:?}", self.out(), self.err);
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
     }
 }
 

@@ -53,6 +53,11 @@ mod embedded {
     fn while_no_receipt_can_be_stored_no_order_counts_as_done() {
         super::nothing_can_be_stored(On::Embedded);
     }
+
+    #[test]
+    fn a_receipt_that_is_refused_for_good_ends_it_with_the_reason_and_its_order_not_done() {
+        super::refused_for_good(On::Embedded);
+    }
 }
 
 mod kafka {
@@ -69,8 +74,8 @@ mod kafka {
     }
 
     #[test]
-    fn while_no_receipt_can_be_stored_no_order_counts_as_done() {
-        on_kafka(super::nothing_can_be_stored);
+    fn a_receipt_that_is_refused_for_good_ends_it_with_the_reason_and_its_order_not_done() {
+        on_kafka(super::refused_for_good);
     }
 }
 
@@ -139,24 +144,37 @@ fn broker_away(on: On, properties: &[(&str, &str)]) {
 /// Kills a process that could store nothing: had it counted orders as done whose receipts were only on their way, they would be lost.
 fn nothing_can_be_stored(on: On) {
     let orders = Stage::new(on, 4);
-    // Kafka wants the receipts stored twice, and has one node.
-    let receipts = Stage::on(orders.broker.clone(), 4, &[("min.insync.replicas", "2")]);
+    let receipts = orders.another_topic(4);
     produce_orders(&orders, 0..1000, CUSTOMERS);
-    if on == On::Embedded {
-        let not_now = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS;
-        orders.broker.embedded().fail_requests(RDKafkaApiKey::Produce, &[not_now; 100_000]);
-    }
+    refuse(&orders, RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS);
     let start = || Example::on(&orders, "transform", orders.broker.consumer_properties(), &[&receipts.topic]);
     let mut killed = start();
     a_while();
     killed.kill();
-    assert_eq!(orders.committed("transform").values().sum::<i64>(), 0);
-    assert_eq!(stored(&receipts), 0);
+    assert_eq!((orders.committed("transform").values().sum::<i64>(), stored(&receipts)), (0, 0));
+    orders.broker.embedded().stop_failing_requests(RDKafkaApiKey::Produce);
+    start().ends_well();
+    assert_eq!(Receipts::read(&receipts).assert_each_order_in_order(1000, CUSTOMERS), 0);
+}
+
+fn refused_for_good(on: On) {
+    let orders = Stage::new(on, 4);
+    // No batch is that small.
+    let receipts = Stage::on(orders.broker.clone(), 4, &[("max.message.bytes", "10")]);
+    produce_orders(&orders, 0..1000, CUSTOMERS);
     if on == On::Embedded {
-        orders.broker.embedded().stop_failing_requests(RDKafkaApiKey::Produce);
-        start().ends_well();
-        assert_eq!(Receipts::read(&receipts).assert_each_order_in_order(1000, CUSTOMERS), 0);
+        refuse(&orders, RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE);
     }
+    let example = Example::on(&orders, "transform", orders.broker.consumer_properties(), &[&receipts.topic]);
+    let error = example.fails();
+    let names_it = |line: &String| line.contains("StoppedByHandler") && line.contains("too large");
+    assert!(error.iter().any(names_it), "{error:?}");
+    assert_eq!((orders.committed("transform").values().sum::<i64>(), stored(&receipts)), (0, 0));
+}
+
+/// Has the embedded broker store nothing, and say so.
+fn refuse(stage: &Stage, why: RDKafkaRespErr) {
+    stage.broker.embedded().fail_requests(RDKafkaApiKey::Produce, &[why; 100_000]);
 }
 
 /// Long enough for a good many commits.
