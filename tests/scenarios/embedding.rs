@@ -351,7 +351,7 @@ fn a_configuration_that_cannot_work_is_an_error_that_says_what_to_do() {
         (complete().topics([""]), "a topic's name is empty"),
         (Consumer::builder().bootstrap_servers("b:1").group_id("g").topics(["t"]), "a handler is missing"),
         (complete().property("enable.auto.commit", "true"), "leave it out"),
-        (complete().property("enable.partition.eof", "false"), "leave it out"),
+        (complete().properties([("client.id", "me"), ("enable.partition.eof", "false")]), "leave it out"),
         (complete().property("auto.offset.reset", "sometimes"), "use earliest, latest or none"),
         (complete().property("no.such.property", "hunter2"), "no.such.property"),
         (complete().property("session.timeout.ms", "soon"), "session.timeout.ms"),

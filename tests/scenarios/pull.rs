@@ -15,6 +15,7 @@ scenarios! {
         what_is_answered_is_committed_whatever_the_order_and_the_thread,
         a_record_whose_completion_is_dropped_comes_again_and_is_not_committed_before,
         an_answer_may_ask_for_another_attempt,
+        an_app_that_does_not_poll_for_long_stays_in_its_group,
         a_poll_without_records_ends_in_time_without_any_runtime_and_at_once_when_the_consumer_stops,
         a_stream_gives_one_record_after_the_other_and_ends_with_the_consumer,
         who_never_answers_gets_no_more_than_the_bound,
@@ -123,6 +124,24 @@ fn a_poll_without_records_ends_in_time_without_any_runtime_and_at_once_when_the_
     });
     assert!(records.is_over());
     assert!(records.poll_blocking(Duration::MAX).is_empty());
+}
+
+fn an_app_that_does_not_poll_for_long_stays_in_its_group(on: On) {
+    let stage = Stage::new(on, 1);
+    stage.produce(0, 20, 20);
+    // librdkafka throws out who does not poll for so long. It cannot be less than the session.
+    let (session, interval) = (("session.timeout.ms", "3000"), ("max.poll.interval.ms", "3000"));
+    let builder = stage.consumer("g").properties([session, interval]);
+    let (consumer, records) = builder.max_poll_records(10).pull().unwrap();
+    let first = pull(&records, 10);
+    let since = Instant::now();
+    eventually("longer than that passes", || since.elapsed() > Duration::from_millis(4500));
+    first.into_iter().for_each(|each| each.completion.done());
+    pull(&records, 10).into_iter().for_each(|each| each.completion.done());
+    eventually("all is committed", || stage.committed("g") == [(0, 20)].into());
+    let counters = consumer.state().counters;
+    assert_eq!((counters.lost, counters.revoked, counters.assigned), (0, 0, 1));
+    consumer.shutdown_blocking(STOP).unwrap();
 }
 
 fn a_stream_gives_one_record_after_the_other_and_ends_with_the_consumer(on: On) {

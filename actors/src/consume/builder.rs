@@ -172,6 +172,15 @@ impl ConsumerBuilder {
         self
     }
 
+    /// [`property`](Self::property) for each of these, in turn: of a name that comes twice the last value counts.
+    pub fn properties<N, V>(self, properties: impl IntoIterator<Item = (N, V)>) -> Self
+    where
+        N: Into<String>,
+        V: Into<String>,
+    {
+        properties.into_iter().fold(self, |builder, (name, value)| builder.property(name, value))
+    }
+
     /// A closure per record, called on the engine's worker threads: one record at a time per partition, in offset order, partitions in
     /// parallel. It should compute, not wait: it holds up the other partitions of its thread.
     ///

@@ -61,6 +61,15 @@ impl ProducerBuilder {
         self
     }
 
+    /// [`property`](Self::property) for each of these, in turn: of a name that comes twice the last value counts.
+    pub fn properties<N, V>(self, properties: impl IntoIterator<Item = (N, V)>) -> Self
+    where
+        N: Into<String>,
+        V: Into<String>,
+    {
+        properties.into_iter().fold(self, |builder, (name, value)| builder.property(name, value))
+    }
+
     /// How long a batch that is not full waits for more records; 5 ms, with the millisecond's grain of a timer. Longer makes larger requests, and
     /// adds to the latency of each record.
     pub fn linger(mut self, linger: Duration) -> Self {
@@ -218,6 +227,13 @@ mod tests {
         let queue = |name| config.get(name).unwrap().parse::<usize>().unwrap();
         assert!(limits.buffer_records * 3 <= queue("queue.buffering.max.messages"));
         assert!(limits.buffer_bytes * 3 <= queue("queue.buffering.max.kbytes") * 1024);
+    }
+
+    #[test]
+    fn of_properties_with_one_name_the_last_counts() {
+        let ids = [("client.id", "first"), ("client.id", "last")];
+        let config = ProducerBuilder::new().bootstrap_servers("localhost:1").properties(ids).config();
+        assert_eq!(config.get("client.id"), Some("last"));
     }
 
     #[test]

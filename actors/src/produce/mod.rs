@@ -23,7 +23,7 @@
 //! let producer = Producer::builder().bootstrap_servers("127.0.0.1:9092").start()?;
 //! let sender = producer.sender();
 //! let delivery = sender.send(ProducerRecord::to("flights").key("N14228").value("EWR-IAH")).await?;
-//! println!("stored at {}-{}@{}", delivery.topic, delivery.partition, delivery.offset);
+//! println!("stored at {delivery}");
 //! producer.shutdown(Duration::from_secs(10)).await?;
 //! # Ok(())
 //! # }

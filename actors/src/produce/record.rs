@@ -106,3 +106,10 @@ pub struct Delivery {
     /// The timestamp stored with the record, in milliseconds since the Unix epoch, where the topic has one.
     pub timestamp: Option<i64>,
 }
+
+/// Where the record is, as `topic-partition@offset`.
+impl fmt::Display for Delivery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}@{}", self.topic, self.partition, self.offset)
+    }
+}
