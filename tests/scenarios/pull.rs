@@ -5,7 +5,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use futures_util::Stream;
-use kafka_troupe::consume::{ConsumerHandle, Order, Outcome, Pulled, Records};
+use kafka_troupe::consume::{CommitWhen, ConsumerHandle, Order, Outcome, Pulled, Records};
 use kafka_troupe::ids::TopicPartition;
 
 use crate::fixture::{Journal, On, PATIENCE, Stage, eventually};
@@ -13,6 +13,7 @@ use crate::fixture::{Journal, On, PATIENCE, Stage, eventually};
 scenarios! {
     on both brokers:
         what_is_answered_is_committed_whatever_the_order_and_the_thread,
+        a_commit_counts_every_answer_given_before_it,
         a_record_whose_completion_is_dropped_comes_again_and_is_not_committed_before,
         an_answer_may_ask_for_another_attempt,
         an_app_that_does_not_poll_for_long_stays_in_its_group,
@@ -67,6 +68,26 @@ fn what_is_answered_is_committed_whatever_the_order_and_the_thread(on: On) {
     eventually("what is answered is committed", || stage.committed("g") == [(0, 700)].into());
     rest.into_iter().for_each(|each| each.completion.done());
     eventually("all is committed", || stage.committed("g") == [(0, 1200)].into());
+    assert!(consumer.shutdown_blocking(STOP).unwrap().drained);
+    assert_eq!(consumer.state().invariants, Default::default());
+}
+
+fn a_commit_counts_every_answer_given_before_it(on: On) {
+    let stage = Stage::new(on, 1);
+    stage.produce(0, 3000, 20);
+    let (consumer, records) = stage.consumer("g").commit_when(CommitWhen::Manual).pull().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let mut answered = 0;
+    while answered < 3000 {
+        for each in records.poll_blocking(SOON) {
+            each.completion.done();
+            answered += 1;
+        }
+        runtime.block_on(consumer.commit()).unwrap();
+        if answered > 0 {
+            assert_eq!(stage.committed("g"), [(0, answered)].into(), "what was answered when the commit began");
+        }
+    }
     assert!(consumer.shutdown_blocking(STOP).unwrap().drained);
     assert_eq!(consumer.state().invariants, Default::default());
 }

@@ -77,7 +77,11 @@ pub(crate) struct Taken {
 impl Taken {
     /// From any thread. Where the epoch is over by now, it changes nothing.
     pub(crate) fn answer(self, attempt: Attempt) {
-        let Self { tray, job } = self;
+        let Self { tray, mut job } = self;
+        if matches!(attempt, Attempt::Done) {
+            // At once, and not when the pump gets to it: the app's next call may be a commit.
+            job.finish();
+        }
         let mut state = tray.lock();
         state.answers.push((job, attempt));
         let first = state.answers.len() == 1;

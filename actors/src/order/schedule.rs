@@ -38,6 +38,8 @@ pub(crate) struct Job {
     attempt: u32,
     /// Its key's lane, which it holds.
     lane: Option<LaneHash>,
+    /// Finished ahead of the schedule's own word, and whether it was its chunk's last.
+    finished: Option<bool>,
 }
 
 impl Job {
@@ -51,6 +53,11 @@ impl Job {
 
     pub(crate) fn attempt(&self) -> u32 {
         self.attempt
+    }
+
+    /// From here on a commit counts it, whenever the schedule comes to hear of it.
+    pub(crate) fn finish(&mut self) {
+        self.finished.get_or_insert_with(|| self.open.finish(self.position));
     }
 
     fn key(&self) -> Option<&[u8]> {
@@ -171,7 +178,7 @@ impl Schedule {
                 }
             };
             self.scan = Some((Arc::clone(&open), position + 1));
-            let job = Job { open, position, attempt: 1, lane: None };
+            let job = Job { open, position, attempt: 1, lane: None, finished: None };
             if !self.skip.is_over() && self.skip.holds(Offset(job.offset())) {
                 self.io.board.counters.remembered.fetch_add(1, Ordering::Relaxed);
                 self.mark(&job);
@@ -268,7 +275,8 @@ impl Schedule {
     /// The record is finished. With the last of a chunk its memory is free.
     fn mark(&mut self, job: &Job) {
         self.freed += 1;
-        if job.open.finish(job.position) {
+        let last = job.finished.unwrap_or_else(|| job.open.finish(job.position));
+        if last {
             let chunk = &job.open.chunk;
             let commit = self.commits.is_due_after_chunk();
             self.io.report(chunk, chunk.len(), commit && !self.commits.awaited());

@@ -37,7 +37,6 @@ impl OffsetTracker {
             let _ = answer.send(Err(CommitError::NotKept));
             return;
         }
-        (0..self.epochs.len()).for_each(|slot| self.look_in_hand(slot));
         let goals = match what {
             Asked::Finished => {
                 self.everything = true;

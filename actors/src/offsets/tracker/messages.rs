@@ -72,6 +72,8 @@ pub(crate) struct CommitNow {
     pub(crate) what: Asked,
     pub(crate) answer: oneshot::Sender<Result<(), CommitError>>,
 }
+/// The same behind all that was finished when the app asked.
+pub(crate) struct CommitLooked(pub(crate) CommitNow);
 /// What the app wants committed.
 pub(crate) enum Asked {
     /// All that is finished.
@@ -94,5 +96,6 @@ plain_messages!(
     EpochReplaced,
     CloseLedger,
     CommitAnswered,
-    CommitNow
+    CommitNow,
+    CommitLooked
 );

@@ -343,7 +343,17 @@ impl Handler<CommitAnswered> for OffsetTracker {
 impl Handler<CommitNow> for OffsetTracker {
     type Result = ();
 
-    fn handle(&mut self, asked: CommitNow, _: &mut Context<Self>) {
+    fn handle(&mut self, asked: CommitNow, context: &mut Context<Self>) {
+        // What a worker has put down just now, it has reported before, but perhaps behind this message.
+        (0..self.epochs.len()).for_each(|slot| self.look_in_hand(slot));
+        context.address().do_send(CommitLooked(asked));
+    }
+}
+
+impl Handler<CommitLooked> for OffsetTracker {
+    type Result = ();
+
+    fn handle(&mut self, CommitLooked(asked): CommitLooked, _: &mut Context<Self>) {
         self.commit_now(asked, Instant::now());
     }
 }
