@@ -6,8 +6,10 @@ use rdkafka::types::RDKafkaConfRes;
 use troupe_actors::secret;
 
 /// What librdkafka says to a property.
-pub(super) enum Answer {
+pub enum Answer {
+    /// It takes it.
     Taken,
+    /// It has no property of that name.
     Unknown,
     /// It has been built without what the property, or its value, needs. In its words.
     NotBuilt(String),
@@ -16,7 +18,7 @@ pub(super) enum Answer {
 }
 
 /// Sets the property on a configuration that serves nothing else.
-pub(super) fn ask(name: &str, value: &str) -> Answer {
+pub fn ask(name: &str, value: &str) -> Answer {
     let mut config = ClientConfig::new();
     config.set(name, value);
     match config.create_native_config() {
@@ -32,9 +34,14 @@ pub(super) fn ask(name: &str, value: &str) -> Answer {
 }
 
 /// Whether librdkafka was built with a feature, by its name in `builtin.features`.
-pub(super) fn has(feature: &str) -> bool {
+pub fn has(feature: &str) -> bool {
     let features = ClientConfig::new().create_native_config().and_then(|config| config.get("builtin.features"));
     features.is_ok_and(|features| features.split(',').any(|each| each.trim() == feature))
+}
+
+/// What librdkafka runs with where a property is not set, if it has a value then.
+pub(super) fn default(name: &str) -> Option<String> {
+    ClientConfig::new().create_native_config().ok()?.get(name).ok()
 }
 
 #[cfg(test)]
