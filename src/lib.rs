@@ -63,3 +63,8 @@ pub use troupe_actors::{consume, ids, invariants, offsets, produce};
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// And those of the document on settings.
+#[cfg(all(doctest, feature = "config"))]
+#[doc = include_str!("../docs/configuration.md")]
+struct Configuration;

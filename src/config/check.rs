@@ -9,7 +9,7 @@ use super::names::{self, Role};
 use super::nearest::nearest;
 
 /// What is a setting of its own here, and where it stands.
-const MOVED: &[(&str, &str)] =
+pub(super) const MOVED: &[(&str, &str)] =
     &[("group.id", "use group_id in [consumer]"), ("auto.offset.reset", "use auto_offset_reset in [consumer]")];
 
 /// The value of a property.
@@ -27,6 +27,8 @@ pub(super) fn property(table: Table, name: &str, entry: &Entry) -> Result<String
     if let Some(reason) = [written, name].into_iter().find_map(|name| refusal(table, name, &value)) {
         return Err(ConfigError::Refused { origin: entry.origin.clone(), name: entry.written.clone(), reason });
     }
+    // A name may say that it is a secret's, and the other name for it not.
+    let shown = if secret::is_secret(written) { secret::HIDDEN } else { secret::shown(name, &value) };
     match ask(name, &value) {
         Answer::Taken => Ok(value),
         Answer::Unknown => {
@@ -35,12 +37,9 @@ pub(super) fn property(table: Table, name: &str, entry: &Entry) -> Result<String
         }
         Answer::NotBuilt(why) => {
             let feature = if name.starts_with("compression.") { "zstd" } else { "tls" };
-            invalid(format!(
-                "{:?}: {why} (build kafka-troupe with the feature `{feature}`)",
-                secret::shown(name, &value)
-            ))
+            invalid(format!("{:?}: {why} (build kafka-troupe with the feature `{feature}`)", shown))
         }
-        Answer::Invalid(why) => invalid(format!("{:?}: {why}", secret::shown(name, &value))),
+        Answer::Invalid(why) => invalid(format!("{shown:?}: {why}")),
     }
 }
 

@@ -41,7 +41,10 @@ pub fn has(feature: &str) -> bool {
 
 /// What librdkafka runs with where a property is not set, if it has a value then.
 pub(super) fn default(name: &str) -> Option<String> {
-    ClientConfig::new().create_native_config().ok()?.get(name).ok()
+    let mut config = ClientConfig::new();
+    // Properties of topics have no values until one of them is set: this one, to its default.
+    config.set("compression.level", "-1");
+    config.create_native_config().ok()?.get(name).ok()
 }
 
 #[cfg(test)]
@@ -56,6 +59,14 @@ mod tests {
             matches!(ask("request.timeout.ms", "soon"), Answer::Invalid(why) if why.contains("request.timeout.ms"))
         );
         assert!(matches!(ask("client.id", "a\0b"), Answer::Invalid(_)));
+    }
+
+    #[test]
+    fn defaults_are_librdkafkas_of_clients_and_of_topics() {
+        assert_eq!(default("fetch.wait.max.ms").as_deref(), Some("500"));
+        assert_eq!(default("message.timeout.ms").as_deref(), Some("300000"));
+        assert_eq!(default("compression.level").as_deref(), Some("-1"));
+        assert_eq!(default("sasl.username"), None);
     }
 
     #[test]

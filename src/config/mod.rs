@@ -48,6 +48,8 @@ mod read;
 mod report;
 mod settings;
 mod sources;
+#[cfg(test)]
+mod tests;
 mod value;
 mod variables;
 

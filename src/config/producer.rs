@@ -15,7 +15,8 @@ settings! {
     #[serde(with = "duration")]
     linger: Duration = Duration::from_millis(5), "5ms", "a duration, as in `250ms`";
 
-    /// Records in a batch, which travels between actors as one message. As many as fit into the processor's cache.
+    /// Records in a batch, which travels between actors as one message. As a consumer's chunk: larger ones fall out of the
+    /// processor's cache.
     #[serde(deserialize_with = "number::within::<1, 65536, _, _>")]
     batch_records: usize = 512, "512", "a number of records, 1 to 65536";
 
@@ -27,7 +28,8 @@ settings! {
     #[serde(deserialize_with = "number::within::<1, 64, _, _>")]
     actors: usize = 1, "1", "a number, 1 to 64";
 
-    /// Records accepted and not answered yet; senders wait beyond. librdkafka's own number: some seconds of a busy broker's silence.
+    /// Records accepted and not answered yet; senders wait beyond. librdkafka's own number; each costs its bytes and some
+    /// 300 more.
     #[serde(deserialize_with = "number::within::<1, 2147483647, _, _>")]
     buffer_records: usize = 100_000, "100000", "a number of records";
 

@@ -82,7 +82,10 @@ impl Config {
     ) -> Vec<Setting> {
         let usual = engines(&Properties::default());
         let default = |name: &str| {
-            let engines = usual.iter().find(|(each, _)| names::canonical(each) == name).map(|(_, value)| value.clone());
+            let engines = usual
+                .iter()
+                .find(|(each, _)| names::canonical(each) == names::canonical(name))
+                .map(|(_, value)| value.clone());
             engines.or_else(|| library::default(name)).unwrap_or_default()
         };
         let set = now.iter().map(|(name, value)| {

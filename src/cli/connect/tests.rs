@@ -235,3 +235,55 @@ fn a_topic_is_found_or_missing_and_does_not_come_into_being_by_asking() {
         assert!(error.contains("topic fligths does not exist") && error.contains("--create-topic"), "{error}");
     }
 }
+
+#[test]
+fn files_give_way_to_variables_and_variables_to_options() {
+    let folder = tempfile::tempdir().unwrap();
+    let (settings_file, java) = (folder.path().join("troupe.toml"), folder.path().join("client.properties"));
+    std::fs::write(
+        &settings_file,
+        "[kafka]\nbootstrap.servers = 's:1'\nclient.id = 's'\n[producer]\nlinger = '1ms'\n[producer.kafka]\nacks = 0\n",
+    )
+    .unwrap();
+    std::fs::write(&java, "bootstrap.servers=j:1\nclient.id=j\nlinger.ms=2\nacks=1\n").unwrap();
+    let (settings_file, java) = (settings_file.display().to_string(), java.display().to_string());
+    let variables = [
+        ("TROUPE_KAFKA__BOOTSTRAP_SERVERS", "v:1"),
+        ("TROUPE_KAFKA__CLIENT_ID", "v"),
+        ("TROUPE_PRODUCER__LINGER", "3ms"),
+        ("TROUPE_KAFKA__REQUEST_REQUIRED_ACKS", "-1"),
+    ];
+    let assignments = ["-Xbootstrap.servers=x:1", "-Xclient.id=x", "-Xlinger.ms=4", "-Xacks=all"];
+    let steps: [(&[&str], &[_], _); 4] = [
+        (&["--config", &settings_file], &[], ("s:1", "s", 1, "0")),
+        (&["--command-config", &java], &[], ("j:1", "j", 2, "1")),
+        (&[], &variables, ("v:1", "v", 3, "-1")),
+        (&assignments, &variables, ("x:1", "x", 4, "all")),
+    ];
+    // Each with all before it.
+    let mut options: Vec<&str> = Vec::new();
+    for (more, variables, (servers, client, linger, acks)) in steps {
+        options.extend(more);
+        let connection = settings(Role::Producer, &options, "", variables).unwrap();
+        assert_eq!(connection.servers(), servers);
+        assert_eq!(connection.get("client.id"), Some(client));
+        assert_eq!(connection.config().producer.linger, Duration::from_millis(linger));
+        assert_eq!(connection.get("acks"), Some(acks), "whatever it is called, and in whichever table");
+    }
+    options.extend(["--bootstrap-server", "o:1"]);
+    assert_eq!(settings(Role::Producer, &options, "", &variables).unwrap().servers(), "o:1");
+}
+
+#[test]
+fn a_login_is_put_together_from_wherever_its_parts_come() {
+    let file = "[kafka]\nsecurity.protocol = 'SASL_PLAINTEXT'\nbootstrap.servers = 'x:1'\n";
+    let mut config = tempfile::NamedTempFile::new().unwrap();
+    config.write_all(file.as_bytes()).unwrap();
+    let options = ["--config", config.path().to_str().unwrap(), "-Xsasl.username=alice"];
+    let variables = [("TROUPE_KAFKA__SASL_MECHANISM", "PLAIN"), ("TROUPE_KAFKA__SASL_PASSWORD", "hunter2")];
+    let connection = settings(Role::Neither, &options, "", &variables).unwrap();
+    let client = connection.client_config();
+    let parts = ["security.protocol", "sasl.mechanisms", "sasl.username", "sasl.password"].map(|name| client.get(name));
+    assert_eq!(parts, [Some("SASL_PLAINTEXT"), Some("PLAIN"), Some("alice"), Some("hunter2")]);
+    assert!(!format!("{connection:?}").contains("hunter2"));
+}

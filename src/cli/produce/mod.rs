@@ -130,7 +130,9 @@ fn separator(text: &str) -> Result<String, String> {
 
 impl Produce {
     pub(crate) async fn run(&self, terminal: &Terminal, shutdown: &Shutdown) -> anyhow::Result<Exit> {
-        let connection = self.connect.settings(Role::Producer, &[])?;
+        let mut connection = self.connect.settings(Role::Producer, &[])?;
+        // A topic that is gone by the first record must not come back with whatever the broker thinks fit.
+        connection.config_mut().producer.kafka.set("allow.auto.create.topics", "false");
         if self.print_config.print(&connection, self.json)? {
             return Ok(Exit::Fine);
         }
@@ -189,8 +191,7 @@ impl Produce {
 
     async fn producer(&self, connection: &Connection, within: Duration) -> anyhow::Result<Producer> {
         const LIMIT: &str = "message.max.bytes";
-        // A topic that is gone by now must not come back with whatever the broker thinks fit.
-        let mut builder = connection.producer().property("allow.auto.create.topics", "false");
+        let mut builder = connection.producer();
         if connection.get(LIMIT).is_none() {
             let told = topic::most_bytes(connection, &self.topic, within).await;
             if let Some(bytes) = told {
