@@ -116,7 +116,8 @@ impl Properties {
         let left = DEFAULTS.iter().filter(move |(name, _)| {
             let alias = ALIASES.iter().any(|(one, other)| one == name && given(other));
             // KIP-848 has no client-side assignor: librdkafka refuses the property with it.
-            !given(name) && !alias && !(self.new_protocol() && *name == "partition.assignment.strategy")
+            let pointless = self.new_protocol() && *name == "partition.assignment.strategy";
+            !(given(name) || alias || pointless)
         });
         left.map(|(name, value)| match self.get(MAX_AGE) {
             Some(max_age) if *name == REFRESH => (REFRESH, max_age),

@@ -42,7 +42,7 @@ pub(crate) struct Connect {
     bootstrap_server: Option<String>,
     /// Read settings from a TOML file
     ///
-    /// With the tables [kafka], [consumer] and [producer]; docs/configuration.md has them all.
+    /// Its tables are kafka, consumer and producer; docs/configuration.md has all settings.
     /// Variables such as TROUPE_CONSUMER__ORDER and TROUPE_KAFKA__SASL_PASSWORD go over both
     /// files, and options go over variables.
     #[arg(long, value_name = "FILE", verbatim_doc_comment)]

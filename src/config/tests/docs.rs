@@ -54,7 +54,9 @@ fn the_document_names_every_setting_as_it_is() {
     let now = std::fs::read_to_string(PATH).unwrap();
     let right = document(&now);
     if std::env::var_os("TROUPE_BLESS").is_some() {
-        std::fs::write(PATH, right).unwrap();
+        // In one step: another test may be reading it.
+        std::fs::write(format!("{PATH}.new"), right).unwrap();
+        std::fs::rename(format!("{PATH}.new"), PATH).unwrap();
     } else {
         assert!(
             now == right,
