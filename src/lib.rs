@@ -35,6 +35,7 @@
 //! - [`ids`]: offsets, positions, partitions and epochs as types.
 //! - [`offsets`]: the ledger, for those who want to know how far is far enough.
 //! - [`invariants`]: what the engine checks of itself, and counts.
+#![cfg_attr(feature = "config", doc = "- [`config`]: settings from a TOML file and from variables of the environment.")]
 #![cfg_attr(
     any(feature = "embedded", feature = "local-kafka"),
     doc = "- [`broker`]: brokers for tests, demos and examples."
@@ -42,6 +43,8 @@
 
 #[cfg(any(feature = "embedded", feature = "local-kafka"))]
 pub mod broker;
+#[cfg(feature = "config")]
+pub mod config;
 
 #[doc(inline)]
 pub use troupe_actors::consume::{
@@ -60,3 +63,8 @@ pub use troupe_actors::{consume, ids, invariants, offsets, produce};
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// And those of the document on settings.
+#[cfg(all(doctest, feature = "config"))]
+#[doc = include_str!("../docs/configuration.md")]
+struct Configuration;

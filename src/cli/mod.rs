@@ -5,8 +5,7 @@
 //! - The first SIGINT or SIGTERM ends the work in good order, the second at once: [`shutdown`].
 //! - Tables line up: [`table`].
 //! - A reader of stdout that goes away is no error: [`data`].
-//! - Durations carry their unit: [`duration`].
-//! - Every command that connects does so in the same way: [`connect`].
+//! - Every command that connects finds its Kafka and its settings in the same way: [`connect`].
 //! - A look that waits for a broker is made on a thread of its own: [`apart`].
 //! - A group is looked at from outside in one way: [`group`].
 //! - A record is printed and read as JSON in one way: [`record_json`].
@@ -16,7 +15,6 @@ mod connect;
 mod consume;
 mod data;
 mod demo;
-mod duration;
 pub(crate) mod exit;
 mod group;
 mod lag;

@@ -9,11 +9,12 @@ use crate::{Door, skipped};
 const PLANTED: &str = "pl4nted-s3cret";
 
 /// What a command printed on both streams, and how it ended.
-fn printed(door: &Door, command: &[&str], login: &[&str]) -> (String, Option<i32>) {
+fn printed(door: &Door, command: &[&str], login: &[&str], variables: &[(&str, &str)]) -> (String, Option<i32>) {
     let output = Command::new(env!("CARGO_BIN_EXE_troupe"))
         .args(command)
         .args(["--topic", &door.topic, "--bootstrap-server", door.servers(), "-vvv", "-X", "debug=all"])
         .args(login)
+        .envs(variables.iter().copied())
         .stdin(Stdio::null())
         .output()
         .unwrap();
@@ -48,6 +49,19 @@ fn a_planted_password_is_in_no_output_of_any_command_however_noisy() {
         &by_option,
     ];
     let by_file = ["--command-config", &file];
+    let settings = folder.path().join("troupe.toml");
+    let login = format!(
+        "[kafka]\nsecurity.protocol = 'SASL_PLAINTEXT'\nsasl.mechanism = 'PLAIN'\nsasl.username = '{}'\n\
+         sasl.password = '{PLANTED}'\n",
+        ALICE.0
+    );
+    fs::write(&settings, &login).unwrap();
+    let settings = settings.display().to_string();
+    let by_settings = ["--config", &settings];
+    let variables: Vec<_> = login.lines().filter_map(|line| line.split_once(" = ")).collect();
+    let named = |name: &str| format!("TROUPE_KAFKA__{}", name.replace('.', "_").to_ascii_uppercase());
+    let variables: Vec<_> = variables.iter().map(|(name, value)| (named(name), value.trim_matches('\''))).collect();
+    let by_variables: Vec<_> = variables.iter().map(|(name, value)| (name.as_str(), *value)).collect();
     let records = folder.path().join("records");
     fs::write(&records, "one\ntwo\n").unwrap();
     let records = records.display().to_string();
@@ -60,8 +74,10 @@ fn a_planted_password_is_in_no_output_of_any_command_however_noisy() {
         &["offsets", "show", "--group", "g"],
         &["offsets", "reset", "--group", "g", "--to-earliest", "--execute"],
     ] {
-        for login in [&by_option[..], &by_file] {
-            let (text, code) = printed(&door, command, login);
+        for (login, variables) in
+            [(&by_option[..], &[][..]), (&by_file, &[]), (&by_settings, &[]), (&[], &by_variables)]
+        {
+            let (text, code) = printed(&door, command, login, variables);
             assert!(!text.contains(PLANTED), "{command:?} {login:?}: {text}");
             assert!(text.to_lowercase().contains("authentication"), "{command:?} {login:?}: {text}");
             assert_eq!(code, Some(3), "{command:?}: {text}");

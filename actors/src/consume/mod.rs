@@ -19,7 +19,7 @@ pub(crate) mod membership;
 mod native;
 mod place;
 mod poller;
-mod properties;
+pub(crate) mod properties;
 pub(crate) mod pull;
 mod recall;
 pub(crate) mod record;

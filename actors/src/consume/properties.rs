@@ -44,6 +44,9 @@ const AUTO_COMMIT: &str = "enable.auto.commit";
 /// A static member's name.
 pub(crate) const INSTANCE: &str = "group.instance.id";
 
+/// The same by another name: where the app uses one, the default of the other must not stand beside it.
+const ALIASES: &[(&str, &str)] = &[("fetch.message.max.bytes", "max.partition.fetch.bytes")];
+
 /// What the engine must decide itself: name, value, why.
 const OWNED: &[(&str, &str, &str)] = &[
     (AUTO_COMMIT, "false", "the engine commits exactly what is processed"),
@@ -87,22 +90,16 @@ impl Properties {
     /// With `client_commits` librdkafka commits by itself, as often as `auto.commit.interval.ms` says.
     pub(crate) fn client_config(&self, client_commits: bool) -> Result<ClientConfig, ConsumerError> {
         let owned = || OWNED.iter().filter(|(name, ..)| !(client_commits && *name == AUTO_COMMIT));
-        for (name, value, why) in owned() {
+        for (name, ..) in owned() {
             if let Some(asked) = self.get(name)
-                && asked != *value
+                && let Some(why) = refused(name, asked)
             {
                 return Err(configuration(format!("{name}={asked} is refused: {why}; leave it out")));
             }
         }
         let mut config = ClientConfig::new();
-        for (name, value) in DEFAULTS {
-            // KIP-848 has no client-side assignor: librdkafka refuses the property with it.
-            if !(self.new_protocol() && *name == "partition.assignment.strategy") {
-                config.set(*name, *value);
-            }
-        }
-        if let Some(max_age) = self.get(MAX_AGE) {
-            config.set(REFRESH, max_age);
+        for (name, value) in self.defaults() {
+            config.set(name, value);
         }
         for (name, value) in &self.0 {
             config.set(name, value);
@@ -116,6 +113,21 @@ impl Properties {
         // An offset that is out of range is reported, never silently reset.
         config.set("auto.offset.reset", "error");
         Ok(config)
+    }
+
+    /// What librdkafka runs with beside these.
+    fn defaults(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let given = |name: &str| self.0.contains_key(name);
+        let left = DEFAULTS.iter().filter(move |(name, _)| {
+            let alias = ALIASES.iter().any(|(one, other)| one == name && given(other));
+            // KIP-848 has no client-side assignor: librdkafka refuses the property with it.
+            let pointless = self.new_protocol() && *name == "partition.assignment.strategy";
+            !(given(name) || alias || pointless)
+        });
+        left.map(|(name, value)| match self.get(MAX_AGE) {
+            Some(max_age) if *name == REFRESH => (REFRESH, max_age),
+            _ => (*name, *value),
+        })
     }
 
     /// Whether the group is of the consumer protocol (KIP-848).
@@ -146,6 +158,18 @@ impl Properties {
             + fetch.unwrap_or_else(|| number("fetch.message.max.bytes"))
             + number("queued.min.messages") * RECORD_COST
     }
+}
+
+/// What a consumer with these properties gives librdkafka beside them: name and value.
+pub fn defaults_beside<'a>(given: impl IntoIterator<Item = (&'a str, &'a str)>) -> Vec<(&'static str, String)> {
+    let mut properties = Properties::default();
+    given.into_iter().for_each(|(name, value)| properties.set(name, value));
+    properties.defaults().map(|(name, value)| (name, value.to_owned())).collect()
+}
+
+/// Why a consumer does not take this value of the property, if the property is its own to decide.
+pub fn refused(name: &str, value: &str) -> Option<&'static str> {
+    OWNED.iter().find(|(owned, its, _)| *owned == name && *its != value).map(|(.., why)| *why)
 }
 
 impl fmt::Debug for Properties {
@@ -190,6 +214,15 @@ mod tests {
         assert_eq!(config.get("auto.offset.reset"), Some("error"));
         properties.set("group.protocol", "consumer");
         assert_eq!(properties.client_config(false).unwrap().get("partition.assignment.strategy"), None);
+    }
+
+    #[test]
+    fn a_default_does_not_stand_beside_the_same_by_another_name() {
+        let mut properties = Properties::default();
+        properties.set("max.partition.fetch.bytes", "5000");
+        let config = properties.client_config(false).unwrap();
+        assert_eq!(config.get("max.partition.fetch.bytes"), Some("5000"));
+        assert_eq!(config.get("fetch.message.max.bytes"), None);
     }
 
     #[test]

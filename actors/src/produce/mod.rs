@@ -46,7 +46,7 @@ mod partitioner;
 mod partitioner_actor;
 mod producer;
 mod producer_actor;
-mod properties;
+pub(crate) mod properties;
 mod record;
 mod route;
 mod sender;

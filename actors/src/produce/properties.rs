@@ -43,26 +43,28 @@ impl Properties {
 
     /// The first property that is not the user's.
     pub(super) fn check(&self) -> Result<(), ProducerError> {
-        for (name, reason) in OWNED {
-            if self.0.contains_key(*name) {
-                return Err(ProducerError::Property { name: (*name).to_owned(), reason });
-            }
+        match self.0.keys().find_map(|name| Some((name, refused(name)?))) {
+            Some((name, reason)) => Err(ProducerError::Property { name: name.clone(), reason }),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// librdkafka's configuration, but for what the builder adds.
     pub(super) fn config(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
-        for (names, value) in DEFAULTS {
-            if !names.iter().any(|name| self.0.contains_key(*name)) {
-                config.set(names[0], *value);
-            }
+        for (name, value) in self.defaults() {
+            config.set(name, value);
         }
         for (name, value) in &self.0 {
             config.set(name, value);
         }
         config
+    }
+
+    /// What librdkafka runs with beside these.
+    fn defaults(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        let left = DEFAULTS.iter().filter(|(names, _)| !names.iter().any(|name| self.0.contains_key(*name)));
+        left.map(|(names, value)| (names[0], *value))
     }
 
     /// The brokers run in this process, for tests: no address is needed.
@@ -75,6 +77,17 @@ impl Properties {
         let milliseconds = self.0.get(REFRESH).and_then(|value| value.parse().ok());
         Duration::from_millis(milliseconds.unwrap_or(300_000).max(1_000))
     }
+}
+
+/// What a producer with these properties gives librdkafka beside them: name and value.
+pub fn defaults_beside<'a>(given: impl IntoIterator<Item = (&'a str, &'a str)>) -> Vec<(&'static str, String)> {
+    let given = given.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+    Properties(given.collect()).defaults().map(|(name, value)| (name, value.to_owned())).collect()
+}
+
+/// Why a producer does not take this property, if it is its own to set, and what to use instead.
+pub fn refused(name: &str) -> Option<&'static str> {
+    OWNED.iter().find(|(owned, _)| *owned == name).map(|(_, reason)| *reason)
 }
 
 impl fmt::Debug for Properties {

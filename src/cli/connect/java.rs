@@ -1,5 +1,6 @@
 //! What the properties of Java's clients are called with librdkafka, and which of them it has no use for.
 
+use std::fmt;
 use std::time::Duration;
 
 use super::{Refused, jaas, stores};
@@ -11,11 +12,8 @@ pub(super) enum Meaning {
     Library(Vec<(&'static str, String)>),
     /// As it stands: librdkafka knows it by the same name, or nobody does.
     Same,
-    Servers,
-    /// The producer's own settings.
-    Linger(Duration),
-    BufferBytes(usize),
-    BufferRecords(usize),
+    /// A setting that is not librdkafka's, by table and name, with its value as a variable would have it.
+    Setting(&'static str, String),
     /// Nothing is lost by leaving it out.
     Needless(&'static str),
     /// Whoever set it expects something that will not happen.
@@ -102,20 +100,32 @@ pub(super) fn translate(name: &str, value: &str) -> Result<Meaning, Refused> {
         return Ok(one(new, value));
     }
     let number = || value.parse::<u64>().map_err(|_| Refused::of(name, format!("{value:?} is no whole number")));
-    let count = || number().map(|count| usize::try_from(count).unwrap_or(usize::MAX));
+    let setting = |setting, value: &dyn fmt::Display| Ok(Meaning::Setting(setting, value.to_string()));
     Ok(match name {
-        "bootstrap.servers" | "metadata.broker.list" => Meaning::Servers,
+        "bootstrap.servers" | "metadata.broker.list" => return setting("kafka.bootstrap.servers", &value),
+        "group.id" => return setting("consumer.group_id", &value),
+        "auto.offset.reset" => {
+            let reset = match value {
+                "smallest" | "beginning" => "earliest",
+                "largest" | "end" => "latest",
+                "error" => "none",
+                other => other,
+            };
+            return setting("consumer.auto_offset_reset", &reset);
+        }
         "linger.ms" | "queue.buffering.max.ms" => {
             let millis: f64 =
                 value.parse().map_err(|_| Refused::of(name, format!("{value:?} is no number of milliseconds")))?;
             match Duration::try_from_secs_f64(millis / 1_000.0) {
-                Ok(linger) if linger <= Duration::from_secs(900) => Meaning::Linger(linger),
+                Ok(linger) if linger <= Duration::from_secs(900) => {
+                    return setting("producer.linger", &format_args!("{}us", linger.as_micros()));
+                }
                 _ => return Err(Refused::of(name, "it is 0 to 900000 ms")),
             }
         }
-        "buffer.memory" => Meaning::BufferBytes(count()?),
-        "queue.buffering.max.kbytes" => Meaning::BufferBytes(count()?.saturating_mul(1024)),
-        "queue.buffering.max.messages" => Meaning::BufferRecords(count()?),
+        "buffer.memory" => return setting("producer.buffer_bytes", &number()?),
+        "queue.buffering.max.kbytes" => return setting("producer.buffer_bytes", &number()?.saturating_mul(1024)),
+        "queue.buffering.max.messages" => return setting("producer.buffer_records", &number()?),
         // Java's word for how old metadata may become; librdkafka looks again as often as the other one says.
         "metadata.max.age.ms" => Meaning::Library(vec![
             ("metadata.max.age.ms", value.to_owned()),
@@ -165,7 +175,8 @@ fn assignors(value: &str) -> Result<String, Refused> {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 mod tests {
-    use super::super::library::{Answer, ask};
+    use kafka_troupe::config::tool::{Answer, ask};
+
     use super::*;
 
     fn is(name: &str, value: &str, expected: &[(&'static str, &str)]) {
@@ -209,11 +220,20 @@ mod tests {
     }
 
     #[test]
-    fn the_producers_own_settings_are_told_apart() {
-        assert_eq!(translate("linger.ms", "5").unwrap(), Meaning::Linger(Duration::from_millis(5)));
-        assert_eq!(translate("linger.ms", "0.5").unwrap(), Meaning::Linger(Duration::from_micros(500)));
-        assert_eq!(translate("buffer.memory", "1048576").unwrap(), Meaning::BufferBytes(1 << 20));
-        assert_eq!(translate("queue.buffering.max.kbytes", "2").unwrap(), Meaning::BufferBytes(2048));
+    fn what_is_a_setting_of_its_own_is_told_apart() {
+        let is = |name: &str, value: &str, setting, expected: &str| {
+            assert_eq!(
+                translate(name, value).unwrap(),
+                Meaning::Setting(setting, expected.to_owned()),
+                "{name}={value}"
+            );
+        };
+        is("linger.ms", "5", "producer.linger", "5000us");
+        is("linger.ms", "0.5", "producer.linger", "500us");
+        is("buffer.memory", "1048576", "producer.buffer_bytes", "1048576");
+        is("queue.buffering.max.kbytes", "2", "producer.buffer_bytes", "2048");
+        is("group.id", "g", "consumer.group_id", "g");
+        is("auto.offset.reset", "end", "consumer.auto_offset_reset", "latest");
         for (name, value) in [("linger.ms", "soon"), ("linger.ms", "-1"), ("linger.ms", "NaN"), ("buffer.memory", "1k")]
         {
             assert!(translate(name, value).is_err(), "{name}={value}");

@@ -1,36 +1,35 @@
-//! How a command finds its Kafka: the options that every command that connects has, and the first contact.
+//! How a command finds its Kafka and its settings: the options that every command that connects has, and the first contact.
 //!
 //! - A file of properties, as Java's tools take it, is read: [`properties_file`].
-//! - Java's names become librdkafka's: [`java`], with [`jaas`] and [`stores`] for what takes more than a name.
-//! - librdkafka says what it knows and what it was built with: [`library`].
-//! - A producer is not given the consumer's properties, nor the reverse: [`role`].
+//! - Java's names become librdkafka's, or settings of our own: [`java`], with [`jaas`] and [`stores`] for what takes more than a name;
+//!   [`properties`] puts them among the other sources.
+//! - What is in force, and who said it: [`print_config`].
 //! - The first contact, with a deadline: [`reach`].
 
 mod jaas;
 mod java;
-mod library;
+mod print_config;
+mod properties;
 mod properties_file;
 mod reach;
-mod role;
 mod stores;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
+use kafka_troupe::ConsumerBuilder;
+use kafka_troupe::config::tool::{Role, parse_duration};
+use kafka_troupe::config::{Config, ConfigError, Origin, Sources};
 use kafka_troupe::produce::ProducerBuilder;
-use kafka_troupe::{Consumer, ConsumerBuilder, Producer};
 use rdkafka::ClientConfig;
 use troupe_actors::secret;
 
-use super::duration;
 use super::exit::Misuse;
-use java::Meaning;
-use library::Answer;
-use role::Role;
+pub(crate) use print_config::{PrintConfig, help};
+use properties::{Given, Protocol, add, last};
 
 /// The options of every command that connects.
 #[derive(Args, Debug)]
@@ -38,20 +37,27 @@ use role::Role;
 pub(crate) struct Connect {
     /// Brokers to begin with, separated by commas
     ///
-    /// Where it is missing, bootstrap.servers in the properties says it.
+    /// Where it is missing, bootstrap.servers in the settings or properties says it.
     #[arg(long, value_name = "HOST:PORT", alias = "broker-list")]
     bootstrap_server: Option<String>,
+    /// Read settings from a TOML file
+    ///
+    /// Its tables are kafka, consumer and producer; docs/configuration.md has all settings.
+    /// Variables such as TROUPE_CONSUMER__ORDER and TROUPE_KAFKA__SASL_PASSWORD go over both
+    /// files, and options go over variables.
+    #[arg(long, value_name = "FILE", verbatim_doc_comment)]
+    config: Option<PathBuf>,
     /// Read properties from a file, as Java's tools do
     ///
     /// Java's names are understood as well as librdkafka's. Passwords belong here, where
-    /// no list of processes shows them.
+    /// no list of processes shows them. It goes over --config.
     #[arg(long, value_name = "FILE", alias = "consumer.config", verbatim_doc_comment)]
     command_config: Option<PathBuf>,
-    /// Set a property, over the file's; repeatable
+    /// Set a property, over the files' and the variables'; repeatable
     #[arg(short = 'X', value_name = "NAME=VALUE")]
     assignments: Vec<Assignment>,
     /// How long the first contact may take
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration::parse)]
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
     timeout: Duration,
 }
 
@@ -99,222 +105,165 @@ impl From<Refused> for Misuse {
     }
 }
 
+/// What an option of a command says about a setting: table and name, value, option.
+pub(crate) type Said<'a> = (&'a str, &'a str, &'a str);
+
 impl Connect {
-    /// Reads the file, puts all properties together and warns of those that mean nothing. It connects to nothing yet.
+    /// What [`settings`](Self::settings) gives a client that only asks or administers, if it says which Kafka.
     ///
     /// # Errors
-    /// [`Misuse`] for a property or value that cannot be, for no brokers, and for TLS or SCRAM where this was built without; another error
-    /// where the file cannot be read.
+    /// As `settings`; and [`Misuse`] for no brokers.
     pub(crate) fn resolve(&self) -> anyhow::Result<Connection> {
-        let mut given = match &self.command_config {
-            Some(path) => read(path)?,
-            None => Vec::new(),
+        self.settings(Role::Neither, &[])?.with_brokers()
+    }
+
+    /// Reads the files, puts all settings together and warns of properties that mean nothing. It connects to nothing yet.
+    ///
+    /// `options` are what else the command line says, over all the rest.
+    ///
+    /// # Errors
+    /// [`Misuse`] for a setting, property or value that cannot be, and for TLS or SCRAM where this was built without; another error where a
+    /// file cannot be read.
+    pub(crate) fn settings(&self, role: Role, options: &[Said<'_>]) -> anyhow::Result<Connection> {
+        self.put_together(role, options, std::env::vars_os())
+    }
+
+    fn put_together<N, V>(
+        &self,
+        role: Role,
+        options: &[Said<'_>],
+        variables: impl IntoIterator<Item = (N, V)>,
+    ) -> anyhow::Result<Connection>
+    where
+        N: Into<std::ffi::OsString>,
+        V: Into<std::ffi::OsString>,
+    {
+        let file = match &self.config {
+            Some(path) => Sources::new().file(path).map_err(unreadable_or_wrong)?,
+            None => Sources::new(),
         };
-        for (index, Assignment(assignment)) in self.assignments.iter().enumerate() {
-            let Some((name, value)) = assignment.split_once('=') else {
-                return Err(Misuse(format!("-X takes NAME=VALUE, and number {} has no `=`", index + 1)).into());
-            };
-            given.push((name.trim().to_owned(), value.trim().to_owned()));
+        let variables = Sources::new().variables(variables).map_err(unreadable_or_wrong)?;
+        let told = self.command_config.as_deref().map_or(Ok(Vec::new()), read)?;
+        let assigned = self.assigned()?;
+        let protocol = Protocol::of(|names| {
+            let among = |sources: &Sources| names.iter().find_map(|name| sources.property(role, name));
+            last(&assigned, names).or_else(|| among(&variables)).or_else(|| last(&told, names)).or_else(|| among(&file))
+        });
+        let protocol = protocol.map_err(Misuse::from)?;
+        let sources = add(file, &told, &protocol)?.then(variables);
+        let mut sources = add(sources, &assigned, &protocol)?;
+        let servers =
+            self.bootstrap_server.iter().map(|it| ("kafka.bootstrap.servers", it.as_str(), "--bootstrap-server"));
+        for (name, value, option) in servers.chain(options.iter().copied()) {
+            sources = sources.set(name, value, Origin::Option(option.to_owned())).map_err(unreadable_or_wrong)?;
         }
-        let mut connection = Connection::of(&given).map_err(Misuse::from)?;
-        if let Some(servers) = &self.bootstrap_server {
-            connection.servers.clone_from(servers);
-        }
-        if connection.servers.is_empty() {
+        let config = sources.load().map_err(unreadable_or_wrong)?;
+        Ok(Connection { config, role, timeout: self.timeout })
+    }
+
+    fn assigned(&self) -> Result<Vec<Given>, Misuse> {
+        let split = |(index, Assignment(assignment)): (usize, &Assignment)| match assignment.split_once('=') {
+            Some((name, value)) => Ok(Given {
+                name: name.trim().to_owned(),
+                value: value.trim().to_owned(),
+                origin: Origin::Option("-X".to_owned()),
+            }),
+            None => Err(Misuse(format!("-X takes NAME=VALUE, and number {} has no `=`", index + 1))),
+        };
+        self.assignments.iter().enumerate().map(split).collect()
+    }
+}
+
+fn read(path: &Path) -> anyhow::Result<Vec<Given>> {
+    let file = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let lines = properties_file::parse(&file).map_err(|error| Misuse(format!("{}: {error}", path.display())))?;
+    let origin = |line| Origin::File { file: path.display().to_string(), line, column: 1 };
+    let given = lines.into_iter().map(|it| Given { name: it.name, value: it.value, origin: origin(it.number) });
+    Ok(given.collect())
+}
+
+/// A file that cannot be read is the environment's fault, what stands in it is the user's.
+fn unreadable_or_wrong(error: ConfigError) -> anyhow::Error {
+    match error {
+        ConfigError::Unreadable { .. } => error.into(),
+        wrong => Misuse(wrong.to_string()).into(),
+    }
+}
+
+/// How to connect, and what with: settings and properties, checked. Values of secret ones are not shown.
+#[derive(Clone, Debug)]
+pub(crate) struct Connection {
+    config: Config,
+    role: Role,
+    timeout: Duration,
+}
+
+impl Connection {
+    /// The same, if it says which Kafka.
+    ///
+    /// # Errors
+    /// [`Misuse`] for no brokers.
+    pub(crate) fn with_brokers(self) -> anyhow::Result<Self> {
+        if self.servers().is_empty() {
             return Err(Misuse(
-                "which Kafka? Give --bootstrap-server HOST:PORT, or bootstrap.servers in --command-config FILE"
+                "which Kafka? Give --bootstrap-server HOST:PORT, or bootstrap.servers in --config FILE (under [kafka]) or \
+                 --command-config FILE"
                     .to_owned(),
             )
             .into());
         }
-        connection.timeout = self.timeout;
-        Ok(connection)
+        Ok(self)
     }
-}
 
-fn read(path: &Path) -> anyhow::Result<Vec<(String, String)>> {
-    let file = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    Ok(properties_file::parse(&file).map_err(|error| Misuse(format!("{}: {error}", path.display())))?)
-}
-
-/// How to connect: brokers and properties, checked. Values of secret ones are not shown.
-#[derive(Clone)]
-pub(crate) struct Connection {
-    servers: String,
-    timeout: Duration,
-    /// librdkafka's, each under the first of its names.
-    properties: BTreeMap<String, String>,
-    linger: Option<Duration>,
-    buffer_bytes: Option<usize>,
-    buffer_records: Option<usize>,
-}
-
-impl Connection {
     /// How long the first contact, and other things that are asked of a broker once, may take.
     pub(crate) fn timeout(&self) -> Duration {
         self.timeout
     }
 
-    /// A property by librdkafka's name for it, if it was set: `group.id`, say.
+    fn servers(&self) -> &str {
+        self.get("bootstrap.servers").unwrap_or_default()
+    }
+
+    /// All settings.
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// All settings, for a command to say what is its own.
+    pub(crate) fn config_mut(&mut self) -> &mut Config {
+        &mut self.config
+    }
+
+    /// One of librdkafka's properties, by any of its names, if it was set for a client of this command's.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
-        self.properties.get(name).map(String::as_str)
+        self.properties().get(name)
     }
 
-    /// A producer with these properties, to go on building with.
+    fn properties(&self) -> &kafka_troupe::config::Properties {
+        match self.role {
+            Role::Consumer => &self.config.consumer.kafka,
+            Role::Producer => &self.config.producer.kafka,
+            Role::Neither => &self.config.kafka,
+        }
+    }
+
+    /// A producer with these settings, to go on building with.
     pub(crate) fn producer(&self) -> ProducerBuilder {
-        let mut builder = Producer::builder().bootstrap_servers(&self.servers);
-        for (name, value) in self.of_role(Role::Producer) {
-            builder = builder.property(name, value);
-        }
-        if let Some(linger) = self.linger {
-            builder = builder.linger(linger);
-        }
-        if let Some(bytes) = self.buffer_bytes {
-            builder = builder.buffer_bytes(bytes);
-        }
-        if let Some(records) = self.buffer_records {
-            builder = builder.buffer_records(records);
-        }
-        builder
+        self.config.producer.builder()
     }
 
-    /// A consumer with these properties, to go on building with. The group is the properties' `group.id` until the builder is told another.
+    /// A consumer with these settings, to go on building with.
     pub(crate) fn consumer(&self) -> ConsumerBuilder {
-        let builder = Consumer::builder().bootstrap_servers(&self.servers);
-        self.of_role(Role::Consumer).fold(builder, |builder, (name, value)| builder.property(name, value))
+        self.config.consumer.builder()
     }
 
     /// librdkafka's configuration of a client that neither produces nor consumes.
     pub(crate) fn client_config(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
-        for (name, value) in self.of_role(Role::Neither) {
+        for (name, value) in self.properties().iter().filter(|(name, _)| Role::Neither.takes(name)) {
             config.set(name, value);
         }
-        config.set("bootstrap.servers", &self.servers);
         config
-    }
-
-    fn of_role(&self, role: Role) -> impl Iterator<Item = (&str, &str)> {
-        self.properties.iter().filter(move |(name, _)| role.takes(name)).map(|(n, v)| (n.as_str(), v.as_str()))
-    }
-
-    /// Takes properties in the order given, a later one over an earlier.
-    fn of(given: &[(String, String)]) -> Result<Self, Refused> {
-        let mut connection = Self {
-            servers: String::new(),
-            timeout: Duration::ZERO,
-            properties: BTreeMap::new(),
-            linger: None,
-            buffer_bytes: None,
-            buffer_records: None,
-        };
-        let protocol = Protocol::of(given)?;
-        for (name, value) in given {
-            if let Some(why) = protocol.does_without(name) {
-                tracing::info!("property {name} is left out: {why}");
-            } else {
-                connection.take(name, value)?;
-            }
-        }
-        Ok(connection)
-    }
-
-    fn take(&mut self, name: &str, value: &str) -> Result<(), Refused> {
-        match java::translate(name, value)? {
-            Meaning::Servers => value.clone_into(&mut self.servers),
-            Meaning::Linger(linger) => self.linger = Some(linger),
-            Meaning::BufferBytes(bytes) => self.buffer_bytes = Some(bytes),
-            Meaning::BufferRecords(records) => self.buffer_records = Some(records),
-            Meaning::Needless(why) => tracing::info!("property {name} is left out: {why}"),
-            Meaning::Unsupported(why) => tracing::warn!("property {name} is not supported and left out: {why}"),
-            Meaning::Library(properties) => {
-                for (new, value) in properties {
-                    self.set(name, new, value)?;
-                }
-            }
-            Meaning::Same => self.set(name, name, value.to_owned())?,
-        }
-        Ok(())
-    }
-
-    /// Sets librdkafka's property `name` for what was `given` under that name or another.
-    fn set(&mut self, given: &str, name: &str, value: String) -> Result<(), Refused> {
-        // The engine knows more of its values than librdkafka does.
-        let answer = if name == "auto.offset.reset" { Answer::Taken } else { library::ask(name, &value) };
-        match answer {
-            Answer::Taken => {
-                self.properties.insert(name.to_owned(), value);
-                Ok(())
-            }
-            Answer::Unknown => {
-                tracing::warn!("property {given} is known neither to librdkafka nor to Java's clients, and left out");
-                Ok(())
-            }
-            Answer::NotBuilt(_) if name == "compression.codec" && value == "zstd" => {
-                Err(Refused::of(given, built_without("zstd", "zstd")))
-            }
-            Answer::NotBuilt(why) | Answer::Invalid(why) => {
-                let value = secret::shown(name, &value);
-                Err(Refused::of(given, format!("{value:?} is not taken: {why}")))
-            }
-        }
-    }
-}
-
-impl fmt::Debug for Connection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut shown = f.debug_map();
-        shown.entry(&"bootstrap.servers", &self.servers);
-        shown.entries(self.properties.iter().map(|(name, value)| (name, secret::shown(name, value)))).finish()
-    }
-}
-
-fn built_without(what: &str, feature: &str) -> String {
-    format!("this troupe was built without {what}; get it with: cargo install kafka-troupe --features {feature}")
-}
-
-/// What stands between client and broker.
-struct Protocol {
-    tls: bool,
-    sasl: bool,
-    oauth: bool,
-}
-
-impl Protocol {
-    /// The protocol asked for, if this librdkafka can speak it.
-    fn of(given: &[(String, String)]) -> Result<Self, Refused> {
-        let last = |names: &[&str]| given.iter().rfind(|(name, _)| names.contains(&name.as_str()));
-        let protocol = last(&["security.protocol"]).map_or(String::new(), |(_, value)| value.to_ascii_uppercase());
-        let (tls, sasl) = (protocol.ends_with("SSL"), protocol.starts_with("SASL_"));
-        if tls && !library::has("ssl") {
-            return Err(Refused::of("security.protocol", built_without("TLS", "tls")));
-        }
-        let mechanism = last(&["sasl.mechanism", "sasl.mechanisms"]);
-        if let Some((name, mechanism)) = mechanism
-            && mechanism.starts_with("SCRAM-")
-            && !library::has("sasl_scram")
-        {
-            return Err(Refused::of(name, built_without("SCRAM, which comes with TLS", "tls")));
-        }
-        if sasl && mechanism.is_none_or(|(_, mechanism)| mechanism == "GSSAPI") && !library::has("sasl_gssapi") {
-            let why = "Kerberos (GSSAPI, Kafka's default) is not supported; PLAIN and SCRAM-SHA-256 or -512 are";
-            return Err(Refused::of("sasl.mechanism", why));
-        }
-        let oauth = mechanism.is_some_and(|(_, mechanism)| mechanism == "OAUTHBEARER");
-        Ok(Self { tls, sasl, oauth })
-    }
-
-    /// Why a property means nothing under this protocol. Java's clients do not look at it either.
-    fn does_without(&self, name: &str) -> Option<&'static str> {
-        if !self.tls && name.starts_with("ssl.") {
-            Some("security.protocol is neither SSL nor SASL_SSL")
-        } else if !self.sasl && name.starts_with("sasl.") {
-            Some("security.protocol is neither SASL_PLAINTEXT nor SASL_SSL")
-        } else if !self.oauth && name.starts_with("sasl.oauthbearer.") {
-            Some("sasl.mechanism is not OAUTHBEARER")
-        } else {
-            None
-        }
     }
 }
 

@@ -18,8 +18,15 @@ impl fmt::Display for Malformed {
 
 impl std::error::Error for Malformed {}
 
+/// A property, and the line that it begins in, counted from 1.
+pub(super) struct Line {
+    pub(super) number: usize,
+    pub(super) name: String,
+    pub(super) value: String,
+}
+
 /// Reads names and values, in the file's order. Like Kafka's own tools it takes white space off both ends of a value.
-pub(super) fn parse(file: &[u8]) -> Result<Vec<(String, String)>, Malformed> {
+pub(super) fn parse(file: &[u8]) -> Result<Vec<Line>, Malformed> {
     let text = match std::str::from_utf8(file) {
         Ok(text) => text.strip_prefix('\u{feff}').unwrap_or(text),
         Err(error) => {
@@ -43,7 +50,8 @@ pub(super) fn parse(file: &[u8]) -> Result<Vec<(String, String)>, Malformed> {
         }
         let (name, value) = split(&logical);
         let unescaped = |text| unescape(text).map_err(|what| Malformed { line: index + 1, what });
-        properties.push((unescaped(name)?, unescaped(value)?.trim().to_owned()));
+        let (name, value) = (unescaped(name)?, unescaped(value)?.trim().to_owned());
+        properties.push(Line { number: index + 1, name, value });
     }
     Ok(properties)
 }
@@ -123,7 +131,7 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Vec<(String, String)> {
-        parse(text.as_bytes()).unwrap()
+        parse(text.as_bytes()).unwrap().into_iter().map(|line| (line.name, line.value)).collect()
     }
 
     fn is(text: &str, expected: &[(&str, &str)]) {
@@ -164,10 +172,10 @@ mod tests {
             (r"a=\ud83d", "half a pair"),
             (r"a=\ude00", "half a pair"),
         ] {
-            let error = parse(format!("x=1\n{text}").as_bytes()).unwrap_err().to_string();
+            let error = parse(format!("x=1\n{text}").as_bytes()).err().unwrap().to_string();
             assert!(error.starts_with("line 2: ") && error.contains(what), "{error}");
         }
-        assert_eq!(parse(b"a=1\nb=\xff").unwrap_err().to_string(), "line 2: not UTF-8");
+        assert_eq!(parse(b"a=1\nb=\xff").err().unwrap().to_string(), "line 2: not UTF-8");
     }
 
     proptest! {

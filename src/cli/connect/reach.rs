@@ -76,7 +76,7 @@ impl Connection {
     pub(crate) fn missing(&self, topic: &str) -> anyhow::Error {
         anyhow::anyhow!(
             "topic {topic} does not exist at {}; `troupe produce --topic {topic} --create-topic PARTITIONS` creates it",
-            self.servers
+            self.servers()
         )
     }
 
@@ -105,7 +105,7 @@ impl Connection {
             let answer = told.try_recv();
             let ear = client.context();
             if let Some(refused) = ear.refused().filter(|_| !matches!(answer, Ok(Ok(_)))) {
-                anyhow::bail!("Kafka at {} refused the connection: {refused}", self.servers);
+                anyhow::bail!("Kafka at {} refused the connection: {refused}", self.servers());
             }
             if stop.is_cancelled() {
                 return Err(Interrupted.into());
@@ -115,7 +115,7 @@ impl Connection {
                 Ok(Err(error)) => {
                     anyhow::bail!(
                         "cannot reach Kafka at {} within {:?}{}",
-                        self.servers,
+                        self.servers(),
                         self.timeout,
                         ear.said(&error)
                     );

@@ -12,11 +12,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
+use kafka_troupe::config::tool::Role;
+use kafka_troupe::consume::{CommitWhen, StartAt};
 use kafka_troupe::{AutoOffsetReset, ConsumerError, ConsumerHandle, PartitionContext};
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::apart::apart;
-use super::connect::{Connect, Connection};
+use super::connect::{self, Connect, Connection, PrintConfig, Said};
 use super::exit::{self, Exit, Misuse};
 use super::shutdown::Shutdown;
 use super::terminal::Terminal;
@@ -29,6 +31,20 @@ use until_end::UntilEnd;
 
 /// How long a stop may take: a reader that stands still may hold up a write.
 const STOP: Duration = Duration::from_secs(10);
+
+const EXAMPLES: &str = "  troupe consume --bootstrap-server localhost:9092 --topic orders
+                     all there is, then what comes, until Ctrl-C
+  … --from latest    only what comes from now on
+  … --group billing --max-records 10
+                     the group's next 10, committed
+  … --until-end --json > orders.ndjson
+                     all there is, without loss, and then end
+  … --key-separator : | head -3
+                     the first three, as key:value
+  … --command-config client.properties -X isolation.level=read_uncommitted
+                     where a login is needed; also what transactions have not committed
+  … --config troupe.toml --print-config
+                     what it would run with, and who said so";
 
 /// Print a topic's records, and commit exactly what is printed
 ///
@@ -43,21 +59,14 @@ const STOP: Duration = Duration::from_secs(10);
 /// none.
 #[derive(Args, Debug)]
 #[command(verbatim_doc_comment)]
-#[command(after_help = exit::help("  troupe consume --bootstrap-server localhost:9092 --topic orders
-                     all there is, then what comes, until Ctrl-C
-  … --from latest    only what comes from now on
-  … --group billing --max-records 10
-                     the group's next 10, committed
-  … --until-end --json > orders.ndjson
-                     all there is, without loss, and then end
-  … --key-separator : | head -3
-                     the first three, as key:value
-  … --command-config client.properties -X isolation.level=read_uncommitted
-                     where a login is needed; also what transactions have not committed"))]
+#[command(after_help = exit::help(EXAMPLES))]
+#[command(after_long_help = format!("{}\n{}", connect::help(Role::Consumer), exit::help(EXAMPLES)))]
 pub(crate) struct Consume {
     /// The topic to print
+    ///
+    /// Where it is missing, the one that the settings name in consumer.topics.
     #[arg(long, value_name = "TOPIC")]
-    topic: String,
+    topic: Option<String>,
     /// Consume as a member of this group, and commit what is printed
     #[arg(long, value_name = "GROUP")]
     group: Option<String>,
@@ -92,6 +101,8 @@ pub(crate) struct Consume {
     key_separator: Option<String>,
     #[command(flatten)]
     connect: Connect,
+    #[command(flatten)]
+    print_config: PrintConfig,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -102,13 +113,18 @@ enum From {
 
 impl Consume {
     pub(crate) async fn run(&self, terminal: &Terminal, shutdown: &Shutdown) -> anyhow::Result<Exit> {
-        let connection = self.connect.resolve()?;
-        let partitions = connection.reach_topic(&self.topic, shutdown.requested())?;
+        let connection = self.settings()?;
+        if self.print_config.print(&connection, self.json)? {
+            return Ok(Exit::Fine);
+        }
+        let connection = connection.with_brokers()?;
+        let topic = topic(&connection)?;
+        let partitions = connection.reach_topic(topic, shutdown.requested())?;
         let until_end = match self.until_end {
-            true => Some(self.until_end(&connection, partitions).await?),
+            true => Some(until_end(&connection, topic, partitions).await?),
             false => None,
         };
-        let group = self.group(&connection);
+        let group = group(&connection);
         let output = Arc::new(Output::stdout(self.max_records).context("there is no stdout")?);
         let started = Instant::now();
         let consumer = self.start(&connection, &output, shutdown)?;
@@ -122,37 +138,35 @@ impl Consume {
         terminal.summarize(&report, || report.log());
         match ended {
             Ok(_) => Ok(Exit::Fine),
-            Err(error) => Err(explained(error, &self.topic, group)),
+            Err(error) => Err(explained(error, topic, group)),
         }
     }
 
-    fn group<'a>(&'a self, connection: &'a Connection) -> Option<&'a str> {
-        self.group.as_deref().or_else(|| connection.get("group.id"))
-    }
-
-    /// Where a partition starts that the group has committed nothing of; `None` leaves it to the properties, and these to the default.
-    fn from(&self) -> Option<AutoOffsetReset> {
-        match self.from {
-            _ if self.from_beginning => Some(AutoOffsetReset::Earliest),
-            Some(From::Earliest) => Some(AutoOffsetReset::Earliest),
-            Some(From::Latest) => Some(AutoOffsetReset::Latest),
+    /// What the sources say, the options over them, and over all what the command promises.
+    fn settings(&self) -> anyhow::Result<Connection> {
+        let mut options: Vec<Said<'_>> = Vec::new();
+        options.extend(self.topic.iter().map(|topic| ("consumer.topics", topic.as_str(), "--topic")));
+        options.extend(self.group.iter().map(|group| ("consumer.group_id", group.as_str(), "--group")));
+        // Where a partition starts that the group has committed nothing of.
+        let from = |from, option| ("consumer.auto_offset_reset", from, option);
+        options.extend(match self.from {
+            _ if self.from_beginning => Some(from("earliest", "--from-beginning")),
+            Some(From::Earliest) => Some(from("earliest", "--from")),
+            Some(From::Latest) => Some(from("latest", "--from")),
             None => None,
-        }
-    }
-
-    async fn until_end(&self, connection: &Connection, partitions: usize) -> anyhow::Result<UntilEnd> {
-        let group = self.group(connection);
-        let cluster = Arc::new(Cluster::new(connection, &self.topic, group)?);
-        let partitions: Vec<_> = (0..).take(partitions).collect();
-        let edges = apart({
-            let cluster = Arc::clone(&cluster);
-            move || cluster.edges(&partitions)
         });
-        let edges = edges.await?.with_context(|| format!("cannot see where the topic {} ends", self.topic))?;
-        // librdkafka's names for it.
-        let property = matches!(connection.get("auto.offset.reset"), Some("latest" | "largest" | "end"));
-        let from_latest = self.from().map_or(property, |from| from == AutoOffsetReset::Latest);
-        Ok(UntilEnd::new(cluster, edges, from_latest))
+        let mut connection = self.connect.settings(Role::Consumer, &options)?;
+        let consumer = &mut connection.config_mut().consumer;
+        consumer.standalone = consumer.group_id.is_none();
+        // A file may have been made for another consumer: this one prints in the partitions' order and commits what is printed.
+        consumer.order = None;
+        consumer.client_auto_commit = false;
+        if consumer.commit_when == CommitWhen::Manual || consumer.standalone {
+            consumer.commit_when = CommitWhen::default();
+        }
+        consumer.await_commits &= !consumer.standalone;
+        consumer.stop_deadline = STOP;
+        Ok(connection)
     }
 
     fn start(
@@ -161,18 +175,10 @@ impl Consume {
         output: &Arc<Output>,
         shutdown: &Shutdown,
     ) -> anyhow::Result<ConsumerHandle> {
-        let mut builder = connection.consumer().topics([&self.topic]);
-        builder = match self.group(connection) {
-            Some(group) => builder.group_id(group),
-            None => builder.standalone(),
-        };
-        if let Some(from) = self.from() {
-            builder = builder.auto_offset_reset(from);
-        }
         let (output, format) = (Arc::clone(output), self.format());
-        let started = builder
+        let started = connection
+            .consumer()
             .cancellation_token(shutdown.requested().child_token())
-            .stop_deadline(STOP)
             .partition_handler(move |context: &PartitionContext| Printer::new(&output, &format, context))
             .start();
         started.map_err(|error| match error {
@@ -184,6 +190,37 @@ impl Consume {
     fn format(&self) -> Format {
         if self.json { Format::Json } else { Format::Text { key_separator: self.key_separator.clone() } }
     }
+}
+
+/// The one topic to print.
+fn topic(connection: &Connection) -> anyhow::Result<&str> {
+    match connection.config().consumer.topics.as_slice() {
+        [topic] => Ok(topic),
+        [] => Err(Misuse("which topic? Give --topic TOPIC, or consumer.topics in --config FILE".to_owned()).into()),
+        topics => {
+            let topics = topics.join(", ");
+            Err(Misuse(format!("one topic is printed, and consumer.topics names {topics}: say which with --topic"))
+                .into())
+        }
+    }
+}
+
+fn group(connection: &Connection) -> Option<&str> {
+    connection.config().consumer.group_id.as_deref()
+}
+
+async fn until_end(connection: &Connection, topic: &str, partitions: usize) -> anyhow::Result<UntilEnd> {
+    let cluster = Arc::new(Cluster::new(connection, topic, group(connection))?);
+    let partitions: Vec<_> = (0..).take(partitions).collect();
+    let edges = apart({
+        let cluster = Arc::clone(&cluster);
+        move || cluster.edges(&partitions)
+    });
+    let edges = edges.await?.with_context(|| format!("cannot see where the topic {topic} ends"))?;
+    let consumer = &connection.config().consumer;
+    let from_latest =
+        consumer.auto_offset_reset == Some(AutoOffsetReset::Latest) || consumer.start_at == StartAt::Latest;
+    Ok(UntilEnd::new(cluster, edges, from_latest))
 }
 
 /// What went wrong, and what to do where the error alone does not say it.

@@ -6,11 +6,12 @@ mod verdict;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use kafka_troupe::config::tool::parse_duration;
 
+use super::data;
 use super::exit::{self, Exit};
 use super::shutdown::Shutdown;
 use super::terminal::Terminal;
-use super::{data, duration};
 use job::End;
 use report::Report;
 use verdict::Expected;
@@ -38,7 +39,7 @@ pub(crate) struct Demo {
     #[arg(long)]
     json: bool,
     /// Give up after this long, and judge what was handled
-    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration::parse)]
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_duration)]
     deadline: Duration,
 }
 

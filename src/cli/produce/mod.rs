@@ -24,8 +24,9 @@ use std::time::{Duration, Instant};
 
 use clap::{ArgGroup, Args, ValueEnum};
 use kafka_troupe::Producer;
+use kafka_troupe::config::tool::Role;
 
-use super::connect::{Connect, Connection};
+use super::connect::{self, Connect, Connection, PrintConfig};
 use super::data;
 use super::exit::{self, Exit};
 use super::shutdown::Shutdown;
@@ -42,6 +43,13 @@ use topic::Layout;
 /// How long the topic's limits are asked for at most.
 const MOST_WAIT: Duration = Duration::from_secs(5);
 
+const EXAMPLES: &str = "  troupe produce --bootstrap-server localhost:9092 --topic greetings greetings.txt
+  tail -f log | troupe produce --topic log --command-config client.properties -
+  troupe produce --topic flights --create-topic 8 --csv --key tailnum flights.csv.zst
+  troupe produce --topic orders --json-key /customer/id orders.ndjson.gz
+  troupe consume --topic a --until-end --json | troupe produce --topic b --input records -
+  troupe produce --config troupe.toml --print-config --topic orders -";
+
 /// Write a file or stdin to a topic, a record per line
 ///
 /// Each record is confirmed by the broker, and those that are not are named with their line. Keys
@@ -53,11 +61,8 @@ const MOST_WAIT: Duration = Duration::from_secs(5);
 #[derive(Args, Debug)]
 #[command(verbatim_doc_comment)]
 #[command(group(ArgGroup::new("format").args(["key_separator", "csv", "json_key", "input"])))]
-#[command(after_help = exit::help("  troupe produce --bootstrap-server localhost:9092 --topic greetings greetings.txt
-  tail -f log | troupe produce --topic log --command-config client.properties -
-  troupe produce --topic flights --create-topic 8 --csv --key tailnum flights.csv.zst
-  troupe produce --topic orders --json-key /customer/id orders.ndjson.gz
-  troupe consume --topic a --until-end --json | troupe produce --topic b --input records -"))]
+#[command(after_help = exit::help(EXAMPLES))]
+#[command(after_long_help = format!("{}\n{}", connect::help(Role::Producer), exit::help(EXAMPLES)))]
 pub(crate) struct Produce {
     /// What to send; - is stdin
     file: PathBuf,
@@ -79,6 +84,8 @@ pub(crate) struct Produce {
     format: Format,
     #[command(flatten)]
     connect: Connect,
+    #[command(flatten)]
+    print_config: PrintConfig,
 }
 
 /// How the input is to be read: as lines, unless one of these says otherwise.
@@ -123,7 +130,13 @@ fn separator(text: &str) -> Result<String, String> {
 
 impl Produce {
     pub(crate) async fn run(&self, terminal: &Terminal, shutdown: &Shutdown) -> anyhow::Result<Exit> {
-        let connection = self.connect.resolve()?;
+        let mut connection = self.connect.settings(Role::Producer, &[])?;
+        // A topic that is gone by the first record must not come back with whatever the broker thinks fit.
+        connection.config_mut().producer.kafka.set("allow.auto.create.topics", "false");
+        if self.print_config.print(&connection, self.json)? {
+            return Ok(Exit::Fine);
+        }
+        let connection = connection.with_brokers()?;
         // First what costs nothing: nobody wants a topic for a file that is not there.
         let input = input::open(&self.file)?;
         let (read_so_far, size) = (input.read_so_far.clone(), input.size);
@@ -178,8 +191,7 @@ impl Produce {
 
     async fn producer(&self, connection: &Connection, within: Duration) -> anyhow::Result<Producer> {
         const LIMIT: &str = "message.max.bytes";
-        // A topic that is gone by now must not come back with whatever the broker thinks fit.
-        let mut builder = connection.producer().property("allow.auto.create.topics", "false");
+        let mut builder = connection.producer();
         if connection.get(LIMIT).is_none() {
             let told = topic::most_bytes(connection, &self.topic, within).await;
             if let Some(bytes) = told {

@@ -6,8 +6,10 @@ use rdkafka::types::RDKafkaConfRes;
 use troupe_actors::secret;
 
 /// What librdkafka says to a property.
-pub(super) enum Answer {
+pub enum Answer {
+    /// It takes it.
     Taken,
+    /// It has no property of that name.
     Unknown,
     /// It has been built without what the property, or its value, needs. In its words.
     NotBuilt(String),
@@ -16,7 +18,7 @@ pub(super) enum Answer {
 }
 
 /// Sets the property on a configuration that serves nothing else.
-pub(super) fn ask(name: &str, value: &str) -> Answer {
+pub fn ask(name: &str, value: &str) -> Answer {
     let mut config = ClientConfig::new();
     config.set(name, value);
     match config.create_native_config() {
@@ -32,9 +34,17 @@ pub(super) fn ask(name: &str, value: &str) -> Answer {
 }
 
 /// Whether librdkafka was built with a feature, by its name in `builtin.features`.
-pub(super) fn has(feature: &str) -> bool {
+pub fn has(feature: &str) -> bool {
     let features = ClientConfig::new().create_native_config().and_then(|config| config.get("builtin.features"));
     features.is_ok_and(|features| features.split(',').any(|each| each.trim() == feature))
+}
+
+/// What librdkafka runs with where a property is not set, if it has a value then.
+pub(super) fn default(name: &str) -> Option<String> {
+    let mut config = ClientConfig::new();
+    // Properties of topics have no values until one of them is set: this one, to its default.
+    config.set("compression.level", "-1");
+    config.create_native_config().ok()?.get(name).ok()
 }
 
 #[cfg(test)]
@@ -49,6 +59,14 @@ mod tests {
             matches!(ask("request.timeout.ms", "soon"), Answer::Invalid(why) if why.contains("request.timeout.ms"))
         );
         assert!(matches!(ask("client.id", "a\0b"), Answer::Invalid(_)));
+    }
+
+    #[test]
+    fn defaults_are_librdkafkas_of_clients_and_of_topics() {
+        assert_eq!(default("fetch.wait.max.ms").as_deref(), Some("500"));
+        assert_eq!(default("message.timeout.ms").as_deref(), Some("300000"));
+        assert_eq!(default("compression.level").as_deref(), Some("-1"));
+        assert_eq!(default("sasl.username"), None);
     }
 
     #[test]
