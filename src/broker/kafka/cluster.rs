@@ -119,8 +119,10 @@ impl LocalKafka {
         let Ok(Ok(results)) = results else {
             return Err(failed(rdkafka_sys::types::RDKafkaErrorCode::Fail));
         };
-        let results = results.map_err(refused)?.into_iter();
-        results.map(|created| created.map(drop)).collect::<Result<(), _>>().map_err(|(_, code)| failed(code))?;
+        let results = results.map_err(refused)?;
+        for created in results {
+            created.map_err(|(_, code)| failed(code))?;
+        }
         self.await_topic(topic, partitions).map_err(refused)
     }
 

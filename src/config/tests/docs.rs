@@ -101,7 +101,7 @@ const FOR_CODE: &[&str] = &[
 ];
 
 /// What is a property of librdkafka's, in one of the tables for these.
-const PROPERTIES: &[&str] = &["bootstrap_servers", "property"];
+const PROPERTIES: &[&str] = &["bootstrap_servers", "property", "properties"];
 
 #[test]
 fn every_method_of_the_builders_is_a_setting_or_for_code_alone() {
