@@ -6,6 +6,7 @@ use std::net::TcpListener;
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use kafka_troupe::broker::EmbeddedBroker;
@@ -27,10 +28,24 @@ impl Folder {
         Self(folder)
     }
 
+    /// Runs it to its end, or kills it: a command that does not end fails its test instead of hanging it.
     fn troupe(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_troupe"));
         command.current_dir(self.0.path()).args(arguments).stdin(Stdio::null()).env_remove("RUST_LOG");
-        command.envs(variables.iter().copied()).output().unwrap()
+        command.envs(variables.iter().copied()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = command.spawn().unwrap();
+        let process = i32::try_from(child.id()).unwrap();
+        let (ended, end) = mpsc::channel::<()>();
+        let watchdog = std::thread::spawn(move || {
+            if end.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+                // SAFETY: the number is the child's until it is waited for, and right after that the watchdog is told.
+                unsafe { libc::kill(process, libc::SIGKILL) };
+            }
+        });
+        let output = child.wait_with_output().unwrap();
+        drop(ended);
+        watchdog.join().unwrap();
+        output
     }
 }
 
