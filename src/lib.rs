@@ -6,8 +6,8 @@
 //!
 //! 1. **At least once.** An offset is committed only when it and every delivered one below it are processed.
 //! 2. **No surprise repeats.** A clean stop or hand-over within the drain deadline repeats nothing. A crash repeats what was unfinished, and
-//!    what finished since the last commit.
-//! 3. **Order.** Within a partition one record at a time, in offset order, also across retries.
+//!    what finished since the last commit; what finished above an unfinished record is remembered in the commit.
+//! 3. **Order.** One record at a time per partition, per key, or none, as [`Order`](consume::Order) says; also across retries.
 //! 4. **Bounded.** Records in memory are bounded by count and bytes, per partition, whatever the backlog.
 //! 5. **Nothing silent.** No panic, full mailbox, dead actor or failed commit loses a record.
 //!
@@ -30,7 +30,8 @@
 //! ```
 //!
 //! # Map
-//! - [`consume`]: the consumer. [`Consumer`] builds it, [`ConsumerHandle`] is the running one, a [`Handler`] or a closure does the work.
+//! - [`consume`]: the consumer. [`Consumer`] builds it, [`ConsumerHandle`] is the running one, a [`Handler`] or a closure
+//!   does the work, or the app [pulls](ConsumerBuilder::pull).
 //! - [`produce`]: the producer. [`Producer`] builds it, a [`Sender`] takes records and confirms each.
 //! - [`ids`]: offsets, positions, partitions and epochs as types.
 //! - [`offsets`]: the ledger, for those who want to know how far is far enough.
