@@ -1,7 +1,7 @@
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -42,6 +42,7 @@ const TRIES: usize = 3;
 /// # }
 /// ```
 pub struct LocalKafka {
+    #[cfg_attr(not(feature = "testing"), expect(dead_code, reason = "held for its drop"))]
     running: Mutex<Running>,
     bootstrap_servers: String,
     secure_bootstrap_servers: Option<String>,
@@ -145,8 +146,9 @@ impl LocalKafka {
         Ok(())
     }
 
+    #[cfg(feature = "testing")]
     fn running(&self) -> std::sync::MutexGuard<'_, Running> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+        self.running.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 

@@ -1,7 +1,7 @@
 //! One node: a JVM, its folder, and the signals it gets.
 
 use std::fs::File;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -72,6 +72,7 @@ impl Node {
     }
 
     /// Sends a signal by its name, `TERM` for example. A node that is down gets none.
+    #[cfg(feature = "testing")]
     pub(super) fn signal(&self, name: &str) -> Result<(), BrokerError> {
         let Some(jvm) = &self.jvm else {
             return Ok(());
@@ -80,7 +81,7 @@ impl Node {
         let sent = Command::new("kill").args(["-s", name, &jvm.id().to_string()]).status();
         match sent {
             Ok(status) if status.success() => Ok(()),
-            Ok(status) => Err(self.error(&format!("kill -s {name} ended with {}", status.into_raw()))),
+            Ok(status) => Err(self.error(&format!("kill -s {name} ended with {status}"))),
             Err(source) => Err(self.io_error(source)),
         }
     }
