@@ -23,14 +23,24 @@ pub(crate) struct Stay {
     pub(crate) worker: Option<Recipient<Deliver>>,
     /// Where the log goes on that went back: the next epoch begins there, or at the ledger's watermark.
     pub(crate) rewound: Option<NextOffset>,
-    /// To be sought to, and a new epoch begun there, with what was finished above.
-    pub(crate) reposition: Option<(NextOffset, Remembered)>,
+    /// To be sought to, and a new epoch begun there.
+    pub(crate) reposition: Option<Anew>,
     /// The topic's id, once it is known: another one is another log.
     pub(crate) topic_id: Option<TopicId>,
     /// The broker said that the position is out of its log's range, in these words; it is being found out why.
     pub(crate) astray: Option<String>,
     /// Bytes of an average record, so that arenas are made the right size.
     pub(crate) average: usize,
+}
+
+/// Where an assigned partition begins a new epoch.
+#[derive(Debug, Clone)]
+pub(crate) struct Anew {
+    pub(crate) position: NextOffset,
+    /// What was finished above.
+    pub(crate) remembered: Remembered,
+    /// The log went back: what was committed of the old one above the position is nothing of this one's.
+    pub(crate) rewound: bool,
 }
 
 impl Stay {
@@ -42,7 +52,8 @@ impl Stay {
         let rewound = self.rewound.take();
         // What was finished in another log says nothing of this one.
         let remembered = if rewound.is_some() { Remembered::default() } else { remembered };
-        self.reposition = Some((restart(watermark, rewound), remembered));
+        let (position, rewound) = (restart(watermark, rewound), rewound.is_some());
+        self.reposition = Some(Anew { position, remembered, rewound });
     }
 }
 

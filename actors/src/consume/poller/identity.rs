@@ -11,7 +11,7 @@ use crate::consume::error::ConsumerError;
 use crate::consume::resolver::Identification;
 use crate::consume::state::Counters;
 use crate::ids::{Epoch, NextOffset, Offset, TopicPartition};
-use crate::offsets::tracker::CloseLedger;
+use crate::offsets::tracker::{CloseLedger, EpochsEnded};
 
 /// How often the topics' ids are asked for: one small request. What is fetched of a topic that was created again until then is repeated,
 /// where the policy is to go on.
@@ -102,7 +102,7 @@ impl Poller {
             debug!(%partition, %position, "a position that was out of range is in it again");
             stay.cell.fence();
             stay.worker = None;
-            self.tell_tracker(CloseLedger { slot, epoch });
+            self.tell_tracker(CloseLedger { slot, epoch, rewound: false });
         }
     }
 
@@ -112,8 +112,11 @@ impl Poller {
         stay.cell.fence();
         stay.worker = None;
         stay.rewound = Some(NextOffset(found.0));
-        if !self.report_rewind(&partition, expected, found) {
-            self.tell_tracker(CloseLedger { slot, epoch });
+        // Either way the stop, or a revocation that comes first, commits nothing more of the old log to the new one.
+        if self.report_rewind(&partition, expected, found) {
+            self.tell_tracker(EpochsEnded(vec![(slot, epoch)]));
+        } else {
+            self.tell_tracker(CloseLedger { slot, epoch, rewound: true });
         }
     }
 
