@@ -2,10 +2,10 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kafka_troupe::broker::{RDKafkaApiKey, RDKafkaRespErr};
-use kafka_troupe::consume::{CommitError, CommitReport, CommitWhen, ConsumerBuilder, Record};
+use kafka_troupe::consume::{CommitError, CommitReport, CommitWhen, ConsumerBuilder, PartitionPhase, Record};
 use kafka_troupe::ids::{NextOffset, TopicPartition};
 
 use crate::fixture::{Gate, Journal, On, Stage, eventually};
@@ -13,17 +13,24 @@ use crate::fixture::{Gate, Journal, On, Stage, eventually};
 scenarios! {
     on both brokers:
         every_strategy_has_committed_everything_at_the_end,
+        by_records_and_by_chunks_commits_are_made_while_it_runs,
         with_every_record_awaited_none_is_begun_before_the_one_before_is_committed,
         with_every_seventh_record_awaited_at_most_seven_are_finished_and_not_committed,
         with_every_chunk_awaited_at_most_a_chunk_is_finished_and_not_committed,
         where_the_app_commits_nothing_else_is_committed_not_even_at_the_stop,
         the_app_commits_all_that_is_finished_and_chosen_offsets_of_chosen_partitions,
         offsets_past_the_watermark_are_committed_only_when_told_so,
+        what_is_committed_past_the_watermark_stays_committed_when_a_worker_dies,
+        a_commit_that_the_app_asked_for_is_awaited_at_the_stop,
         a_callback_is_told_of_every_commit_and_may_panic,
-        the_clients_auto_commit_is_ahead_of_the_handlers_and_taken_back_at_the_stop;
+        the_clients_auto_commit_is_ahead_of_the_handlers_and_taken_back_at_the_stop,
+        the_clients_auto_commit_is_taken_back_to_what_a_handler_never_finished;
     on the embedded broker, "which answers requests with the errors that a test asks for":
         with_the_interval_awaited_nothing_goes_on_while_a_commit_is_not_answered,
+        with_the_interval_awaited_a_record_that_comes_later_waits_for_the_answer_too,
         by_the_interval_work_goes_on_while_commits_fail,
+        commits_that_are_awaited_go_on_as_fast_as_their_rate_allows,
+        the_clients_last_commit_is_repeated_when_it_is_refused,
         a_commit_that_fails_is_repeated_until_it_is_stored_whatever_the_error,
         a_commit_of_a_member_that_is_out_of_its_group_is_made_by_who_has_the_partition_next,
         a_commit_refused_for_good_ends_the_consumer_and_who_waits_for_it,
@@ -61,6 +68,16 @@ fn every_strategy_has_committed_everything_at_the_end(on: On) {
         journal.assert_exactly_once_in_order(2, 600);
         assert_eq!(stage.committed(&group), [(0, 600), (1, 600)].into(), "{group}");
         assert_eq!(consumer.state().invariants, Default::default());
+    }
+}
+
+fn by_records_and_by_chunks_commits_are_made_while_it_runs(on: On) {
+    let stage = Stage::new(on, 1);
+    stage.produce(0, 60, 20);
+    for (group, when) in [("records", CommitWhen::Records(10)), ("chunk", CommitWhen::Chunk)] {
+        let consumer = stage.consumer(group).handler(|_: &Record| ()).commit_when(when).start().unwrap();
+        eventually("all is committed", || stage.committed(group) == [(0, 60)].into());
+        consumer.shutdown_blocking(STOP).unwrap();
     }
 }
 
@@ -175,6 +192,50 @@ fn offsets_past_the_watermark_are_committed_only_when_told_so(on: On) {
     assert_eq!(consumer.state().invariants, Default::default());
 }
 
+fn what_is_committed_past_the_watermark_stays_committed_when_a_worker_dies(on: On) {
+    let stage = Stage::new(on, 1);
+    stage.produce(0, 50, 20);
+    let (journal, gate) = (Journal::default(), Gate::default());
+    let (notes, at_gate) = (journal.clone(), gate.clone());
+    let builder = stage.consumer("g").async_handler(move |record: Record| {
+        let (notes, at_gate) = (notes.clone(), at_gate.clone());
+        async move {
+            notes.note("a", &record);
+            let first = notes.of(0).iter().filter(|offset| **offset == record.offset().0).count() == 1;
+            match record.offset().0 {
+                10 if first => {
+                    at_gate.open();
+                    std::future::pending::<()>().await;
+                }
+                20 => std::future::pending().await,
+                _ => {}
+            }
+        }
+    });
+    let consumer = builder.drain_deadline(Duration::from_millis(100)).start().unwrap();
+    gate.wait();
+    let partition = TopicPartition::new(&*stage.topic, 0);
+    consumer.commit_offsets_past_watermark([(partition.clone(), NextOffset(30))]).wait_blocking().unwrap();
+    consumer.kill_worker(&partition);
+    eventually("its successor comes to 20", || journal.of(0).last() == Some(&20));
+    // It commits all that is due: nothing may be.
+    consumer.commit().wait_blocking().unwrap();
+    consumer.shutdown_blocking(Duration::from_secs(2)).unwrap();
+    assert_eq!(stage.committed("g"), [(0, 30)].into());
+}
+
+fn a_commit_that_the_app_asked_for_is_awaited_at_the_stop(on: On) {
+    for _ in 0..10 {
+        let stage = Stage::new(on, 1);
+        stage.produce(0, 50, 20);
+        let consumer = stage.consumer("g").handler(|_: &Record| ()).commit_when(CommitWhen::Manual).start().unwrap();
+        eventually("all is handled", || consumer.state().counters.finished == 50);
+        let commit = consumer.commit();
+        consumer.shutdown_blocking(STOP).unwrap();
+        assert_eq!((commit.wait_blocking(), stage.committed("g")), (Ok(()), [(0, 50)].into()));
+    }
+}
+
 fn a_callback_is_told_of_every_commit_and_may_panic(on: On) {
     let stage = Stage::new(on, 1);
     stage.produce(0, 50, 20);
@@ -214,11 +275,32 @@ fn the_clients_auto_commit_is_ahead_of_the_handlers_and_taken_back_at_the_stop(o
     // What is begun is finished, and nothing else.
     std::thread::scope(|scope| {
         scope.spawn(|| assert!(consumer.shutdown_blocking(STOP).unwrap().drained));
-        eventually("it stops", || consumer.state().stopping);
+        eventually("no other is begun", || {
+            consumer.state().partitions.iter().all(|p| p.phase == PartitionPhase::Revoking)
+        });
         gate.open();
     });
     assert_eq!(stage.committed("g"), [(0, 11)].into());
     assert!(stage.consumer("g").client_auto_commit().await_commits(true).handler(|_: &Record| ()).start().is_err());
+}
+
+fn the_clients_auto_commit_is_taken_back_to_what_a_handler_never_finished(on: On) {
+    let stage = Stage::new(on, 1);
+    stage.produce(0, 50, 20);
+    let builder = stage.consumer("g").client_auto_commit().property("auto.commit.interval.ms", "50");
+    let consumer = builder
+        .async_handler(|record: Record| async move {
+            if record.offset().0 == 10 {
+                std::future::pending::<()>().await;
+            }
+        })
+        .drain_deadline(Duration::from_millis(100))
+        .start()
+        .unwrap();
+    eventually("what was handed out is committed", || stage.committed("g") == [(0, 50)].into());
+    eventually("the handler is behind", || consumer.state().partitions[0].watermark == 10);
+    assert!(!consumer.shutdown_blocking(Duration::from_secs(2)).unwrap().drained);
+    assert_eq!(stage.committed("g"), [(0, 10)].into());
 }
 
 fn with_the_interval_awaited_nothing_goes_on_while_a_commit_is_not_answered(on: On) {
@@ -246,6 +328,24 @@ fn with_the_interval_awaited_nothing_goes_on_while_a_commit_is_not_answered(on: 
     journal.assert_exactly_once_in_order(1, 2000);
 }
 
+fn with_the_interval_awaited_a_record_that_comes_later_waits_for_the_answer_too(on: On) {
+    let stage = Stage::new(on, 1);
+    stage.produce(0, 1, 20);
+    let journal = Journal::default();
+    let notes = journal.clone();
+    let builder = stage.consumer("g").handler(move |record: &Record| notes.note("a", record));
+    stage.broker.embedded().fail_requests(RDKafkaApiKey::OffsetCommit, &[FAILED; 60]);
+    let consumer = builder.commit_when(millis(50)).await_commits(true).start().unwrap();
+    eventually("a commit fails", || consumer.state().counters.failed_commits >= 1);
+    stage.produce(1, 1, 20);
+    eventually("the record is there", || consumer.state().counters.delivered == 2);
+    eventually("and the commit fails again", || consumer.state().counters.failed_commits >= 4);
+    assert_eq!(journal.len(), 1, "it waits");
+    stage.broker.embedded().stop_failing_requests(RDKafkaApiKey::OffsetCommit);
+    eventually("all is committed", || stage.committed("g") == [(0, 2)].into());
+    consumer.shutdown_blocking(STOP).unwrap();
+}
+
 fn by_the_interval_work_goes_on_while_commits_fail(on: On) {
     let stage = Stage::new(on, 1);
     stage.produce(0, 500, 20);
@@ -260,6 +360,48 @@ fn by_the_interval_work_goes_on_while_commits_fail(on: On) {
     eventually("all is committed", || stage.committed("g") == [(0, 500)].into());
     consumer.shutdown_blocking(STOP).unwrap();
     journal.assert_exactly_once_in_order(1, 500);
+}
+
+fn commits_that_are_awaited_go_on_as_fast_as_their_rate_allows(on: On) {
+    let stage = Stage::new(on, 1);
+    stage.produce(0, 100, 20);
+    let journal = Journal::default();
+    let notes = journal.clone();
+    let builder = stage.consumer("g").commit_when(CommitWhen::Records(1)).await_commits(true).commit_rate(50_000);
+    let consumer = builder.handler(move |record: &Record| notes.note("a", record)).start().unwrap();
+    eventually("it begins", || journal.len() > 0);
+    let begun = Instant::now();
+    eventually("all is handled", || journal.len() == 100);
+    // The rate allows it in 160 ms; a look each 100 ms would take 10 s.
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    consumer.shutdown_blocking(STOP).unwrap();
+}
+
+fn the_clients_last_commit_is_repeated_when_it_is_refused(on: On) {
+    let stage = Stage::new(on, 1);
+    stage.produce(0, 50, 20);
+    let (gate, waiting) = (Gate::default(), Gate::default());
+    let (at_gate, reached) = (gate.clone(), waiting.clone());
+    let builder = stage.consumer("g").client_auto_commit().property("auto.commit.interval.ms", "50");
+    let handler = move |record: &Record| {
+        if record.offset().0 == 10 {
+            reached.open();
+            at_gate.wait();
+        }
+    };
+    let consumer = builder.handler(handler).start().unwrap();
+    waiting.wait();
+    eventually("what was handed out is committed", || stage.committed("g") == [(0, 50)].into());
+    let refused = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS];
+    stage.broker.embedded().fail_requests(RDKafkaApiKey::OffsetCommit, &refused);
+    std::thread::scope(|scope| {
+        scope.spawn(|| assert!(consumer.shutdown_blocking(STOP).unwrap().drained));
+        eventually("no other is begun", || {
+            consumer.state().partitions.iter().all(|p| p.phase == PartitionPhase::Revoking)
+        });
+        gate.open();
+    });
+    assert_eq!(stage.committed("g"), [(0, 11)].into(), "what no handler has had is not lost");
 }
 
 fn a_commit_that_fails_is_repeated_until_it_is_stored_whatever_the_error(on: On) {

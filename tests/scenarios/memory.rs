@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kafka_troupe::broker::{LocalKafka, RDKafkaApiKey, RDKafkaRespErr};
-use kafka_troupe::consume::{ConsumerBuilder, Record};
+use kafka_troupe::consume::{ConsumerBuilder, PartitionPhase, Record};
 use kafka_troupe::ids::{NextOffset, Offset, TopicPartition};
 use kafka_troupe::offsets::memory::{LogIdentity, Packing, decode, encode};
 use kafka_troupe::offsets::{CommittedOffset, FinishedRange, committed_offsets};
@@ -22,6 +22,7 @@ scenarios! {
         other_peoples_metadata_is_left_alone_and_harms_nobody,
         the_app_that_commits_offsets_of_its_own_has_nothing_remembered_above_them;
     on the embedded broker, "which answers requests with the errors that a test asks for":
+        a_partition_without_a_leader_does_not_keep_the_others_from_their_start,
         metadata_that_is_refused_as_too_long_is_shortened_and_the_offset_gets_through,
         a_request_that_is_refused_whole_is_sent_with_half_the_metadata_and_then_without;
     on Apache Kafka, "the embedded broker has no topic ids, and takes metadata of any length":
@@ -135,7 +136,9 @@ fn what_is_remembered_passes_on_through_an_owner_that_gets_no_further(on: On) {
     eventually("it has come so far", || stage.remembered("g", 0) == Some((5, vec![run(50, 59)])));
     std::thread::scope(|scope| {
         scope.spawn(|| assert!(first.shutdown_blocking(STOP).unwrap().drained));
-        eventually("it stops", || first.state().stopping);
+        eventually("no other is begun", || {
+            first.state().partitions.iter().all(|p| p.phase == PartitionPhase::Revoking)
+        });
         gate.open();
     });
     assert_eq!(stage.remembered("g", 0), Some((6, vec![run(50, 59)])));
@@ -194,6 +197,23 @@ fn a_memory_of_another_place_is_not_believed(on: On) {
     eventually("all is handled", || journal.len() == 360);
     (0..4).for_each(|partition| assert_eq!(journal.of(partition), (10..100).collect::<Vec<_>>()));
     assert_eq!(consumer.state().counters.remembered, 0);
+    consumer.shutdown_blocking(STOP).unwrap();
+}
+
+fn a_partition_without_a_leader_does_not_keep_the_others_from_their_start(_: On) {
+    let broker = kafka_troupe::broker::EmbeddedBroker::builder().brokers(2).start().unwrap();
+    let stage = Stage::on(Broker::Embedded(broker), 2, &[]);
+    let embedded = stage.broker.embedded();
+    embedded.move_coordinator(&stage.group("g"), 1).unwrap();
+    (0..2).for_each(|partition| embedded.move_leader(&stage.topic, partition, partition + 1).unwrap());
+    stage.produce(0, 100, 20);
+    stage.plant("g", &[(0, 10, b""), (1, 10, stage.memory(1, 10, &[run(20, 29)]).as_bytes())]);
+    embedded.take_down(2).unwrap();
+    let journal = Journal::default();
+    let consumer = noting(&stage, "g", &journal).start().unwrap();
+    eventually("the other one is handled", || journal.of(0).len() == 90);
+    embedded.bring_up(2).unwrap();
+    eventually("and then this one", || journal.of(1).last() == Some(&99));
     consumer.shutdown_blocking(STOP).unwrap();
 }
 

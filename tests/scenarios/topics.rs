@@ -17,6 +17,7 @@ scenarios! {
         a_standalone_consumer_reads_added_partitions_from_their_start_and_named_ones_only_what_they_name,
         a_topic_that_is_deleted_and_created_again_is_reported_as_a_rewind_and_stops_the_engine,
         a_topic_that_is_deleted_and_created_again_is_consumed_anew_where_the_policy_says_so,
+        what_was_finished_of_a_log_that_is_gone_is_not_committed_to_the_new_one,
         a_topic_that_is_deleted_while_it_is_consumed_leaves_the_others_alone,
         a_position_that_retention_has_passed_stops_the_engine_with_the_range_that_is_lost,
         a_position_that_retention_has_passed_goes_on_where_the_policy_says_and_the_loss_is_counted,
@@ -110,6 +111,18 @@ fn a_topic_that_is_deleted_and_created_again_is_consumed_anew_where_the_policy_s
         assert_eq!(consumer.state().counters.rewinds, 1, "it is counted");
         assert!(consumer.shutdown_blocking(STOP).unwrap().drained);
     }
+}
+
+fn what_was_finished_of_a_log_that_is_gone_is_not_committed_to_the_new_one(on: On) {
+    let stage = Stage::new(on, 1);
+    stage.produce(0, 100, 20);
+    let journal = Journal::default();
+    let consumer = stage.finished_and_uncommitted("g", &journal, 100);
+    stage.recreate_topic();
+    stage.produce(0, 30, 20);
+    eventually("the engine stops", || consumer.state().stopping);
+    assert!(matches!(consumer.wait_blocking(), Err(ConsumerError::LogRewound { .. })));
+    assert!(stage.committed("g").is_empty(), "100 of the old log would hide the first records of the new one");
 }
 
 fn a_topic_that_is_deleted_while_it_is_consumed_leaves_the_others_alone(on: On) {

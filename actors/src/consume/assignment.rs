@@ -25,8 +25,8 @@ pub(crate) struct Stay {
     pub(crate) rewound: Option<NextOffset>,
     /// What comes next is lost to retention: the next epoch begins behind it, once all that was handed out is finished.
     pub(crate) lost: Option<Lost>,
-    /// To be sought to, and a new epoch begun there, with what was finished above.
-    pub(crate) reposition: Option<(NextOffset, Remembered)>,
+    /// To be sought to, and a new epoch begun there.
+    pub(crate) reposition: Option<Anew>,
     /// The topic's id, once it is known: another one is another log.
     pub(crate) topic_id: Option<TopicId>,
     /// The broker said that the position is out of its log's range; it is being found out why.
@@ -35,6 +35,16 @@ pub(crate) struct Stay {
     pub(crate) paused: bool,
     /// Bytes of an average record, so that arenas are made the right size.
     pub(crate) average: usize,
+}
+
+/// Where an assigned partition begins a new epoch.
+#[derive(Debug, Clone)]
+pub(crate) struct Anew {
+    pub(crate) position: NextOffset,
+    /// What was finished above.
+    pub(crate) remembered: Remembered,
+    /// The log went back: what was committed of the old one above the position is nothing of this one's.
+    pub(crate) rewound: bool,
 }
 
 impl Stay {
@@ -52,12 +62,14 @@ impl Stay {
         if rewound.is_none()
             && let Some(lost) = lost.filter(|lost| lost.low > watermark)
         {
-            self.reposition = Some((lost.go_on, Remembered::new(remembered.from(lost.go_on))));
+            let remembered = Remembered::new(remembered.from(lost.go_on));
+            self.reposition = Some(Anew { position: lost.go_on, remembered, rewound: false });
             return Some((watermark, lost.low));
         }
         // What was finished in another log says nothing of this one.
         let remembered = if rewound.is_some() { Remembered::default() } else { remembered };
-        self.reposition = Some((restart(watermark, rewound), remembered));
+        let (position, rewound) = (restart(watermark, rewound), rewound.is_some());
+        self.reposition = Some(Anew { position, remembered, rewound });
         None
     }
 }

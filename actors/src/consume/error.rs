@@ -224,3 +224,22 @@ pub(crate) fn commit_failure(code: RDKafkaErrorCode) -> CommitFailure {
         _ => CommitFailure::Retry,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_commit_is_repeated_held_or_the_end_by_its_error() {
+        use RDKafkaErrorCode as E;
+        let classes: [(CommitFailure, &[E]); 4] = [
+            (CommitFailure::Hold, &[E::RebalanceInProgress, E::StaleMemberEpoch]),
+            (CommitFailure::Superseded, &[E::IllegalGeneration, E::UnknownMemberId]),
+            (CommitFailure::Fatal, &[E::GroupAuthorizationFailed, E::TopicAuthorizationFailed, E::FencedInstanceId]),
+            (CommitFailure::Retry, &[E::NotCoordinator, E::RequestTimedOut, E::UnknownTopicOrPartition, E::Unknown]),
+        ];
+        for (class, codes) in classes {
+            codes.iter().for_each(|code| assert_eq!(commit_failure(*code), class, "{code:?}"));
+        }
+    }
+}

@@ -45,6 +45,8 @@ pub enum AutoOffsetReset {
 
 /// One try of a look-up. Short, so that an abandoned request or a stop is seen soon.
 pub(super) const TRY: Duration = Duration::from_millis(500);
+/// How often it is tried to check what commits remember, before they are believed no further than their offsets.
+const RECALLS: u32 = 4;
 /// Pause between tries that failed at once.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -189,8 +191,10 @@ impl Lookup {
                     continue;
                 }
             };
+            let mut tries = 0;
             while self.wanted.load(Ordering::Acquire) == id {
-                match self.resolve(&sought) {
+                tries += 1;
+                match self.resolve(&sought, tries) {
                     Ok(starts) => {
                         poller.send(PollerCommand::Resolved(Resolution { id, starts: Ok(starts) }));
                         break;
@@ -208,7 +212,7 @@ impl Lookup {
         }
     }
 
-    fn resolve(&self, sought: &Sought) -> Result<Vec<StartPosition>, Failure> {
+    fn resolve(&self, sought: &Sought, tries: u32) -> Result<Vec<StartPosition>, Failure> {
         let (partitions, again) = match sought {
             Sought::Assigned { partitions, again } => (partitions.clone(), Some(again)),
             Sought::Subscribed(subscription) => (self.subscribed(subscription)?, None),
@@ -226,7 +230,14 @@ impl Lookup {
         if self.board.membership.commits() {
             // A replay is one of all records: what was finished before is none of its business.
             let committed = committed_offsets(&committed).into_iter();
-            self.recall(&mut starts, committed.filter(|each| !chosen.contains_key(&each.partition)).collect())?;
+            let committed = committed.filter(|each| !chosen.contains_key(&each.partition)).collect();
+            match self.recall(&mut starts, committed) {
+                // One partition without a leader must not keep all the others from their start.
+                Err(Failure::Passing(why)) if tries >= RECALLS => {
+                    warn!(%why, "what commits remember cannot be checked and is ignored: finished records above the committed offsets run again");
+                }
+                recalled => recalled?,
+            }
         }
         Ok(starts)
     }

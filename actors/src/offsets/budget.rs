@@ -45,9 +45,9 @@ impl CommitBudget {
         Self { bytes_per_second: bytes_per_second.max(1), paid_off: now, pause: Duration::ZERO }
     }
 
-    /// Whether another round may be sent.
-    pub(crate) fn is_ready(&self, now: Instant) -> bool {
-        now >= self.paid_off
+    /// How long another round has to wait; `None` when it may be sent.
+    pub(crate) fn wait(&self, now: Instant) -> Option<Duration> {
+        self.paid_off.checked_duration_since(now).filter(|wait| !wait.is_zero())
     }
 
     /// A round of so many bytes is sent. The member's share of the group's rate is that of its partitions, `owned` of `total`.
@@ -97,10 +97,11 @@ mod tests {
     fn a_round_is_paid_off_at_the_member_s_share_of_the_rate() {
         let now = Instant::now();
         let mut budget = CommitBudget::new(1 << 20, now);
-        assert!(budget.is_ready(now));
+        assert_eq!(budget.wait(now), None);
         budget.spend(1 << 20, 10, 40, now);
         assert_eq!(budget.pause(), Duration::from_secs(4));
-        assert!(!budget.is_ready(now + Duration::from_millis(3999)) && budget.is_ready(now + Duration::from_secs(4)));
+        assert_eq!(budget.wait(now + Duration::from_millis(3999)), Some(Duration::from_millis(1)));
+        assert_eq!(budget.wait(now + Duration::from_secs(4)), None);
         budget.spend(100, 1, 0, now + Duration::from_secs(4));
         assert!(budget.pause() < Duration::from_millis(1));
     }

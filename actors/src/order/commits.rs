@@ -46,3 +46,27 @@ impl Commits {
         self.policy.when == CommitWhen::Chunk
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of so many records in a row, those after which it is time for a commit, from 1.
+    fn due(when: CommitWhen, records: u64) -> Vec<u64> {
+        let mut commits = Commits::new(CommitPolicy { when, awaited: false });
+        (1..=records).filter(|_| commits.is_due_after_record()).collect()
+    }
+
+    #[test]
+    fn only_by_records_one_is_due_after_each_nth_and_only_by_chunks_after_each_chunk() {
+        assert_eq!(due(CommitWhen::Records(3), 10), [3, 6, 9]);
+        assert_eq!(due(CommitWhen::Records(1), 3), [1, 2, 3]);
+        for when in [CommitWhen::default(), CommitWhen::Chunk, CommitWhen::Manual] {
+            assert!(due(when, 2000).is_empty(), "{when:?}");
+        }
+        for when in [CommitWhen::default(), CommitWhen::Chunk, CommitWhen::Manual, CommitWhen::Records(1)] {
+            let after_chunk = Commits::new(CommitPolicy { when, awaited: false }).is_due_after_chunk();
+            assert_eq!(after_chunk, when == CommitWhen::Chunk, "{when:?}");
+        }
+    }
+}

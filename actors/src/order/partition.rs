@@ -75,6 +75,11 @@ impl<H: Handler, F: Fn(&PartitionContext) -> H> Lane<H, F> {
                 self.io.board.counters.remembered.fetch_add(1, Ordering::Relaxed);
                 continue;
             }
+            // Also before a chunk's first record: the commit may have begun while there was none.
+            if self.commits.is_held(&self.io.cell) {
+                self.io.report(&chunk, finished, false);
+                self.until_committed().await;
+            }
             if !self.permits.take() {
                 self.io.report(&chunk, finished, false);
                 self.until_permitted().await;
@@ -87,9 +92,6 @@ impl<H: Handler, F: Fn(&PartitionContext) -> H> Lane<H, F> {
             finished += 1;
             if self.commits.is_due_after_record() {
                 self.commit(&chunk, finished).await;
-            } else if self.commits.is_held(&self.io.cell) {
-                self.io.report(&chunk, finished, false);
-                self.until_committed().await;
             }
             if self.pace.is_turn_over(Instant::now) {
                 give_way().await;

@@ -16,7 +16,7 @@ use job::End;
 use report::Report;
 use verdict::Expected;
 
-/// Process a month of flights with two group members, and judge whether it was done exactly
+/// Process a month of flights, and judge whether it was done exactly
 ///
 /// Nothing has to be installed: the broker runs in this process, and the data are compiled in.
 /// The 27,004 flights that left New York City in January 2013 are produced to a topic of 8

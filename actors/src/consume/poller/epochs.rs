@@ -9,7 +9,7 @@ use rdkafka::topic_partition_list::{Offset as ListOffset, TopicPartitionList};
 use tracing::{info, warn};
 
 use super::Poller;
-use crate::consume::assignment::Stay;
+use crate::consume::assignment::{Anew, Stay};
 use crate::consume::control::ControlCell;
 use crate::consume::guard::PositionGuard;
 use crate::consume::native::PartitionQueue;
@@ -33,7 +33,7 @@ impl Poller {
         if self.rebalance.is_draining(slot) {
             self.tell_tracker(EpochDrained { slot, epoch });
         } else {
-            self.tell_tracker(CloseLedger { slot, epoch });
+            self.tell_tracker(CloseLedger { slot, epoch, rewound: false });
         }
     }
 
@@ -70,7 +70,7 @@ impl Poller {
             return;
         }
         let Some(stay) = self.slots.get_mut(slot) else { return };
-        let Some((position, remembered)) = stay.reposition.clone() else { return };
+        let Some(Anew { position, remembered, rewound }) = stay.reposition.clone() else { return };
         let (partition, old) = (stay.cell.partition.clone(), Arc::clone(&stay.cell));
         let number = partition.partition.0;
         if let Err(error) = self.move_to(&partition, position) {
@@ -80,8 +80,9 @@ impl Poller {
             return;
         }
         self.tell_tracker(EpochReplaced { slot, epoch: old.epoch });
-        let committed = old.committed().filter(|committed| *committed <= position);
         let sought = self.seeks.holds(slot);
+        // A seek may have the group's offset go back; whatever else begins anew goes on from what is committed.
+        let committed = old.committed().filter(|committed| !(rewound || sought) || *committed <= position);
         let chosen = sought || (old.chosen && old.committed().is_none());
         let cell = self.new_epoch(StartPosition { partition, position, committed, remembered, chosen }, slot);
         if let Some(stay) = self.slots.get_mut(slot) {

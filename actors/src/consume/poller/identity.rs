@@ -15,7 +15,7 @@ use crate::consume::start::StartPosition;
 use crate::consume::state::Counters;
 use crate::consume::subscription::Subscription;
 use crate::ids::{Epoch, NextOffset, Offset, TopicPartition};
-use crate::offsets::tracker::CloseLedger;
+use crate::offsets::tracker::{CloseLedger, EpochsEnded};
 
 /// What to do when a log goes back: its topic was created again, or it was truncated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
@@ -166,7 +166,7 @@ impl Poller {
             debug!(%partition, %position, "a position that was out of range is in it again");
             stay.cell.fence();
             stay.worker = None;
-            self.tell_tracker(CloseLedger { slot, epoch });
+            self.tell_tracker(CloseLedger { slot, epoch, rewound: false });
         }
     }
 
@@ -178,14 +178,14 @@ impl Poller {
             let Some(stay) = self.slots.get_mut(slot) else { continue };
             stay.cell.fence();
             stay.worker = None;
-            self.tell_tracker(CloseLedger { slot, epoch });
+            self.tell_tracker(CloseLedger { slot, epoch, rewound: false });
         }
     }
 
     /// Says which records an epoch has to do without.
     pub(super) fn note_lost(&mut self, slot: usize, (from, to): (NextOffset, NextOffset)) {
         let Some(stay) = self.slots.get_mut(slot) else { return };
-        let (partition, go_on) = (&stay.cell.partition, stay.reposition.as_ref().map(|(position, _)| position.0));
+        let (partition, go_on) = (&stay.cell.partition, stay.reposition.as_ref().map(|anew| anew.position.0));
         Counters::add(&self.board.counters.offsets_lost, (to.0 - from.0) as u64);
         let text = format!("the log no longer has {from} up to {to}: these records are lost");
         error!(topic = %partition.topic, partition = partition.partition.0, from = from.0, to = to.0, go_on, "{text}");
@@ -197,8 +197,11 @@ impl Poller {
         stay.cell.fence();
         stay.worker = None;
         stay.rewound = Some(NextOffset(found.0));
-        if !self.report_rewind(&partition, expected, found) {
-            self.tell_tracker(CloseLedger { slot, epoch });
+        // Either way the stop, or a revocation that comes first, commits nothing more of the old log to the new one.
+        if self.report_rewind(&partition, expected, found) {
+            self.tell_tracker(EpochsEnded(vec![(slot, epoch)]));
+        } else {
+            self.tell_tracker(CloseLedger { slot, epoch, rewound: true });
         }
     }
 

@@ -109,19 +109,20 @@ impl Poller {
 
     /// The tracker has closed the ledgers: their last commits go out.
     pub(super) fn on_drain_ended(&mut self, id: u64, commits: Vec<Commit>, now: Instant) {
-        let Some(revocation) = self.rebalance.revocation.as_mut().filter(|revocation| revocation.id == id) else {
+        if !matches!(&self.rebalance.revocation, Some(revocation) if revocation.id == id) {
             return;
-        };
+        }
         if self.board.membership.stores() {
-            // The unassign that follows commits them.
+            // The unassign that follows commits what is stored, and nobody hears what becomes of it: so it is committed here as well.
             commits.iter().for_each(|commit| self.store(&commit.entries));
-            return self.end_revocation(now);
         }
         if commits.is_empty() {
             return self.end_revocation(now);
         }
-        let (ids, until) = (commits.iter().map(|commit| commit.id).collect(), now + revocation.commit_deadline);
-        revocation.stage = Stage::Committing { commits: ids, refused: Vec::new(), until };
+        if let Some(revocation) = &mut self.rebalance.revocation {
+            let (ids, until) = (commits.iter().map(|commit| commit.id).collect(), now + revocation.commit_deadline);
+            revocation.stage = Stage::Committing { commits: ids, refused: Vec::new(), until };
+        }
         self.commits_waiting.extend(commits);
         self.submit_next(now);
     }

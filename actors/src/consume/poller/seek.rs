@@ -17,6 +17,7 @@ use tracing::{info, warn};
 use super::Poller;
 use super::rebalance::Asked;
 use super::revocation::POLLERS_OWN;
+use crate::consume::assignment::Anew;
 use crate::consume::command::{Commit, CommitEntry};
 use crate::consume::control::ControlCell;
 use crate::consume::place::{Found, Place};
@@ -262,7 +263,7 @@ impl Poller {
         stay.cell.fence();
         stay.worker = None;
         (stay.rewound, stay.lost, stay.astray) = (None, None, false);
-        stay.reposition = Some((to, Remembered::default()));
+        stay.reposition = Some(Anew { position: to, remembered: Remembered::default(), rewound: false });
         self.reposition(slot);
     }
 

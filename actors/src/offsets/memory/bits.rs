@@ -46,6 +46,9 @@ pub(super) fn largest_rice(bits: u64, k: u32) -> Option<u64> {
     })
 }
 
+/// Up to so many values all parameters are tried.
+const FEW: usize = 128;
+
 /// The Rice parameter that takes the fewest bits for `values`, each with how often it comes.
 pub(super) fn best_rice(values: impl Iterator<Item = (u64, u64)> + Clone) -> u32 {
     // Trying all parameters on all values takes too long, and the mean is worth little where a few values are huge. So
@@ -64,11 +67,14 @@ pub(super) fn best_rice(values: impl Iterator<Item = (u64, u64)> + Clone) -> u32
             cost.saturating_add(code.min(count.saturating_mul(ESCAPE + 5 + width)))
         })
     };
-    let near = (0..=MAX_RICE).min_by_key(|k| estimate(*k)).unwrap_or(0);
     let exact = |k: u32| {
         values.clone().fold(0_u64, |sum, (value, times)| sum.saturating_add(times.saturating_mul(rice_cost(value, k))))
     };
-    (near.saturating_sub(1)..=(near + 1).min(MAX_RICE)).min_by_key(|k| exact(*k)).unwrap_or(near)
+    // Among few values one counts, and the estimate may be further off.
+    let few = values.clone().nth(FEW).is_none();
+    let near = (0..=MAX_RICE).min_by_key(|k| estimate(*k)).unwrap_or(0);
+    let near = if few { 0..=MAX_RICE } else { near.saturating_sub(1)..=(near + 1).min(MAX_RICE) };
+    near.min_by_key(|k| exact(*k)).unwrap_or(0)
 }
 
 /// Bits on their way into bytes, the highest of each byte first.

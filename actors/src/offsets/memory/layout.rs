@@ -92,14 +92,15 @@ impl Layout {
         match self {
             Self::Holes { .. } => {
                 let scattered = runs.windows(2).map(|pair| (pair[0].length, 1));
-                let touching = runs.iter().map(|run| (0, run.gap.saturating_sub(1)));
+                let touching =
+                    runs.iter().enumerate().map(|(at, run)| (0, if at == 0 { run.gap } else { run.gap - 1 }));
                 Self::Holes { k: best_rice(scattered.chain(touching)) }
             }
             Self::Sparse { .. } => {
                 Self::Sparse { k: best_rice(runs.iter().flat_map(|run| [(run.gap, 1), (0, run.length - 1)])) }
             }
             Self::Runs { .. } => Self::Runs {
-                gap_k: best_rice(runs.iter().map(|run| (run.gap.saturating_sub(1), 1))),
+                gap_k: best_rice(runs.iter().enumerate().map(|(at, run)| (coded_gap(run.gap, at == 0), 1))),
                 length_k: best_rice(runs.iter().map(|run| (run.length - 1, 1))),
             },
             Self::Bitmap => self,

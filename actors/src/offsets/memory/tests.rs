@@ -259,3 +259,11 @@ fn golden_files_pin_the_version() {
         assert_eq!((memory.base, &*memory.finished, memory.log), (NextOffset(base), finished, log()));
     }
 }
+
+/// A memory whose identity is hashed otherwise by a later version is lost at the upgrade: this value never changes.
+#[test]
+fn the_identity_of_a_log_is_pinned_with_its_topic_id() {
+    let log = |id| LogIdentity::of("cluster", "topic", id, 3).hash;
+    let id: [u8; 16] = std::array::from_fn(|at| at as u8);
+    assert_eq!([log(None), log(Some(id))], [0x8598_DD2F, 0x266B_B905]);
+}

@@ -5,7 +5,7 @@ use std::time::Instant;
 use rdkafka::error::RDKafkaErrorCode;
 use tokio::sync::oneshot;
 
-use super::epoch::TrackedEpoch;
+use super::epoch::{AskedOffset, TrackedEpoch};
 use super::{Asked, CommitNow, OffsetTracker};
 use crate::consume::command::CommitEntry;
 use crate::consume::commit::CommitError;
@@ -31,6 +31,28 @@ impl Goal {
     }
 }
 
+impl Waiter {
+    /// Tells it, if there is something to tell; gives it back if it has to wait, and somebody waits for it.
+    fn answered(mut self, epochs: &[Option<TrackedEpoch>]) -> Option<Self> {
+        let mut lost = None;
+        self.goals.retain(|goal| {
+            let tracked = epochs.get(goal.slot).and_then(Option::as_ref);
+            let Some(tracked) = tracked.filter(|tracked| tracked.cell.epoch == goal.epoch) else {
+                lost.get_or_insert_with(|| (goal.partition.clone(), goal.next));
+                return false;
+            };
+            tracked.committed.is_none_or(|committed| committed < goal.next)
+        });
+        let answer = match lost {
+            Some((partition, offset)) => Err(CommitError::NotAssigned { partition, offset }),
+            None if self.goals.is_empty() => Ok(()),
+            None => return (!self.answer.is_closed()).then_some(self),
+        };
+        let _ = self.answer.send(answer);
+        None
+    }
+}
+
 impl OffsetTracker {
     pub(super) fn commit_now(&mut self, CommitNow { what, answer }: CommitNow, now: Instant) {
         if !self.board.membership.commits() {
@@ -38,33 +60,34 @@ impl OffsetTracker {
             return;
         }
         let goals = match what {
-            Asked::Finished => {
-                self.everything = true;
-                let due = self.epochs.iter_mut().flatten().filter(|tracked| !tracked.closed && tracked.is_due());
-                let goals = due.map(|tracked| {
-                    let next = tracked.ledger.watermark();
-                    if tracked.sealed {
-                        tracked.ask(next, false);
-                    }
-                    Goal::of(tracked, next)
-                });
-                Ok(goals.collect())
-            }
-            Asked::Offsets { offsets, past_watermark } => self.ask(offsets, past_watermark),
+            Asked::Finished => Ok(self.ask_for_all()),
+            Asked::Offsets { offsets, past_watermark } => self.ask_for(offsets, past_watermark),
         };
         match goals {
             Ok(goals) => {
-                self.waiters.push(Waiter { goals, answer });
                 self.wanted = true;
-                self.answer_waiters();
+                let waiter = Waiter { goals, answer };
+                self.waiters.extend(waiter.answered(&self.epochs));
                 self.look(now);
             }
             Err(error) => drop(answer.send(Err(error))),
         }
     }
 
+    /// Notes what is finished now, partition by partition: what is finished from here on was not asked for.
+    fn ask_for_all(&mut self) -> Vec<Goal> {
+        // Those being given up are waited for too: their last commits are on their way, or hold nothing.
+        let due = self.epochs.iter_mut().flatten().filter(|tracked| tracked.is_due());
+        due.map(|tracked| {
+            let next = tracked.ledger.watermark();
+            tracked.ask(AskedOffset { next, past_watermark: false, remember: true });
+            Goal::of(tracked, next)
+        })
+        .collect()
+    }
+
     /// Notes the offsets asked for, all or none.
-    fn ask(
+    fn ask_for(
         &mut self,
         offsets: Vec<(TopicPartition, NextOffset)>,
         past_watermark: bool,
@@ -85,8 +108,10 @@ impl OffsetTracker {
             goals.push(Goal::of(tracked, offset));
         }
         for goal in &goals {
-            if let Some(tracked) = self.current(goal.slot, goal.epoch) {
-                tracked.ask(goal.next, past_watermark);
+            if let Some(tracked) = self.current(goal.slot, goal.epoch)
+                && tracked.committed.is_none_or(|committed| committed < goal.next)
+            {
+                tracked.ask(AskedOffset { next: goal.next, past_watermark, remember: false });
             }
         }
         Ok(goals)
@@ -94,27 +119,8 @@ impl OffsetTracker {
 
     /// Tells those whose commits are stored, or whose partitions are another's.
     pub(super) fn answer_waiters(&mut self) {
-        let epochs = &self.epochs;
-        let mut waiting = Vec::new();
-        for mut waiter in std::mem::take(&mut self.waiters) {
-            let mut lost = None;
-            waiter.goals.retain(|goal| {
-                let tracked = epochs.get(goal.slot).and_then(Option::as_ref);
-                let Some(tracked) = tracked.filter(|tracked| tracked.cell.epoch == goal.epoch) else {
-                    lost.get_or_insert_with(|| (goal.partition.clone(), goal.next));
-                    return false;
-                };
-                tracked.committed.is_none_or(|committed| committed < goal.next)
-            });
-            if let Some((partition, offset)) = lost {
-                let _ = waiter.answer.send(Err(CommitError::NotAssigned { partition, offset }));
-            } else if waiter.goals.is_empty() {
-                let _ = waiter.answer.send(Ok(()));
-            } else {
-                waiting.push(waiter);
-            }
-        }
-        self.waiters = waiting;
+        let waiters = std::mem::take(&mut self.waiters);
+        self.waiters = waiters.into_iter().filter_map(|waiter| waiter.answered(&self.epochs)).collect();
     }
 
     /// Tells those who wait for a commit of an epoch that was replaced.

@@ -1,5 +1,6 @@
 //! One partition's epoch as the tracker sees it: its ledger, and what of it is committed.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,7 +21,7 @@ pub(super) struct TrackedEpoch {
     pub(super) ledger: OffsetLedger,
     /// What the group has, as far as this member knows: the resolved offset, then each confirmed commit's.
     pub(super) committed: Option<NextOffset>,
-    /// The last of this epoch's own commits, or its start.
+    /// The last commit that is known of, or the epoch's start: no commit goes below.
     pub(super) confirmed: NextOffset,
     /// How many records were finished when that commit was built: with more, what it remembers is out of date.
     told: u64,
@@ -40,14 +41,17 @@ pub(super) struct TrackedEpoch {
 pub(super) struct AskedOffset {
     pub(super) next: NextOffset,
     pub(super) past_watermark: bool,
+    /// With what is finished above, as far as nothing was finished since.
+    pub(super) remember: bool,
 }
 
 impl TrackedEpoch {
     pub(super) fn new(cell: Arc<ControlCell>) -> Self {
+        let committed = cell.committed();
         Self {
             ledger: OffsetLedger::new(cell.start),
-            committed: cell.committed(),
-            confirmed: cell.start,
+            committed,
+            confirmed: committed.unwrap_or(cell.start),
             told: 0,
             failures: 0,
             again_at: None,
@@ -72,14 +76,27 @@ impl TrackedEpoch {
         self.again_at.is_some_and(|at| now < at)
     }
 
-    /// Whether there is something to commit: a higher offset, or more to remember above it.
+    /// Whether there is something to commit: a higher offset, or more to remember above it. Where the app has committed past the watermark,
+    /// not before that has caught up.
     pub(super) fn is_due(&self) -> bool {
-        let watermark = self.ledger.watermark();
         // What a person chose to start at is committed as it is: the group may be further, and would be again after a crash.
-        let begun = self.cell.chosen && self.committed.is_none();
-        begun
-            || watermark > self.committed.unwrap_or(self.cell.start)
-            || (self.ledger.finished() != self.told && self.finished_above(watermark).next().is_some())
+        if self.cell.chosen && self.committed.is_none() {
+            return true;
+        }
+        match self.ledger.watermark().cmp(&self.committed.unwrap_or(self.cell.start)) {
+            Ordering::Greater => true,
+            Ordering::Equal => {
+                self.ledger.finished() != self.told && self.finished_above(self.ledger.watermark()).next().is_some()
+            }
+            Ordering::Less => false,
+        }
+    }
+
+    /// The app wants this committed, and what it has asked for before; never less.
+    pub(super) fn ask(&mut self, asked: AskedOffset) {
+        if self.asked.is_none_or(|before| before.next <= asked.next) {
+            self.asked = Some(asked);
+        }
     }
 
     /// All that is finished, and what is finished above.
@@ -89,17 +106,12 @@ impl TrackedEpoch {
         self.entry_at(next, metadata, false)
     }
 
-    /// Notes what the app asks for, unless it has asked for more.
-    pub(super) fn ask(&mut self, next: NextOffset, past_watermark: bool) {
-        if self.asked.is_none_or(|asked| asked.next <= next) {
-            self.asked = Some(AskedOffset { next, past_watermark });
+    /// What the app asked for. Of an offset of its own nothing is remembered: what lies above is the app's to have again.
+    pub(super) fn asked_entry(&self, asked: AskedOffset, cluster: Option<&Cluster>) -> CommitEntry {
+        if asked.remember && asked.next == self.ledger.watermark() {
+            return self.entry(cluster);
         }
-    }
-
-    /// What the app asked for. It remembers nothing: what lies above is the app's to have again.
-    pub(super) fn asked_entry(&self) -> Option<CommitEntry> {
-        let asked = self.asked?;
-        Some(self.entry_at(asked.next, None, asked.past_watermark))
+        self.entry_at(asked.next, None, asked.past_watermark)
     }
 
     fn entry_at(&self, next: NextOffset, metadata: Option<Metadata>, past_watermark: bool) -> CommitEntry {

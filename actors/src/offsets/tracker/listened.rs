@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use actix::{Context, Handler};
 use tracing::{debug, warn};
 
+use super::epoch::AskedOffset;
 use super::{EndDrain, LastCommit, OffsetTracker};
 use crate::consume::command::PollerCommand;
 use crate::consume::listener::Offsets;
@@ -67,7 +68,7 @@ impl OffsetTracker {
             if next < tracked.confirmed || tracked.committed.is_some_and(|committed| next <= committed) {
                 debug!(topic, partition = number, offset = next.0, "what the listener gave is committed already");
             } else {
-                tracked.ask(next, false);
+                tracked.ask(AskedOffset { next, past_watermark: false, remember: false });
             }
         }
         given

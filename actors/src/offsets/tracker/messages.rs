@@ -57,10 +57,12 @@ pub(crate) struct EpochReplaced {
     pub(crate) slot: usize,
     pub(crate) epoch: Epoch,
 }
-/// Close this epoch's ledger and say where it stands: its worker died.
+/// Close this epoch's ledger and say where it stands: its worker died, or its log went back.
 pub(crate) struct CloseLedger {
     pub(crate) slot: usize,
     pub(crate) epoch: Epoch,
+    /// Nothing of it may be committed any more: the offsets are those of a log that is gone.
+    pub(crate) rewound: bool,
 }
 /// What became of a commit.
 pub(crate) struct CommitAnswered {

@@ -62,10 +62,10 @@ pub(crate) struct OffsetTracker {
     /// The requests of the round that have not been answered.
     in_flight: BTreeSet<u64>,
     budget: CommitBudget,
+    /// It is looked again when the last round is paid off.
+    alarmed: bool,
     /// A round is wanted as soon as one may be sent.
     wanted: bool,
-    /// Where the app commits: it has asked for all that is finished.
-    everything: bool,
     held_until: Option<Instant>,
     looked: Instant,
     /// When the last round by the interval was due.
@@ -102,8 +102,8 @@ impl OffsetTracker {
             last_id: 0,
             in_flight: BTreeSet::new(),
             budget: CommitBudget::new(options.commit_rate, now),
+            alarmed: false,
             wanted: false,
-            everything: false,
             held_until: None,
             looked: now,
             ticked: now,
@@ -204,6 +204,20 @@ impl OffsetTracker {
         }
     }
 
+    /// Looks again as soon as the last round is paid off, where that is before the next look: a worker may wait for what is due.
+    fn look_when_paid_off(&mut self, ctx: &mut Context<Self>) {
+        if let Some(wait) = self.budget.wait(Instant::now())
+            && wait < self.pace()
+            && self.wanted
+            && !std::mem::replace(&mut self.alarmed, true)
+        {
+            ctx.run_later(wait, |tracker, _| {
+                tracker.alarmed = false;
+                tracker.look(Instant::now());
+            });
+        }
+    }
+
     fn fail(&self, error: ConsumerError) {
         self.supervisor.do_send(EngineFailed(error));
     }
@@ -228,12 +242,13 @@ impl Handler<EpochStarted> for OffsetTracker {
 impl Handler<ChunkProgress> for OffsetTracker {
     type Result = ();
 
-    fn handle(&mut self, progress: ChunkProgress, _: &mut Context<Self>) {
+    fn handle(&mut self, progress: ChunkProgress, ctx: &mut Context<Self>) {
         self.record(progress);
         let now = Instant::now();
         // Timers starve behind a busy mailbox.
         if self.wanted || now.saturating_duration_since(self.looked) >= self.pace() {
             self.look(now);
+            self.look_when_paid_off(ctx);
         }
     }
 }
@@ -311,7 +326,7 @@ impl Handler<EpochReplaced> for OffsetTracker {
 impl Handler<CloseLedger> for OffsetTracker {
     type Result = ();
 
-    fn handle(&mut self, CloseLedger { slot, epoch }: CloseLedger, _: &mut Context<Self>) {
+    fn handle(&mut self, CloseLedger { slot, epoch, rewound }: CloseLedger, _: &mut Context<Self>) {
         if self.current(slot, epoch).is_some() {
             self.look_in_hand(slot);
         }
@@ -321,20 +336,25 @@ impl Handler<CloseLedger> for OffsetTracker {
         tracked.closed = true;
         let (watermark, remembered) = (tracked.ledger.watermark(), tracked.remembered());
         self.poller.send(PollerCommand::LedgerClosed { slot, epoch, watermark, remembered });
+        if rewound {
+            self.epochs[slot] = None;
+            self.answer_waiters();
+        }
     }
 }
 
 impl Handler<CommitAnswered> for OffsetTracker {
     type Result = ();
 
-    fn handle(&mut self, CommitAnswered { id, results }: CommitAnswered, _: &mut Context<Self>) {
+    fn handle(&mut self, CommitAnswered { id, results }: CommitAnswered, ctx: &mut Context<Self>) {
         if self.board.membership.commits() {
             self.answered(id, results, Instant::now());
+            self.look_when_paid_off(ctx);
         } else {
-            // Where librdkafka commits, the poller tells it of a seek like this, and nobody else commits.
+            // Where librdkafka commits, only the positions of seeks and of what is given up are committed beside it.
             for (entry, code) in results.iter().filter_map(|(entry, code)| Some((entry, (*code)?))) {
                 let (topic, partition) = (&*entry.partition.topic, entry.partition.partition.0);
-                warn!(topic, partition, offset = entry.next.0, error = %code, "a seek's position was not committed: a crash forgets it");
+                warn!(topic, partition, offset = entry.next.0, error = %code, "a position was not committed: a crash forgets it");
             }
         }
     }
@@ -343,17 +363,18 @@ impl Handler<CommitAnswered> for OffsetTracker {
 impl Handler<CommitNow> for OffsetTracker {
     type Result = ();
 
-    fn handle(&mut self, asked: CommitNow, context: &mut Context<Self>) {
+    fn handle(&mut self, asked: CommitNow, ctx: &mut Context<Self>) {
         // What a worker has put down just now, it has reported before, but perhaps behind this message.
         (0..self.epochs.len()).for_each(|slot| self.look_in_hand(slot));
-        context.address().do_send(CommitLooked(asked));
+        ctx.address().do_send(CommitLooked(asked));
     }
 }
 
 impl Handler<CommitLooked> for OffsetTracker {
     type Result = ();
 
-    fn handle(&mut self, CommitLooked(asked): CommitLooked, _: &mut Context<Self>) {
+    fn handle(&mut self, CommitLooked(asked): CommitLooked, ctx: &mut Context<Self>) {
         self.commit_now(asked, Instant::now());
+        self.look_when_paid_off(ctx);
     }
 }

@@ -9,10 +9,11 @@ use rdkafka::error::RDKafkaErrorCode;
 use tracing::{debug, warn};
 
 use super::OffsetTracker;
+use super::epoch::TrackedEpoch;
 use crate::consume::command::{Commit, CommitEntry, PollerCommand};
 use crate::consume::commit::{CommitReport, CommitWhen, PartitionCommit};
 use crate::consume::error::{CommitFailure, ConsumerError, commit_failure};
-use crate::consume::state::{Board, Counters};
+use crate::consume::state::{Board, Cluster, Counters};
 use crate::ids::Epoch;
 use crate::invariants::At;
 use crate::offsets::budget::{entry_bytes, requests};
@@ -38,7 +39,9 @@ impl OffsetTracker {
 
     /// One round at a time, and none while commits are held or the last round is not paid off.
     fn send_round(&mut self, now: Instant) {
-        if !self.in_flight.is_empty() || self.held_until.is_some_and(|until| now < until) || !self.budget.is_ready(now)
+        if !self.in_flight.is_empty()
+            || self.held_until.is_some_and(|until| now < until)
+            || self.budget.wait(now).is_some()
         {
             return;
         }
@@ -48,20 +51,13 @@ impl OffsetTracker {
         if !self.board.membership.commits() {
             return;
         }
-        let everything = self.options.policy.when != CommitWhen::Manual || self.everything;
+        let manual = self.options.policy.when == CommitWhen::Manual;
         let cluster = self.board.cluster.get();
         let open = self.epochs.iter().flatten().filter(|tracked| !tracked.closed);
         let (held, open): (Vec<_>, Vec<_>) = open.partition(|tracked| tracked.is_held(now));
         self.wanted = !held.is_empty();
-        let entries = open.into_iter().filter_map(|tracked| {
-            let everything = everything && !tracked.sealed;
-            match tracked.asked_entry() {
-                Some(asked) if !everything || asked.next > tracked.ledger.watermark() => Some(asked),
-                _ => (everything && tracked.is_due()).then(|| tracked.entry(cluster)),
-            }
-        });
+        let entries = open.into_iter().filter_map(|tracked| due_entry(tracked, manual || tracked.sealed, cluster));
         let entries: Vec<_> = entries.collect();
-        self.everything = everything && self.wanted;
         if self.options.policy.awaited && matches!(self.options.policy.when, CommitWhen::Interval(_)) {
             for entry in &entries {
                 self.current(entry.slot, entry.epoch).inspect(|tracked| tracked.cell.await_commit(entry.next));
@@ -89,23 +85,21 @@ impl OffsetTracker {
             return Vec::new();
         }
         let cluster = self.board.cluster.get();
-        let by_app = self.options.policy.when == CommitWhen::Manual && !self.everything;
+        let manual = self.options.policy.when == CommitWhen::Manual;
         let given_up = self.epochs.iter().flatten();
         let given_up = given_up.filter(|tracked| stays.contains(&(tracked.cell.slot, tracked.cell.epoch)));
         let entries = given_up.filter_map(|tracked| {
-            let by_app = by_app || only_asked.contains(&tracked.cell.slot);
-            match tracked.asked_entry() {
-                // What is handed out was stored: all of what is not finished has to be taken back.
-                _ if membership.stores() => Some(tracked.entry(None)),
-                Some(asked) if by_app || asked.next > tracked.ledger.watermark() => Some(asked),
-                _ => (!by_app && tracked.is_due()).then(|| tracked.entry(cluster)),
+            // What is handed out was stored: all of what is not finished has to be taken back.
+            if membership.stores() {
+                return Some(tracked.entry(None));
             }
+            due_entry(tracked, manual || only_asked.contains(&tracked.cell.slot), cluster)
         });
         let entries = entries.collect();
         self.requests(entries)
     }
 
-    fn requests(&mut self, entries: Vec<CommitEntry>) -> Vec<Commit> {
+    pub(super) fn requests(&mut self, entries: Vec<CommitEntry>) -> Vec<Commit> {
         let group = &self.options.group;
         let requests = requests(entries, |entry| entry_bytes(group, &entry.partition.topic, entry.text()));
         let mut commits = Vec::with_capacity(requests.len());
@@ -123,10 +117,10 @@ impl OffsetTracker {
     pub(super) fn answered(&mut self, id: u64, results: Vec<(CommitEntry, Option<RDKafkaErrorCode>)>, now: Instant) {
         self.in_flight.remove(&id);
         let board = Arc::clone(&self.board);
-        if results.iter().all(|(_, failed)| failed.is_none()) {
-            Counters::add(&board.counters.commits, 1);
-        } else {
-            Counters::add(&board.counters.failed_commits, 1);
+        // Nothing is left of a request all of whose partitions were given up before it was sent.
+        if !results.is_empty() {
+            let failed = results.iter().any(|(_, failed)| failed.is_some());
+            Counters::add(if failed { &board.counters.failed_commits } else { &board.counters.commits }, 1);
         }
         for (entry, failed) in &results {
             match failed {
@@ -160,7 +154,6 @@ impl OffsetTracker {
         if !entry.past_watermark {
             board.invariants.commit_within_watermark(at, entry.next, tracked.ledger.watermark());
         }
-        // The group's own offset may lie above a start that a person chose: only this epoch's commits may not fall.
         board.invariants.commits_rise(at, tracked.confirmed, entry.next);
         tracked.confirm(entry);
         debug!(topic = %entry.partition.topic, partition = entry.partition.partition.0, epoch = entry.epoch.0, offset = entry.next.0, "committed");
@@ -171,9 +164,6 @@ impl OffsetTracker {
         let (topic, number, offset) = (&*partition.topic, partition.partition.0, entry.next.0);
         let detail = format!("commit of {partition} at {offset}: {code}");
         self.wanted = true;
-        if let Some(tracked) = self.current(entry.slot, entry.epoch) {
-            self.everything |= tracked.asked.is_none();
-        }
         let failure = commit_failure(code);
         let (failure, detail) = match failure {
             // The commits of who is no member are taken only while there are none.
@@ -188,7 +178,10 @@ impl OffsetTracker {
             // A rebalance is under way: usual, and over soon.
             CommitFailure::Hold | CommitFailure::Superseded => {
                 debug!(topic, partition = number, epoch, offset, error = %code, "a commit is held until the rebalance is over");
-                self.held_until = self.held_until.max(Some(now + HOLD));
+                // What is said of an epoch that is over says nothing of those that began since.
+                if self.current(entry.slot, entry.epoch).is_some() {
+                    self.held_until = self.held_until.max(Some(now + HOLD));
+                }
             }
             CommitFailure::Retry => {
                 if let Some(tracked) = self.current(entry.slot, entry.epoch) {
@@ -208,5 +201,14 @@ impl OffsetTracker {
                 self.fail(ConsumerError::Kafka { code, detail });
             }
         }
+    }
+}
+
+/// What is to be committed of a partition: where the app commits, what it has asked for and nothing else.
+fn due_entry(tracked: &TrackedEpoch, manual: bool, cluster: Option<&Cluster>) -> Option<CommitEntry> {
+    let due = !manual && tracked.is_due();
+    match tracked.asked {
+        Some(asked) if !due || asked.next > tracked.ledger.watermark() => Some(tracked.asked_entry(asked, cluster)),
+        _ => due.then(|| tracked.entry(cluster)),
     }
 }

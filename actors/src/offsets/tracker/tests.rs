@@ -5,14 +5,19 @@ use rdkafka::error::RDKafkaErrorCode;
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::consume::command::CommitEntry;
+use crate::consume::command::{CommitEntry, Metadata};
 use crate::consume::commit::CommitError;
 use crate::consume::control::Credits;
 use crate::consume::membership::Membership;
+use crate::consume::record::ChunkBuilder;
 use crate::consume::start::StartPosition;
+use crate::consume::state::Cluster;
 use crate::consume::wake::Wake;
-use crate::ids::{NextOffset, TopicPartition};
-use crate::offsets::{Finished, Tile, TileProgress};
+use crate::ids::{NextOffset, Offset, TopicPartition};
+use crate::offsets::limit::ClusterLimit;
+use crate::offsets::memory::{Packing, decode};
+use crate::offsets::remembered::Remembered;
+use crate::offsets::{Finished, FinishedRange, Tile, TileProgress};
 
 struct Stage {
     tracker: OffsetTracker,
@@ -40,33 +45,43 @@ impl Stage {
     }
 
     fn begin(&mut self, epoch: u64) -> Arc<ControlCell> {
-        self.begin_at(epoch, StartPosition::at(TopicPartition::new("t", 0), NextOffset(0)))
+        self.begin_in(0, epoch, StartPosition::at(TopicPartition::new("t", 0), NextOffset(0)))
     }
 
     /// Where a person wants it; the group may be further.
     fn begin_chosen(&mut self, epoch: u64, position: i64) -> Arc<ControlCell> {
         let start = StartPosition::at(TopicPartition::new("t", 0), NextOffset(position));
-        self.begin_at(epoch, StartPosition { chosen: true, ..start })
+        self.begin_in(0, epoch, StartPosition { chosen: true, ..start })
     }
 
-    fn begin_at(&mut self, epoch: u64, start: StartPosition) -> Arc<ControlCell> {
+    fn begin_in(&mut self, slot: usize, epoch: u64, start: StartPosition) -> Arc<ControlCell> {
         let credits = Credits { records: 10, bytes: 1000 };
-        let cell = Arc::new(ControlCell::new(start, Epoch(epoch), 0, credits, Arc::clone(&self.wake)));
+        let cell = Arc::new(ControlCell::new(start, Epoch(epoch), slot, credits, Arc::clone(&self.wake)));
         self.tracker.begin(Arc::clone(&cell));
         cell
     }
 
     fn report(&mut self, epoch: u64, to: i64) {
-        let tile = Tile::new(NextOffset(0), NextOffset(to));
-        let progress = TileProgress { tile, records: to as u32, offsets: None, finished: Finished::All };
-        self.tracker.record(ChunkProgress { slot: 0, epoch: Epoch(epoch), progress, commit: false });
+        self.report_in(0, epoch, 0..to);
+    }
+
+    fn report_in(&mut self, slot: usize, epoch: u64, offsets: std::ops::Range<i64>) {
+        let tile = Tile::new(NextOffset(offsets.start), NextOffset(offsets.end));
+        let records = (offsets.end - offsets.start) as u32;
+        let progress = TileProgress { tile, records, offsets: None, finished: Finished::All };
+        self.tracker.record(ChunkProgress { slot, epoch: Epoch(epoch), progress, commit: false });
     }
 
     /// What the poller is given to commit by now.
     fn sent(&mut self) -> Option<(u64, i64)> {
+        let entries = self.sent_entries();
+        entries.first().map(|entry| (entry.epoch.0, entry.next.0))
+    }
+
+    fn sent_entries(&mut self) -> Vec<CommitEntry> {
         match self.commands.try_recv() {
-            Ok(PollerCommand::Commit(commit)) => Some((commit.entries[0].epoch.0, commit.entries[0].next.0)),
-            _ => None,
+            Ok(PollerCommand::Commit(commit)) => commit.entries,
+            _ => Vec::new(),
         }
     }
 
@@ -81,8 +96,12 @@ impl Stage {
     fn answer(&mut self, epoch: u64, next: i64, code: Option<RDKafkaErrorCode>) {
         let partition = TopicPartition::new("t", 0);
         let entry = CommitEntry::plain(0, Epoch(epoch), partition, NextOffset(next));
+        self.answer_all(vec![(entry, code)]);
+    }
+
+    fn answer_all(&mut self, results: Vec<(CommitEntry, Option<RDKafkaErrorCode>)>) {
         let id = self.tracker.last_id;
-        self.tracker.answered(id, vec![(entry, code)], self.now);
+        self.tracker.answered(id, results, self.now);
     }
 
     /// The only partition's drain, at whose end the listener has its turn.
@@ -156,6 +175,7 @@ fn a_commit_that_failed_is_built_again_with_what_was_finished_since() {
     assert_eq!(stage.commit(), Some((1, 3)));
     assert_eq!(stage.commit(), None, "one round in flight at a time");
     stage.answer(1, 3, Some(RDKafkaErrorCode::RequestTimedOut));
+    assert_eq!(stage.sent(), None, "not at once");
     assert_eq!(stage.commit(), Some((1, 3)));
 }
 
@@ -364,4 +384,229 @@ fn who_waits_for_a_commit_of_an_epoch_that_is_replaced_is_told_so() {
     stage.tracker.tell_moved(0, Epoch(1));
     let (partition, offset) = (TopicPartition::new("t", 0), NextOffset(7));
     assert_eq!(answer.try_recv(), Ok(Err(CommitError::Moved { partition, offset })));
+}
+
+#[test]
+fn what_an_ended_epoch_is_refused_does_not_hold_the_commits_of_the_next() {
+    let mut stage = Stage::new();
+    stage.begin(1);
+    stage.report(1, 3);
+    assert_eq!(stage.commit(), Some((1, 3)));
+    stage.begin(2);
+    stage.answer(1, 3, Some(RDKafkaErrorCode::IllegalGeneration));
+    stage.report(2, 3);
+    assert_eq!(stage.commit(), Some((2, 3)));
+}
+
+#[test]
+fn a_commit_past_the_watermark_is_not_taken_back_by_what_is_remembered_above_it() {
+    let mut stage = Stage::new();
+    let run = FinishedRange { first: Offset(50), last: Offset(59) };
+    let start = StartPosition::at(TopicPartition::new("t", 0), NextOffset(0));
+    stage.begin_in(0, 1, StartPosition { remembered: Remembered::new([run]), ..start });
+    stage.report_in(0, 1, 0..10);
+    let _told = stage.ask_for(30, true);
+    let entries = stage.sent_entries();
+    assert_eq!(entries[0].next, NextOffset(30));
+    stage.answer_all(entries.into_iter().map(|entry| (entry, None)).collect());
+    stage.report_in(0, 1, 10..11);
+    assert_eq!(stage.commit(), None);
+    assert!(stage.tracker.last_commits(&[(0, Epoch(1))], &Default::default()).is_empty());
+    stage.report_in(0, 1, 11..31);
+    assert_eq!(stage.commit(), Some((1, 31)));
+}
+
+#[test]
+fn an_epoch_that_begins_above_or_below_what_is_committed_goes_on_from_what_is_committed() {
+    let at = |position, committed| StartPosition {
+        committed: Some(NextOffset(committed)),
+        ..StartPosition::at(TopicPartition::new("t", 0), NextOffset(position))
+    };
+    let mut stage = Stage::of(Membership::default(), CommitWhen::Manual);
+    // A worker died when 60 were finished and 50 committed.
+    stage.begin_in(0, 1, at(60, 50));
+    let _told = stage.ask_for(55, false);
+    assert_eq!(stage.sent(), Some((1, 55)), "it is not committed yet");
+    // And one of a partition that was committed past its watermark.
+    stage.begin_in(0, 2, at(10, 30));
+    stage.answer(1, 55, None);
+    let below = CommitError::BelowCommitted {
+        partition: TopicPartition::new("t", 0),
+        offset: NextOffset(20),
+        committed: NextOffset(30),
+    };
+    assert_eq!(stage.ask_for(20, true).try_recv(), Ok(Err(below)));
+}
+
+#[test]
+fn an_offset_at_which_nothing_is_finished_yet_is_committed_when_the_app_asks_for_it() {
+    let mut stage = Stage::new();
+    stage.begin(1);
+    let mut answer = stage.ask_for(0, false);
+    assert_eq!(stage.sent(), Some((1, 0)));
+    stage.answer(1, 0, None);
+    assert_eq!(answer.try_recv(), Ok(Ok(())));
+    assert_eq!((stage.ask_for(0, false).try_recv(), stage.commit()), (Ok(Ok(())), None), "it is committed already");
+}
+
+#[test]
+fn what_finishes_after_the_app_asked_is_not_committed_though_its_commit_has_to_be_repeated() {
+    let mut stage = Stage::of(Membership::default(), CommitWhen::Manual);
+    for (slot, epoch) in [(0, 1), (1, 2)] {
+        stage.begin_in(slot, epoch, StartPosition::at(TopicPartition::new("t", slot as i32), NextOffset(0)));
+        stage.report_in(slot, epoch, 0..10);
+    }
+    let mut answer = stage.ask(Asked::Finished);
+    for _ in 0..3 {
+        let entries = stage.sent_entries();
+        assert!(entries.iter().all(|entry| entry.next == NextOffset(10)), "{entries:?}");
+        let failed = |slot| (slot == 0).then_some(RDKafkaErrorCode::RequestTimedOut);
+        stage.answer_all(entries.into_iter().map(|entry| (entry.clone(), failed(entry.slot))).collect());
+        (0..2).for_each(|slot| stage.report_in(slot, slot as u64 + 1, 10..20));
+        stage.now += Duration::from_secs(2);
+        stage.tracker.look(stage.now);
+    }
+    assert_eq!(stage.sent(), Some((1, 10)));
+    stage.answer(1, 10, None);
+    assert_eq!(answer.try_recv(), Ok(Ok(())));
+    assert_eq!(stage.commit(), None);
+}
+
+#[test]
+fn what_the_app_asked_for_and_was_not_answered_is_among_the_last_commits() {
+    let mut stage = Stage::of(Membership::default(), CommitWhen::Manual);
+    stage.begin(1);
+    stage.report(1, 10);
+    let _answer = stage.ask(Asked::Finished);
+    assert_eq!(stage.sent(), Some((1, 10)));
+    let commits = stage.tracker.last_commits(&[(0, Epoch(1))], &Default::default());
+    assert_eq!(commits[0].entries[0].next, NextOffset(10));
+}
+
+#[test]
+fn a_commit_asked_for_while_a_partition_is_given_up_is_answered_by_its_last_one() {
+    let mut stage = Stage::new();
+    stage.begin(1);
+    stage.report(1, 3);
+    stage.tracker.drains.push(Drain { id: 1, stays: vec![(0, Epoch(1))], waiting: BTreeSet::new(), sealed: false });
+    stage.tracker.end_drain(0, LastCommit::Made(Offsets::new()));
+    let mut answer = stage.ask(Asked::Finished);
+    assert!(answer.try_recv().is_err(), "nothing is stored yet");
+    stage.answer(1, 3, None);
+    assert_eq!(answer.try_recv(), Ok(Ok(())));
+}
+
+#[test]
+fn a_request_of_which_nothing_was_sent_is_no_commit() {
+    let mut stage = Stage::new();
+    stage.answer_all(Vec::new());
+    assert_eq!(stage.tracker.board.counters.snapshot().commits, 0);
+}
+
+#[test]
+fn who_no_longer_waits_for_a_commit_is_forgotten() {
+    let mut stage = Stage::new();
+    stage.begin(1);
+    stage.report(1, 3);
+    (0..100).for_each(|_| drop(stage.ask(Asked::Finished)));
+    stage.answer(1, 3, Some(RDKafkaErrorCode::RequestTimedOut));
+    assert!(stage.tracker.waiters.is_empty());
+}
+
+#[test]
+fn a_round_waits_until_the_one_before_is_paid_off() {
+    let mut stage = Stage::new();
+    // An offset of this group and topic takes 66 bytes, and the member has one partition of two.
+    stage.tracker.budget = CommitBudget::new(200, stage.now);
+    stage.tracker.board.topic_partitions.store(2, std::sync::atomic::Ordering::Relaxed);
+    stage.begin(1);
+    stage.report(1, 3);
+    assert_eq!(stage.commit(), Some((1, 3)));
+    stage.answer(1, 3, None);
+    assert_eq!(stage.tracker.board.snapshot(stage.now).commits.paused_ms, 660);
+    stage.report_in(0, 1, 3..6);
+    assert_eq!([stage.commit(), stage.commit(), stage.commit()], [None; 3]);
+    assert_eq!(stage.commit(), Some((1, 6)));
+}
+
+#[test]
+fn an_epoch_that_ends_frees_who_waits_for_it_and_the_commits_that_were_held() {
+    let mut stage = Stage::new();
+    stage.begin_in(0, 1, StartPosition::at(TopicPartition::new("t", 0), NextOffset(0)));
+    stage.begin_in(1, 2, StartPosition::at(TopicPartition::new("t", 1), NextOffset(0)));
+    (0..2).for_each(|slot| stage.report_in(slot, slot as u64 + 1, 0..3));
+    let mut answer = stage.ask(Asked::Finished);
+    let refused = stage.sent_entries().into_iter().map(|entry| (entry, Some(RDKafkaErrorCode::RebalanceInProgress)));
+    stage.answer_all(refused.collect());
+    assert_eq!(stage.commit(), None);
+    assert!(answer.try_recv().is_err());
+    stage.tracker.handle(EpochsEnded(vec![(0, Epoch(1))]), &mut Context::new());
+    assert!(matches!(answer.try_recv(), Ok(Err(CommitError::NotAssigned { .. }))));
+    assert_eq!(stage.commit(), Some((2, 3)));
+}
+
+#[test]
+fn a_drain_that_ends_while_a_handler_holds_a_record_commits_those_before_it() {
+    let mut stage = Stage::new();
+    let cell = stage.begin(1);
+    let mut chunk = ChunkBuilder::new(10, 1000, 10, 1);
+    (0..10).for_each(|offset| chunk.push(offset, 0, None, None));
+    let tile = Tile::new(NextOffset(0), NextOffset(10));
+    assert!(cell.take_in_hand(&Arc::new(chunk.finish(cell.partition.clone(), cell.epoch, tile))));
+    cell.handler_holds(7, 1);
+    stage.tracker.drains.push(Drain { id: 1, stays: vec![(0, Epoch(1))], waiting: BTreeSet::new(), sealed: false });
+    stage.tracker.end_drain(0, LastCommit::Made(Offsets::new()));
+    match stage.commands.try_recv() {
+        Ok(PollerCommand::DrainEnded { commits, .. }) => assert_eq!(commits[0].entries[0].next, NextOffset(7)),
+        _ => panic!("the drain has not ended"),
+    }
+}
+
+#[test]
+fn a_commit_ends_at_the_lowest_unfinished_record_and_remembers_once_what_is_finished_above() {
+    let mut stage = Stage::new();
+    let cluster = Cluster { id: "c".to_owned(), limit: ClusterLimit::default() };
+    stage.tracker.board.cluster.set(cluster).unwrap();
+    stage.begin(1);
+    let tile = Tile::new(NextOffset(0), NextOffset(10));
+    for (bits, next, finished) in [(0b1_0000, 0, (4, 4)), (0b11_0000, 0, (4, 5)), (0b11_0011, 2, (4, 5))] {
+        let progress = TileProgress { tile, records: 10, offsets: None, finished: Finished::Bitmap([bits].into()) };
+        stage.tracker.record(ChunkProgress { slot: 0, epoch: Epoch(1), progress, commit: false });
+        stage.now += Duration::from_millis(200);
+        stage.tracker.look(stage.now);
+        let entries = stage.sent_entries();
+        let memory = decode(entries[0].text().as_bytes()).unwrap();
+        let finished = FinishedRange { first: Offset(finished.0), last: Offset(finished.1) };
+        assert_eq!(
+            (entries[0].next, memory.base, memory.finished),
+            (NextOffset(next), NextOffset(next), vec![finished])
+        );
+        stage.answer_all(entries.into_iter().map(|entry| (entry, None)).collect());
+        assert_eq!(stage.commit(), None, "the same is not committed again");
+    }
+}
+
+#[test]
+fn of_two_offsets_that_the_app_asked_for_the_higher_one_is_committed_whichever_came_first() {
+    let mut stage = Stage::of(Membership::default(), CommitWhen::Manual);
+    stage.begin(1);
+    stage.report(1, 10);
+    let (mut higher, mut lower) = (stage.ask_for(7, false), stage.ask_for(4, false));
+    assert_eq!(stage.sent(), Some((1, 7)));
+    stage.answer(1, 7, Some(RDKafkaErrorCode::RequestTimedOut));
+    assert_eq!(stage.commit(), Some((1, 7)));
+    stage.answer(1, 7, None);
+    assert_eq!((higher.try_recv(), lower.try_recv()), (Ok(Ok(())), Ok(Ok(()))));
+}
+
+#[test]
+fn a_round_too_large_for_one_request_is_sent_in_several() {
+    let mut stage = Stage::new();
+    let text: Arc<str> = "m".repeat(200_000).into();
+    let entries = (0..5).map(|slot| CommitEntry {
+        metadata: Some(Metadata { packing: Packing::Base64, text: Arc::clone(&text) }),
+        ..CommitEntry::plain(slot, Epoch(1), TopicPartition::new("t", slot as i32), NextOffset(1))
+    });
+    let commits = stage.tracker.requests(entries.collect());
+    assert_eq!(commits.iter().map(|commit| commit.entries.len()).collect::<Vec<_>>(), [2, 2, 1]);
 }
