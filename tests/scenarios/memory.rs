@@ -1,5 +1,6 @@
 //! What one owner of a partition has finished above its committed offset is remembered in the commit, and not handled by the next one.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use kafka_troupe::broker::{LocalKafka, RDKafkaApiKey, RDKafkaRespErr};
@@ -202,7 +203,7 @@ fn a_memory_of_another_place_is_not_believed(on: On) {
 
 fn a_partition_without_a_leader_does_not_keep_the_others_from_their_start(_: On) {
     let broker = kafka_troupe::broker::EmbeddedBroker::builder().brokers(2).start().unwrap();
-    let stage = Stage::on(Broker::Embedded(broker), 2, &[]);
+    let stage = Stage::on(Broker::Embedded(Arc::new(broker)), 2, &[]);
     let embedded = stage.broker.embedded();
     embedded.move_coordinator(&stage.group("g"), 1).unwrap();
     (0..2).for_each(|partition| embedded.move_leader(&stage.topic, partition, partition + 1).unwrap());

@@ -74,8 +74,8 @@ pub(crate) struct CommitNow {
     pub(crate) what: Asked,
     pub(crate) answer: oneshot::Sender<Result<(), CommitError>>,
 }
-/// The same behind all that was finished when the app asked.
-pub(crate) struct CommitLooked(pub(crate) CommitNow);
+/// All that was reported when the app asked has come.
+pub(crate) struct CommitLooked;
 /// What the app wants committed.
 pub(crate) enum Asked {
     /// All that is finished.

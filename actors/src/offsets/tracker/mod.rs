@@ -62,6 +62,8 @@ pub(crate) struct OffsetTracker {
     /// The requests of the round that have not been answered.
     in_flight: BTreeSet<u64>,
     budget: CommitBudget,
+    /// What the app has asked for just now.
+    asking: Vec<CommitNow>,
     /// It is looked again when the last round is paid off.
     alarmed: bool,
     /// A round is wanted as soon as one may be sent.
@@ -102,6 +104,7 @@ impl OffsetTracker {
             last_id: 0,
             in_flight: BTreeSet::new(),
             budget: CommitBudget::new(options.commit_rate, now),
+            asking: Vec::new(),
             alarmed: false,
             wanted: false,
             held_until: None,
@@ -170,8 +173,17 @@ impl OffsetTracker {
         self.wanted |= commit;
     }
 
+    /// Begins the commits that the app has asked for: all that was finished by then is known.
+    fn commit_asked(&mut self) {
+        for asked in std::mem::take(&mut self.asking) {
+            (0..self.epochs.len()).for_each(|slot| self.look_in_hand(slot));
+            self.commit_now(asked, Instant::now());
+        }
+    }
+
     /// All of the drain has drained, or had its time.
     fn drained(&mut self, at: usize) {
+        self.commit_asked();
         if self.options.listened {
             self.seal_drain(at);
         } else {
@@ -327,6 +339,7 @@ impl Handler<CloseLedger> for OffsetTracker {
     type Result = ();
 
     fn handle(&mut self, CloseLedger { slot, epoch, rewound }: CloseLedger, _: &mut Context<Self>) {
+        self.commit_asked();
         if self.current(slot, epoch).is_some() {
             self.look_in_hand(slot);
         }
@@ -366,15 +379,16 @@ impl Handler<CommitNow> for OffsetTracker {
     fn handle(&mut self, asked: CommitNow, ctx: &mut Context<Self>) {
         // What a worker has put down just now, it has reported before, but perhaps behind this message.
         (0..self.epochs.len()).for_each(|slot| self.look_in_hand(slot));
-        ctx.address().do_send(CommitLooked(asked));
+        self.asking.push(asked);
+        ctx.address().do_send(CommitLooked);
     }
 }
 
 impl Handler<CommitLooked> for OffsetTracker {
     type Result = ();
 
-    fn handle(&mut self, CommitLooked(asked): CommitLooked, ctx: &mut Context<Self>) {
-        self.commit_now(asked, Instant::now());
+    fn handle(&mut self, _: CommitLooked, ctx: &mut Context<Self>) {
+        self.commit_asked();
         self.look_when_paid_off(ctx);
     }
 }
