@@ -45,8 +45,10 @@ impl ConsumerBuilder {
     /// Leaves commits to librdkafka, for a group's members: every `auto.commit.interval.ms` (default 5 s) it commits what was *handed out* to workers.
     ///
     /// A crash then loses what was handed out and not finished, up to [`max_buffered_records`](Self::max_buffered_records) of each partition,
-    /// and repeats what was finished since the last commit. A stop or a rebalance loses nothing: the positions are taken back to what is
-    /// finished before the last commit. Nothing finished above an unfinished record is remembered. For what may be lost, and for comparison.
+    /// and repeats what was finished since the last commit; so does a session that runs out, whose partitions are others' before the member
+    /// hears of it. A stop or a rebalance loses nothing, unless the broker does not answer by the [commit deadline](Self::commit_deadline): the
+    /// positions are taken back to what is finished before the last commit. Nothing finished above an unfinished record is remembered. For what
+    /// may be lost, and for comparison.
     pub fn client_auto_commit(mut self) -> Self {
         self.keeper = Keeper::Client;
         self
