@@ -1,5 +1,6 @@
 //! Commit strategies: what each commits while it runs and at its end, and what a crash would cost with it.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
@@ -31,6 +32,7 @@ scenarios! {
         by_the_interval_work_goes_on_while_commits_fail,
         commits_that_are_awaited_go_on_as_fast_as_their_rate_allows,
         the_clients_last_commit_is_repeated_when_it_is_refused,
+        a_last_commit_is_repeated_until_its_deadline_where_that_may_help,
         a_commit_that_fails_is_repeated_until_it_is_stored_whatever_the_error,
         a_commit_of_a_member_that_is_out_of_its_group_is_made_by_who_has_the_partition_next,
         a_commit_refused_for_good_ends_the_consumer_and_who_waits_for_it,
@@ -76,7 +78,8 @@ fn by_records_and_by_chunks_commits_are_made_while_it_runs(on: On) {
     stage.produce(0, 60, 20);
     for (group, when) in [("records", CommitWhen::Records(10)), ("chunk", CommitWhen::Chunk)] {
         let consumer = stage.consumer(group).handler(|_: &Record| ()).commit_when(when).start().unwrap();
-        eventually("all is committed", || stage.committed(group) == [(0, 60)].into());
+        eventually("all is committed", || consumer.state().partitions.iter().any(|p| p.committed == Some(60)));
+        assert_eq!(stage.committed(group), [(0, 60)].into());
         consumer.shutdown_blocking(STOP).unwrap();
     }
 }
@@ -402,6 +405,27 @@ fn the_clients_last_commit_is_repeated_when_it_is_refused(on: On) {
         gate.open();
     });
     assert_eq!(stage.committed("g"), [(0, 11)].into(), "what no handler has had is not lost");
+}
+
+fn a_last_commit_is_repeated_until_its_deadline_where_that_may_help(on: On) {
+    use RDKafkaRespErr::*;
+    let all: BTreeMap<_, _> = [(0, 50)].into();
+    for (error, times, committed) in [
+        (RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS, 3, all),
+        (RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS, 1000, BTreeMap::new()),
+        // It is others' by now.
+        (RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION, 1, BTreeMap::new()),
+    ] {
+        let stage = Stage::new(on, 1);
+        stage.produce(0, 50, 20);
+        let consumer = stage.finished_and_uncommitted("g", &Journal::default(), 50);
+        stage.broker.embedded().fail_requests(RDKafkaApiKey::OffsetCommit, &vec![error; times]);
+        let begun = Instant::now();
+        let stopped = consumer.shutdown_blocking(STOP).unwrap();
+        assert!(begun.elapsed() < Duration::from_secs(10), "{error:?}: {:?}", begun.elapsed());
+        stage.broker.embedded().stop_failing_requests(RDKafkaApiKey::OffsetCommit);
+        assert_eq!((stopped.drained, stage.committed("g")), (!committed.is_empty(), committed), "{error:?}");
+    }
 }
 
 fn a_commit_that_fails_is_repeated_until_it_is_stored_whatever_the_error(on: On) {
