@@ -24,7 +24,7 @@ fn a_slow_handler_is_bounded_and_leaves_other_partitions_alone(on: On) {
             journal.note("a", record);
         };
         stage
-            .consumer("g")
+            .lone_consumer("g")
             .handler(handler)
             .worker_threads(2)
             .max_buffered_records(1000)
@@ -50,7 +50,7 @@ fn one_credit_is_enough_to_get_everything_through(on: On) {
     let consumer = {
         let journal = journal.clone();
         stage
-            .consumer("g")
+            .lone_consumer("g")
             .handler(move |record: &Record| journal.note("a", record))
             .max_buffered_records(1)
             .start()

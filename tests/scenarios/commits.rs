@@ -318,7 +318,7 @@ fn with_the_interval_awaited_nothing_goes_on_while_a_commit_is_not_answered(on: 
             notes.note("a", &record);
         }
     };
-    let builder = stage.consumer("g").async_handler(slowly).commit_when(millis(50)).await_commits(true);
+    let builder = stage.lone_consumer("g").async_handler(slowly).commit_when(millis(50)).await_commits(true);
     stage.broker.embedded().fail_requests(RDKafkaApiKey::OffsetCommit, &[FAILED; 60]);
     let consumer = builder.start().unwrap();
     eventually("a commit fails", || consumer.state().counters.failed_commits >= 2);
@@ -355,7 +355,7 @@ fn by_the_interval_work_goes_on_while_commits_fail(on: On) {
     let journal = Journal::default();
     let notes = journal.clone();
     stage.broker.embedded().fail_requests(RDKafkaApiKey::OffsetCommit, &[FAILED; 1000]);
-    let consumer = stage.consumer("g").handler(move |record: &Record| notes.note("a", record)).start().unwrap();
+    let consumer = stage.lone_consumer("g").handler(move |record: &Record| notes.note("a", record)).start().unwrap();
     eventually("all is handled", || journal.len() == 500);
     eventually("a commit has failed", || consumer.state().counters.failed_commits >= 2);
     assert!(consumer.state().partitions[0].last_error.is_some());
@@ -447,7 +447,8 @@ fn a_commit_that_fails_is_repeated_until_it_is_stored_whatever_the_error(on: On)
         let journal = Journal::default();
         let notes = journal.clone();
         stage.broker.embedded().fail_requests(RDKafkaApiKey::OffsetCommit, &[error; 2]);
-        let consumer = stage.consumer("g").handler(move |record: &Record| notes.note("a", record)).start().unwrap();
+        let consumer =
+            stage.lone_consumer("g").handler(move |record: &Record| notes.note("a", record)).start().unwrap();
         eventually(&format!("{error:?} passes"), || stage.committed("g") == [(0, 100), (1, 100)].into());
         consumer.shutdown_blocking(STOP).unwrap();
         journal.assert_exactly_once_in_order(2, 100);
@@ -496,7 +497,7 @@ fn the_coordinator_may_move_between_commits(_: On) {
     let stage = Stage::on(Broker::Embedded(broker.into()), 1, &[]);
     let journal = Journal::default();
     let notes = journal.clone();
-    let consumer = stage.consumer("g").handler(move |record: &Record| notes.note("a", record)).start().unwrap();
+    let consumer = stage.lone_consumer("g").handler(move |record: &Record| notes.note("a", record)).start().unwrap();
     let mut committed = 0;
     for (round, coordinator) in [1, 2, 3, 1, 2].into_iter().enumerate() {
         stage.broker.embedded().move_coordinator(&stage.group("g"), coordinator).unwrap();

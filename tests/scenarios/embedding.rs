@@ -448,7 +448,7 @@ fn state_is_read_at_a_high_rate_during_load(on: On) {
     let journal = Journal::default();
     let consumer = {
         let journal = journal.clone();
-        let builder = stage.consumer("g").commit_when(CommitWhen::Interval(Duration::from_millis(5)));
+        let builder = stage.lone_consumer("g").commit_when(CommitWhen::Interval(Duration::from_millis(5)));
         builder.handler(move |record: &Record| journal.note("a", record)).start().unwrap()
     };
     struct Raise<'a>(&'a AtomicBool);

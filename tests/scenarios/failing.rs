@@ -40,7 +40,7 @@ fn a_handler_that_panics_fails_its_record_and_the_record_is_tried_again(on: On) 
             journal.note("a", record);
         };
         let pause = Duration::from_millis(10);
-        stage.consumer("g").handler(handler).retry_pause(pause, pause).start().unwrap()
+        stage.lone_consumer("g").handler(handler).retry_pause(pause, pause).start().unwrap()
     };
     eventually("all is handled", || journal.len() == 200);
     eventually("all is committed", || consumer.state().partitions.iter().all(|p| p.committed == Some(100)));
@@ -183,7 +183,7 @@ fn a_partitions_handler_keeps_its_state_and_is_built_anew_after_a_panic(on: On) 
             Counting { seen: 0, from: context.position().0, journal: journal.clone(), built: Arc::clone(&built) }
         };
         let pause = Duration::from_millis(1);
-        stage.consumer("g").partition_handler(factory).retry_pause(pause, pause).start().unwrap()
+        stage.lone_consumer("g").partition_handler(factory).retry_pause(pause, pause).start().unwrap()
     };
     eventually("all is handled", || journal.len() == 200);
     consumer.shutdown_blocking(STOP).unwrap();
@@ -214,7 +214,7 @@ fn a_handler_that_panics_when_it_is_built_or_dropped_is_counted(on: On) {
             Torn(journal.clone())
         };
         let pause = Duration::from_millis(1);
-        stage.consumer("g").partition_handler(factory).retry_pause(pause, pause).start().unwrap()
+        stage.lone_consumer("g").partition_handler(factory).retry_pause(pause, pause).start().unwrap()
     };
     eventually("all is handled", || journal.len() == 10);
     assert_eq!(consumer.state().counters.panics, 1, "the build");
@@ -228,7 +228,7 @@ fn a_broker_that_goes_away_and_comes_back_loses_and_repeats_nothing(on: On) {
     stage.produce(0, 500, 20);
     let journal = Journal::default();
     // The session outlasts the outage: Kafka takes a few seconds to start again.
-    let builder = stage.consumer("g").property("session.timeout.ms", "30000");
+    let builder = stage.lone_consumer("g").property("session.timeout.ms", "30000");
     let consumer = builder.async_handler(noting_slowly(&journal, "a")).start().unwrap();
     eventually("some is handled", || journal.len() > 100);
     stage.broker.take_down();

@@ -211,6 +211,11 @@ impl Stage {
         self.consumer(group).property("session.timeout.ms", session)
     }
 
+    /// A consumer that is its group's only member for as long as it runs: nobody waits for its session, so that it outlasts any pause.
+    pub fn lone_consumer(&self, group: &str) -> ConsumerBuilder {
+        self.consumer(group).property("session.timeout.ms", "30000")
+    }
+
     /// A consumer that has handled all `count` records, and committed none: it would in a minute.
     pub fn finished_and_uncommitted(&self, group: &str, journal: &Journal, count: usize) -> ConsumerHandle {
         let notes = journal.clone();

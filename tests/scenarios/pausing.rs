@@ -77,7 +77,7 @@ fn what_was_handed_out_before_a_pause_is_handled_and_committed(on: On) {
             journal.note("a", record);
         };
         // Half of them is all that may be handed out at once.
-        stage.consumer("g").handler(handler).max_buffered_records(20).start().unwrap()
+        stage.lone_consumer("g").handler(handler).max_buffered_records(20).start().unwrap()
     };
     eventually("as many as may be are handed out", || {
         consumer.state().partitions.iter().any(|p| p.in_flight == 1 && p.buffered_records == 20)

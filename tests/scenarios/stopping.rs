@@ -16,7 +16,7 @@ fn a_clean_stop_under_load_redelivers_nothing(on: On) {
     let journal = Journal::default();
     let start = || {
         let journal = journal.clone();
-        stage.consumer("g").handler(move |record: &Record| journal.note("a", record)).start().unwrap()
+        stage.lone_consumer("g").handler(move |record: &Record| journal.note("a", record)).start().unwrap()
     };
     let first = start();
     eventually("some records are handled", || journal.len() > 500);

@@ -116,7 +116,7 @@ fn a_listener_that_fails_at_an_assignment_leaves_it_as_it_would_have_been(on: On
             Err("the database is away".into())
         });
         let notes = journal.clone();
-        let builder = stage.consumer("g").handler(move |record: &Record| notes.note("a", record));
+        let builder = stage.lone_consumer("g").handler(move |record: &Record| notes.note("a", record));
         let consumer = builder.rebalance_listener(listener).start().unwrap();
         eventually("all is committed", || consumer.state().partitions.iter().any(|p| p.committed == Some(50)));
         assert_eq!(consumer.state().counters.listener_failures, 1);
@@ -135,7 +135,7 @@ fn an_assignment_goes_on_without_a_listener_that_is_late_and_drops_what_it_says_
         Ok(vec![(assigned[0].topic_partition.clone(), NextOffset(40))])
     });
     let notes = journal.clone();
-    let builder = stage.consumer("g").handler(move |record: &Record| notes.note("a", record));
+    let builder = stage.lone_consumer("g").handler(move |record: &Record| notes.note("a", record));
     let builder = builder.rebalance_listener(listener).listener_deadline(Duration::from_millis(200));
     let consumer = builder.start().unwrap();
     eventually("all is handled", || journal.len() == 50);
