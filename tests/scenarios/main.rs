@@ -42,6 +42,7 @@ mod external;
 mod failing;
 mod gaps;
 mod killing;
+mod leaving;
 mod listening;
 mod memory;
 mod orders;

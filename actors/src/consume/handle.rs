@@ -196,7 +196,8 @@ impl ConsumerHandle {
 
     /// Takes no more records, lets handlers finish what they hold, commits it, leaves the group, and answers as [`wait`](Self::wait) does,
     /// all within `deadline`: at most a fifth of it goes to the commit and a tenth to leaving, the rest to the handlers; a
-    /// [listener](crate::consume::RebalanceListener) has at most a fifth of it before the commit.
+    /// [listener](crate::consume::RebalanceListener) has at most a fifth of it before the commit. In a group of the classic protocol a member
+    /// that is joining leaves when that join is over, so that nobody waits for its session to end.
     ///
     /// A handler that has not returned by then is left behind, and its record listed in [`Stopped::unfinished`]: nothing of it is
     /// committed. A second call can only shorten the wait. The future needs no runtime of tokio's.

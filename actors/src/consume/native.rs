@@ -327,6 +327,20 @@ impl CommitQueue {
     }
 }
 
+/// The member id that the group has given, of a member that is joining or has joined.
+pub(crate) fn member_id<C: ConsumerContext>(consumer: &BaseConsumer<C>) -> Option<String> {
+    // SAFETY: the client is the live consumer's; librdkafka gives a C string that is ours to free, or null.
+    unsafe {
+        let id = sys::rd_kafka_memberid(consumer.client().native_ptr());
+        if id.is_null() {
+            return None;
+        }
+        let text = CStr::from_ptr(id).to_string_lossy().into_owned();
+        sys::rd_kafka_mem_free(consumer.client().native_ptr(), id.cast());
+        (!text.is_empty()).then_some(text)
+    }
+}
+
 fn code(error: RDKafkaRespErr) -> Option<RDKafkaErrorCode> {
     (error != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR).then(|| error.into())
 }

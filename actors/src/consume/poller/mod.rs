@@ -2,12 +2,13 @@
 //!
 //! This file is its loop. What it does in it is told by concept: [`drain`] takes chunks out of partition queues, [`commits`] sends commits,
 //! [`epochs`] begins epochs, [`identity`] sees to it that a log stays the same, [`rebalance`] answers the group, [`revocation`] gives partitions
-//! up, [`telling`] gives the app's listener its turn in both, [`seek`] and [`pause`] do what a person asks.
+//! up, [`telling`] gives the app's listener its turn in both, [`leaving`] says farewell, [`seek`] and [`pause`] do what a person asks.
 
 mod commits;
 mod drain;
 mod epochs;
 mod identity;
+mod leaving;
 mod pause;
 mod rebalance;
 mod revocation;
@@ -115,7 +116,7 @@ impl Poller {
             _ => self.begin_by_hand(),
         }
         let mut woke = true;
-        while !self.rebalance.is_stopped() || !self.may_leave() {
+        while !self.rebalance.is_stopped() || !self.may_leave(Instant::now()) {
             let now = Instant::now();
             let ready = self.wake.take_sources();
             if woke || ready.has(Source::Main) || now.duration_since(self.main_served) >= MAX_SLEEP {
@@ -158,14 +159,6 @@ impl Poller {
                 "group.protocol=consumer (KIP-848) is experimental with librdkafka 2.12: rebalances may stand still for minutes"
             );
         }
-    }
-
-    /// A member of the new protocol that leaves before the group has answered its first heartbeat is never struck off: librdkafka 2.12 sends no
-    /// farewell for it, and what the group gives it then stays with nobody until the session times out (45 s by default). So it is waited for
-    /// that answer, for a moment.
-    fn may_leave(&self) -> bool {
-        let joining = self.options.new_protocol && self.board.membership.is_member() && !self.rebalance.begun;
-        !joining || self.rebalance.leave_at.is_none_or(|leave_at| Instant::now() >= leave_at)
     }
 
     /// Leaves the group. The consumer's own drop closes it: it polls until closed, and the context unassigns what is still assigned.

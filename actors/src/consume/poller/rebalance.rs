@@ -18,6 +18,7 @@ use rdkafka::error::KafkaResult;
 use rdkafka::topic_partition_list::{Offset as ListOffset, TopicPartitionList};
 use tracing::{debug, info, warn};
 
+use super::leaving::Leave;
 use super::revocation::Revocation;
 use super::telling::Held;
 use super::{Poller, kafka_error};
@@ -40,8 +41,8 @@ pub(crate) struct Rebalance {
     pub(super) asked: Option<Asked>,
     /// The group has given or taken something, or nothing.
     pub(super) begun: bool,
-    /// A stop has begun: how long the group's first word is waited for.
-    pub(super) leave_at: Option<Instant>,
+    /// A stop has begun.
+    pub(super) leave: Option<Leave>,
     /// The assignment that the listener is being shown.
     pub(super) held: Option<Held>,
     /// Partitions being given up, to a rebalance or to a stop.
@@ -108,7 +109,7 @@ impl Rebalance {
             // A revocation has just ended, and the stop that waited for it begins.
             (None, _) if matches!(self.stop, Stop::Asked { .. }) => now,
             (None, Some(held)) => held.until,
-            (None, None) => return None,
+            (None, None) => self.leave.as_ref()?.next_look(now)?,
         };
         Some(next.saturating_duration_since(now))
     }
@@ -139,7 +140,7 @@ fn list(partitions: &[TopicPartition], offset: impl Fn(&TopicPartition) -> ListO
     list
 }
 
-fn assign(consumer: &BaseConsumer<PollerContext>, list: &TopicPartitionList) -> KafkaResult<()> {
+pub(super) fn assign(consumer: &BaseConsumer<PollerContext>, list: &TopicPartitionList) -> KafkaResult<()> {
     match consumer.rebalance_protocol() {
         RebalanceProtocol::Cooperative => consumer.incremental_assign(list),
         _ => consumer.assign(list),

@@ -6,6 +6,7 @@ use rdkafka::consumer::Consumer;
 use tracing::warn;
 
 use super::Poller;
+use super::leaving::Leave;
 use super::rebalance::{Asked, Stop};
 use crate::consume::command::{Commit, CommitEntry, DrainPlan};
 use crate::consume::error::UnfinishedRecord;
@@ -17,8 +18,6 @@ use crate::offsets::tracker::{BeginDrain, ChunkProgress, DrainDeadline, EpochsEn
 
 /// The pause before a last commit that was refused is sent again.
 const COMMIT_AGAIN: Duration = Duration::from_millis(50);
-/// How long a member that stops while it joins waits for the group's first word.
-const FIRST_WORD: Duration = Duration::from_secs(1);
 /// How many of a partition's unfinished records are named in the log.
 const NAMED: usize = 10;
 /// Above every id that the tracker gives: what the poller sends of its own is not the tracker's to wait for.
@@ -295,13 +294,16 @@ impl Poller {
             if let Some(revocation) = &mut self.rebalance.revocation {
                 revocation.hurry(now + plan.drain, plan.listener, plan.commit);
             }
+            if let Some(leave) = &mut self.rebalance.leave {
+                leave.hurry(plan, now);
+            }
             return;
         }
         self.resolver.abandon();
         self.seeks.end();
         self.overtake_held(RevokeReason::Stop, now);
         let drain_until = now + plan.drain;
-        self.rebalance.leave_at = Some(drain_until.min(now + FIRST_WORD));
+        self.rebalance.leave = Some(Leave::of(plan, now));
         let DrainPlan { mut listener, mut commit, .. } = plan;
         if let Some(revocation) = &mut self.rebalance.revocation {
             // Two commits share the time of one, as do two calls of the listener. The drains run side by side: the partitions that stay end
