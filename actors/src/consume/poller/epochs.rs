@@ -88,6 +88,7 @@ impl Poller {
         if let Some(stay) = self.slots.get_mut(slot) {
             stay.reposition = None;
             stay.guard = PositionGuard::new(position);
+            stay.handed_out = 0;
             stay.cell = Arc::clone(&cell);
             cell.set_paused(stay.paused);
         }
@@ -139,6 +140,7 @@ impl Poller {
                 cell: Arc::clone(&cell),
                 queue,
                 guard: PositionGuard::new(position),
+                handed_out: 0,
                 worker: None,
                 rewound: None,
                 lost: None,

@@ -291,10 +291,12 @@ impl Poller {
         self.give_up_seeks(&stays);
         if lost {
             // Also what was draining, or stopping: it is others' already.
+            if self.rebalance.revocation.is_some() {
+                self.note_uncommitted();
+            }
             let draining = self.rebalance.revocation.take();
             let told = self.withdraw_calls(&partitions, draining.as_ref());
             if let Some(draining) = draining {
-                self.note_uncommitted();
                 self.end(&draining.stays, false);
             }
             Counters::add(&self.board.counters.lost, stays.len() as u64);

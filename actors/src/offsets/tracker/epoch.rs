@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use crate::consume::command::{CommitEntry, Metadata};
 use crate::consume::control::ControlCell;
 use crate::consume::state::Cluster;
-use crate::ids::NextOffset;
+use crate::ids::{Epoch, NextOffset};
+use crate::invariants::{At, InvariantCounts};
 use crate::offsets::memory::{self, LogIdentity};
 use crate::offsets::remembered::{Remembered, union};
-use crate::offsets::{FinishedRange, OffsetLedger};
+use crate::offsets::{FinishedRange, LedgerError, OffsetLedger, TileProgress};
 
 /// The pause before a commit that failed in passing is built again: it doubles up to the second.
 const AGAIN: Duration = Duration::from_millis(100);
@@ -61,6 +62,33 @@ impl TrackedEpoch {
             closed: false,
             cell,
         }
+    }
+
+    /// Takes in a report that was made in the epoch `reported`, which is to be this one: who hands it in sees to that.
+    pub(super) fn take_in(
+        &mut self,
+        reported: Epoch,
+        progress: TileProgress,
+        invariants: &InvariantCounts,
+    ) -> Result<(), LedgerError> {
+        let recorded = self.ledger.record(progress)?;
+        self.cell.set_watermark(self.ledger.watermark());
+        invariants.old_epochs_inert(self.at(), reported, recorded.advanced || recorded.newly_finished > 0);
+        invariants.one_outcome(self.at(), self.ledger.delivered(), self.ledger.finished(), false);
+        Ok(())
+    }
+
+    /// I1 and I8, now that the worker has said its last word or had its time. Drained is what left no tile open: what it had in hand and did not
+    /// begin is the next owner's.
+    pub(super) fn check_end(&self, invariants: &InvariantCounts) {
+        let (lowest_open, end) = self.ledger.frontier();
+        invariants.watermark(self.at(), self.ledger.watermark(), lowest_open, end);
+        let (delivered, finished) = (self.ledger.delivered(), self.ledger.finished());
+        invariants.one_outcome(self.at(), delivered, finished, self.ledger.is_settled());
+    }
+
+    fn at(&self) -> At<'_> {
+        At { partition: &self.cell.partition, epoch: self.cell.epoch }
     }
 
     /// A commit failed in passing: the next waits, longer each time. Gives how often that was so in a row.

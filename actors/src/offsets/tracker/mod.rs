@@ -27,7 +27,6 @@ use crate::consume::listener::Offsets;
 use crate::consume::state::{Board, Counters};
 use crate::consume::supervisor::{ConsumerSupervisor, EngineFailed};
 use crate::ids::Epoch;
-use crate::invariants::At;
 use crate::offsets::budget::CommitBudget;
 use asked::Waiter;
 use epoch::TrackedEpoch;
@@ -160,16 +159,12 @@ impl OffsetTracker {
             Counters::add(&board.counters.fenced_reports, 1);
             return;
         };
-        if let Err(error) = tracked.ledger.record(progress) {
+        if let Err(error) = tracked.take_in(epoch, progress, &board.invariants) {
             let partition = tracked.cell.partition.clone();
             error!(topic = %partition.topic, partition = partition.partition.0, epoch = epoch.0, %error, "a report contradicts the ledger");
             self.fail(ConsumerError::Engine { detail: format!("{partition} epoch {epoch}: {error}") });
             return;
         }
-        let at = At { partition: &tracked.cell.partition, epoch };
-        let (delivered, finished) = (tracked.ledger.delivered(), tracked.ledger.finished());
-        board.invariants.one_outcome(at, delivered, finished, false);
-        tracked.cell.set_watermark(tracked.ledger.watermark());
         self.wanted |= commit;
     }
 
@@ -195,12 +190,14 @@ impl OffsetTracker {
     fn end_drain(&mut self, at: usize, last: LastCommit) {
         let drain = self.drains.swap_remove(at);
         let only_asked = self.heed(last, &drain.stays);
+        let board = Arc::clone(&self.board);
         for (slot, epoch) in &drain.stays {
             if self.current(*slot, *epoch).is_some() {
                 self.look_in_hand(*slot);
             }
             if let Some(tracked) = self.current(*slot, *epoch) {
                 tracked.closed = true;
+                tracked.check_end(&board.invariants);
             }
         }
         let commits = self.last_commits(&drain.stays, &only_asked);
@@ -269,8 +266,10 @@ impl Handler<EpochDrained> for OffsetTracker {
     type Result = ();
 
     fn handle(&mut self, EpochDrained { slot, epoch }: EpochDrained, _: &mut Context<Self>) {
+        let board = Arc::clone(&self.board);
         if let Some(tracked) = self.current(slot, epoch) {
             tracked.drained = true;
+            tracked.check_end(&board.invariants);
             self.on_drained(slot);
         }
     }
@@ -343,10 +342,12 @@ impl Handler<CloseLedger> for OffsetTracker {
         if self.current(slot, epoch).is_some() {
             self.look_in_hand(slot);
         }
+        let board = Arc::clone(&self.board);
         let Some(tracked) = self.current(slot, epoch) else {
             return;
         };
         tracked.closed = true;
+        tracked.check_end(&board.invariants);
         let (watermark, remembered) = (tracked.ledger.watermark(), tracked.remembered());
         self.poller.send(PollerCommand::LedgerClosed { slot, epoch, watermark, remembered });
         if rewound {

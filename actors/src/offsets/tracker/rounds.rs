@@ -64,12 +64,13 @@ impl OffsetTracker {
             }
         }
         let owned = self.epochs.iter().flatten().count();
+        self.check_owned_and_finished(&entries);
         let commits = self.requests(entries);
         let bytes: usize = commits.iter().map(|commit| self.bytes(&commit.entries)).sum();
         if bytes > 0 {
             let total = self.board.topic_partitions.load(Ordering::Relaxed) as usize;
             self.budget.spend(bytes, owned, total, now);
-            self.board.note_commit(bytes, self.budget.pause());
+            self.board.note_pause(self.budget.pause());
         }
         for commit in commits {
             self.in_flight.insert(commit.id);
@@ -95,7 +96,8 @@ impl OffsetTracker {
             }
             due_entry(tracked, manual || only_asked.contains(&tracked.cell.slot), cluster)
         });
-        let entries = entries.collect();
+        let entries: Vec<_> = entries.collect();
+        self.check_owned_and_finished(&entries);
         self.requests(entries)
     }
 
@@ -108,6 +110,20 @@ impl OffsetTracker {
             commits.push(Commit::new(self.last_id, entries));
         }
         commits
+    }
+
+    /// I2 and I4, of what is about to be sent.
+    pub(super) fn check_owned_and_finished(&self, entries: &[CommitEntry]) {
+        let invariants = &self.board.invariants;
+        for entry in entries {
+            let at = At { partition: &entry.partition, epoch: entry.epoch };
+            let tracked = self.epochs.get(entry.slot).and_then(Option::as_ref);
+            let tracked = tracked.filter(|tracked| tracked.cell.partition == entry.partition);
+            invariants.commits_owned(at, entry.next, tracked.map(|tracked| tracked.cell.epoch));
+            if let Some(tracked) = tracked.filter(|_| !entry.past_watermark) {
+                invariants.commit_within_watermark(at, entry.next, tracked.ledger.watermark());
+            }
+        }
     }
 
     fn bytes(&self, entries: &[CommitEntry]) -> usize {
@@ -151,9 +167,6 @@ impl OffsetTracker {
             return;
         };
         let at = At { partition: &entry.partition, epoch: entry.epoch };
-        if !entry.past_watermark {
-            board.invariants.commit_within_watermark(at, entry.next, tracked.ledger.watermark());
-        }
         board.invariants.commits_rise(at, tracked.confirmed, entry.next);
         tracked.confirm(entry);
         debug!(topic = %entry.partition.topic, partition = entry.partition.partition.0, epoch = entry.epoch.0, offset = entry.next.0, "committed");
