@@ -202,7 +202,7 @@ pub struct UnfinishedRecord {
 pub(crate) enum CommitFailure {
     /// Try again at the next commit.
     Retry,
-    /// A rebalance is under way: hold commits until its next event or heartbeat. A last commit is worth another try before.
+    /// A rebalance is under way, and over soon: try again, quietly.
     Hold,
     /// The group has moved on without this member: hold commits until it is back in. A last commit will not get through any more.
     Superseded,

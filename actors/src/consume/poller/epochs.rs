@@ -79,8 +79,9 @@ impl Poller {
             stay.cell.set_last_error(format!("seek to {position}: {error}"));
             return;
         }
-        self.tell_tracker(EpochReplaced { slot, epoch: old.epoch });
         let sought = self.seeks.holds(slot);
+        let goes_on = !(rewound || sought);
+        self.tell_tracker(EpochReplaced { slot, epoch: old.epoch, goes_on });
         // A seek may have the group's offset go back; whatever else begins anew goes on from what is committed.
         let committed = old.committed().filter(|committed| !(rewound || sought) || *committed <= position);
         let chosen = sought || (old.chosen && old.committed().is_none());

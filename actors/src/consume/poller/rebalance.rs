@@ -31,6 +31,7 @@ use crate::consume::resolver::{Resolution, Sought};
 use crate::consume::start::StartPosition;
 use crate::consume::state::Counters;
 use crate::ids::{Epoch, Offset, TopicPartition};
+use crate::offsets::tracker::EpochsEnded;
 
 /// Where the protocol stands.
 #[derive(Debug, Default)]
@@ -182,6 +183,8 @@ impl Poller {
             if let Err(error) = assign(&self.consumer, &TopicPartitionList::new()) {
                 self.fail(kafka_error(&error, "assigning no partitions".to_owned()));
             }
+            // No epoch begins or ends that would tell the tracker: what it holds until the rebalance is over may go.
+            self.tell_tracker(EpochsEnded(Vec::new()));
             self.tell_nothing_assigned();
             return;
         }

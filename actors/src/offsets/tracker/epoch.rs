@@ -36,6 +36,8 @@ pub(super) struct TrackedEpoch {
     pub(super) sealed: bool,
     /// Neither reports nor what the app asks for counts from here on.
     pub(super) closed: bool,
+    /// Its partition stays, and begins another epoch where this one stands: what the app asks for meanwhile is that one's.
+    pub(super) goes_on: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -60,8 +62,26 @@ impl TrackedEpoch {
             drained: false,
             sealed: false,
             closed: false,
+            goes_on: false,
             cell,
         }
+    }
+
+    /// The partition's worker died, and this epoch goes on where `old` stood: with what is committed, perhaps since the poller looked, and with
+    /// what the app has asked for. That may be on its way; no answer to it is this epoch's, so that it is sent once more.
+    pub(super) fn take_over(&mut self, old: &Self) {
+        if let Some(committed) = old.committed.filter(|committed| self.committed < Some(*committed)) {
+            (self.committed, self.confirmed) = (Some(committed), committed);
+            self.cell.set_committed(committed);
+        }
+        let Some(asked) = old.asked.filter(|asked| self.committed.is_none_or(|committed| committed < asked.next))
+        else {
+            return;
+        };
+        if self.committed.is_none() {
+            self.confirmed = self.confirmed.min(asked.next);
+        }
+        self.asked = Some(asked);
     }
 
     /// Takes in a report that was made in the epoch `reported`, which is to be this one: who hands it in sees to that.

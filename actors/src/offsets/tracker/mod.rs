@@ -133,8 +133,15 @@ impl OffsetTracker {
             self.epochs.resize_with(slot + 1, || None);
         }
         self.wanted |= cell.chosen && self.options.policy.when != CommitWhen::Manual;
-        self.epochs[slot] = Some(TrackedEpoch::new(cell));
+        let mut tracked = TrackedEpoch::new(cell);
+        if let Some(old) = self.epochs[slot].take_if(|old| old.goes_on) {
+            tracked.take_over(&old);
+            self.wanted |= tracked.asked.is_some();
+            self.move_waiters(slot, old.cell.epoch, tracked.cell.epoch);
+        }
+        self.epochs[slot] = Some(tracked);
         self.held_until = None;
+        self.answer_waiters();
     }
 
     /// The open epoch that a report speaks of, if it is still the current one.
@@ -316,7 +323,7 @@ impl Handler<EpochsEnded> for OffsetTracker {
                 *entry = None;
             }
         }
-        self.drains.retain(|drain| !drain.stays.iter().all(|stay| stays.contains(stay)));
+        self.drains.retain(|drain| drain.stays.is_empty() || !drain.stays.iter().all(|stay| stays.contains(stay)));
         self.held_until = None;
         self.answer_waiters();
     }
@@ -325,12 +332,17 @@ impl Handler<EpochsEnded> for OffsetTracker {
 impl Handler<EpochReplaced> for OffsetTracker {
     type Result = ();
 
-    fn handle(&mut self, EpochReplaced { slot, epoch }: EpochReplaced, _: &mut Context<Self>) {
-        if self.epochs.get(slot).and_then(Option::as_ref).is_some_and(|tracked| tracked.cell.epoch == epoch) {
-            self.epochs[slot] = None;
+    fn handle(&mut self, EpochReplaced { slot, epoch, goes_on }: EpochReplaced, _: &mut Context<Self>) {
+        self.drains.retain(|drain| drain.stays.is_empty() || !drain.stays.iter().all(|stay| *stay == (slot, epoch)));
+        let old = self.epochs.get_mut(slot).filter(|old| old.as_ref().is_some_and(|old| old.cell.epoch == epoch));
+        match old {
+            // It stays until the next one has taken over what is asked of it.
+            Some(Some(old)) if goes_on => (old.closed, old.goes_on) = (true, true),
+            old => {
+                old.map(Option::take);
+                self.tell_moved(slot, epoch);
+            }
         }
-        self.drains.retain(|drain| !drain.stays.iter().all(|stay| *stay == (slot, epoch)));
-        self.tell_moved(slot, epoch);
     }
 }
 
@@ -346,13 +358,13 @@ impl Handler<CloseLedger> for OffsetTracker {
         let Some(tracked) = self.current(slot, epoch) else {
             return;
         };
-        tracked.closed = true;
+        (tracked.closed, tracked.goes_on) = (true, !rewound);
         tracked.check_end(&board.invariants);
         let (watermark, remembered) = (tracked.ledger.watermark(), tracked.remembered());
         self.poller.send(PollerCommand::LedgerClosed { slot, epoch, watermark, remembered });
         if rewound {
             self.epochs[slot] = None;
-            self.answer_waiters();
+            self.tell_moved(slot, epoch);
         }
     }
 }

@@ -18,8 +18,8 @@ use crate::ids::Epoch;
 use crate::invariants::At;
 use crate::offsets::budget::{entry_bytes, requests};
 
-/// How long commits are held after an answer that puts the member's place in the group in question, unless a rebalance ends it sooner:
-/// the default heartbeat interval.
+/// How long commits are held after an answer that says that the group has moved on without this member, unless a rebalance ends it sooner: the
+/// default heartbeat interval.
 const HOLD: Duration = Duration::from_secs(3);
 
 impl OffsetTracker {
@@ -188,9 +188,15 @@ impl OffsetTracker {
             _ => (failure, detail),
         };
         match failure {
-            // A rebalance is under way: usual, and over soon.
-            CommitFailure::Hold | CommitFailure::Superseded => {
-                debug!(topic, partition = number, epoch, offset, error = %code, "a commit is held until the rebalance is over");
+            // A rebalance is under way: usual, and over soon, perhaps without a word to this member.
+            CommitFailure::Hold => {
+                debug!(topic, partition = number, epoch, offset, error = %code, "a commit is sent again: a rebalance is under way");
+                if let Some(tracked) = self.current(entry.slot, entry.epoch) {
+                    tracked.fail(now);
+                }
+            }
+            CommitFailure::Superseded => {
+                debug!(topic, partition = number, epoch, offset, error = %code, "commits are held until the member is back in its group");
                 // What is said of an epoch that is over says nothing of those that began since.
                 if self.current(entry.slot, entry.epoch).is_some() {
                     self.held_until = self.held_until.max(Some(now + HOLD));

@@ -56,13 +56,117 @@ fn who_waits_for_a_commit_is_told_when_the_partition_goes_first() {
     assert!(matches!(answer.try_recv(), Ok(Err(CommitError::NotAssigned { .. }))));
 }
 
+impl Stage {
+    fn close(&mut self, epoch: u64, rewound: bool) {
+        let close = CloseLedger { slot: 0, epoch: Epoch(epoch), rewound };
+        self.tracker.handle(close, &mut Context::new());
+        assert!(rewound || matches!(self.commands.try_recv(), Ok(PollerCommand::LedgerClosed { .. })));
+    }
+
+    fn replace(&mut self, epoch: u64, goes_on: bool) {
+        self.tracker.handle(EpochReplaced { slot: 0, epoch: Epoch(epoch), goes_on }, &mut Context::new());
+    }
+
+    /// The worker of epoch 1 died at `watermark`.
+    fn succeed(&mut self, watermark: i64, committed: Option<i64>) -> Arc<ControlCell> {
+        let start = StartPosition::at(TopicPartition::new("t", 0), NextOffset(watermark));
+        self.begin_in(0, 2, StartPosition { committed: committed.map(NextOffset), ..start })
+    }
+
+    fn answer_past_watermark(&mut self, epoch: u64, next: i64) {
+        let entry = CommitEntry::plain(0, Epoch(epoch), TopicPartition::new("t", 0), NextOffset(next));
+        self.answer_all(vec![(CommitEntry { past_watermark: true, ..entry }, None)]);
+    }
+}
+
 #[test]
-fn who_waits_for_a_commit_of_an_epoch_that_is_replaced_is_told_so() {
+fn who_waits_for_a_commit_is_answered_by_the_epoch_that_goes_on_after_a_workers_death() {
+    let mut stage = Stage::of(Membership::default(), CommitWhen::Manual);
+    stage.begin(1);
+    stage.report(1, 7);
+    let mut sent = stage.ask_for(3, false);
+    assert_eq!(stage.sent(), Some((1, 3)));
+    stage.close(1, false);
+    let (mut all, mut chosen) = (stage.ask(Asked::Finished), stage.ask_for(5, false));
+    stage.replace(1, true);
+    let mut between = stage.ask_for(6, false);
+    stage.succeed(7, None);
+    stage.report_in(0, 2, 7..9);
+    stage.answer(1, 3, None);
+    assert!([&mut sent, &mut all, &mut chosen, &mut between].iter_mut().all(|answer| answer.try_recv().is_err()));
+    assert_eq!(stage.commit(), Some((2, 7)), "what was asked for, and not what was finished since");
+    stage.answer(2, 7, None);
+    let answers = [sent, all, chosen, between].map(|mut answer| answer.try_recv());
+    assert_eq!(answers, [Ok(Ok(())), Ok(Ok(())), Ok(Ok(())), Ok(Ok(()))]);
+}
+
+#[test]
+fn a_commit_past_the_watermark_that_is_under_way_when_its_worker_dies_is_not_taken_back() {
+    let mut stage = Stage::new();
+    stage.begin(1);
+    stage.report(1, 10);
+    let mut told = stage.ask_for(30, true);
+    assert_eq!(stage.sent(), Some((1, 30)));
+    stage.close(1, false);
+    stage.replace(1, true);
+    stage.succeed(10, None);
+    stage.report_in(0, 2, 10..11);
+    stage.answer_past_watermark(1, 30);
+    assert_eq!(stage.commit(), Some((2, 30)), "nobody knows whether it was stored");
+    stage.answer_past_watermark(2, 30);
+    assert_eq!((told.try_recv(), stage.commit()), (Ok(Ok(())), None));
+    stage.report_in(0, 2, 11..31);
+    assert_eq!(stage.commit(), Some((2, 31)));
+}
+
+#[test]
+fn what_is_committed_past_the_watermark_while_a_dead_worker_is_replaced_is_known_to_the_next_epoch() {
+    let mut stage = Stage::new();
+    stage.begin(1);
+    stage.report(1, 10);
+    let mut told = stage.ask_for(30, true);
+    assert_eq!(stage.sent(), Some((1, 30)));
+    stage.close(1, false);
+    // The poller looked before the answer had come here.
+    stage.answer_past_watermark(1, 30);
+    stage.replace(1, true);
+    let cell = stage.succeed(10, None);
+    assert_eq!((told.try_recv(), cell.committed()), (Ok(Ok(())), Some(NextOffset(30))));
+    stage.report_in(0, 2, 10..11);
+    assert_eq!(stage.commit(), None);
+}
+
+#[test]
+fn an_offset_below_the_watermark_that_was_asked_for_before_its_worker_died_is_committed_still() {
+    let mut stage = Stage::of(Membership::default(), CommitWhen::Manual);
+    stage.begin(1);
+    stage.report(1, 10);
+    stage.close(1, false);
+    let mut answer = stage.ask_for(5, false);
+    stage.replace(1, true);
+    stage.succeed(10, None);
+    assert_eq!(stage.commit(), Some((2, 5)));
+    stage.answer(2, 5, None);
+    assert_eq!(answer.try_recv(), Ok(Ok(())));
+}
+
+#[test]
+fn who_waits_for_a_commit_of_a_log_that_is_gone_is_told_that_the_partition_moved() {
     let mut stage = Stage::new();
     stage.begin(1);
     stage.report(1, 7);
     let mut answer = stage.ask(Asked::Finished);
-    stage.tracker.tell_moved(0, Epoch(1));
+    stage.close(1, true);
+    assert!(matches!(answer.try_recv(), Ok(Err(CommitError::Moved { .. }))));
+}
+
+#[test]
+fn who_waits_for_a_commit_of_an_epoch_that_is_replaced_elsewhere_is_told_so() {
+    let mut stage = Stage::new();
+    stage.begin(1);
+    stage.report(1, 7);
+    let mut answer = stage.ask(Asked::Finished);
+    stage.replace(1, false);
     let (partition, offset) = (TopicPartition::new("t", 0), NextOffset(7));
     assert_eq!(answer.try_recv(), Ok(Err(CommitError::Moved { partition, offset })));
 }
@@ -182,7 +286,7 @@ fn an_epoch_that_ends_frees_who_waits_for_it_and_the_commits_that_were_held() {
     stage.begin_in(1, 2, StartPosition::at(TopicPartition::new("t", 1), NextOffset(0)));
     (0..2).for_each(|slot| stage.report_in(slot, slot as u64 + 1, 0..3));
     let mut answer = stage.ask(Asked::Finished);
-    let refused = stage.sent_entries().into_iter().map(|entry| (entry, Some(RDKafkaErrorCode::RebalanceInProgress)));
+    let refused = stage.sent_entries().into_iter().map(|entry| (entry, Some(RDKafkaErrorCode::UnknownMemberId)));
     stage.answer_all(refused.collect());
     assert_eq!(stage.commit(), None);
     assert!(answer.try_recv().is_err());

@@ -50,6 +50,37 @@ fn an_answer_that_comes_after_its_epoch_says_nothing_of_the_next_one() {
 }
 
 #[test]
+fn what_a_rebalance_refuses_in_passing_is_sent_again_soon_and_holds_no_other_partition() {
+    let mut stage = Stage::new();
+    for (slot, epoch) in [(0, 1), (1, 2)] {
+        stage.begin_in(slot, epoch, StartPosition::at(TopicPartition::new("t", slot as i32), NextOffset(0)));
+    }
+    stage.report_in(0, 1, 0..3);
+    assert_eq!(stage.commit(), Some((1, 3)));
+    stage.answer(1, 3, Some(RDKafkaErrorCode::RebalanceInProgress));
+    stage.report_in(1, 2, 0..3);
+    // As long as it takes to pay off the round before.
+    stage.now += Duration::from_millis(1);
+    stage.tracker.look(stage.now);
+    assert_eq!(stage.sent(), Some((2, 3)), "the other one at once");
+    stage.answer_all(Vec::new());
+    assert_eq!(stage.commit(), Some((1, 3)));
+}
+
+#[test]
+fn a_rebalance_that_ends_with_nothing_for_this_member_frees_the_commits_that_were_held_and_ends_no_drain() {
+    let mut stage = Stage::new();
+    stage.begin(1);
+    stage.report(1, 3);
+    assert_eq!(stage.commit(), Some((1, 3)));
+    stage.answer(1, 3, Some(RDKafkaErrorCode::IllegalGeneration));
+    assert_eq!(stage.commit(), None);
+    stage.tracker.drains.push(Drain { id: 7, stays: Vec::new(), waiting: BTreeSet::new(), sealed: true });
+    stage.tracker.handle(EpochsEnded(Vec::new()), &mut Context::new());
+    assert_eq!((stage.commit(), stage.tracker.drains.len()), (Some((1, 3)), 1));
+}
+
+#[test]
 fn nothing_is_committed_between_the_refusal_of_a_lost_membership_and_the_next_rebalance() {
     let mut stage = Stage::new();
     stage.begin(1);
