@@ -84,6 +84,11 @@ impl Stay {
     }
 }
 
+/// Whether the offsets of an epoch are those of a log that went back: from the sign of it until the next epoch.
+fn is_log_gone(rewound: Option<NextOffset>, next: Option<&Anew>) -> bool {
+    rewound.is_some() || next.is_some_and(|anew| anew.rewound)
+}
+
 fn restart(watermark: NextOffset, rewound: Option<NextOffset>) -> NextOffset {
     rewound.map_or(watermark, |found| found.min(watermark))
 }
@@ -141,6 +146,11 @@ impl Slots {
         self.get_mut(slot).filter(|stay| stay.cell.epoch == epoch)
     }
 
+    /// Whether what was built for this epoch may still be committed: the epoch goes on, and its log is not gone.
+    pub(crate) fn may_commit(&mut self, slot: usize, epoch: Epoch) -> bool {
+        self.in_epoch(slot, epoch).is_some_and(|stay| !is_log_gone(stay.rewound, stay.reposition.as_ref()))
+    }
+
     pub(crate) fn put(&mut self, slot: usize, stay: Stay) {
         self.stays[slot] = Some(stay);
     }
@@ -192,6 +202,13 @@ mod tests {
         assert_eq!(slots.gone_back(slot, Some(NextOffset(50))), None, "somebody sought");
         assert_eq!(slots.gone_back(slot, None), Some(NextOffset(100)));
         assert_eq!(slots.gone_back(slot, None), None);
+    }
+
+    #[test]
+    fn of_a_log_that_went_back_nothing_is_committed_until_the_next_epoch_has_begun() {
+        let anew = |rewound| Anew { position: NextOffset(0), remembered: Remembered::default(), rewound };
+        assert!(!is_log_gone(None, None) && !is_log_gone(None, Some(&anew(false))));
+        assert!(is_log_gone(Some(NextOffset(0)), None) && is_log_gone(None, Some(&anew(true))));
     }
 
     #[test]

@@ -295,6 +295,10 @@ impl ConsumerBuilder {
     }
 
     /// How long a stop may take that nobody gave a deadline: by token, by a handler, by an error. Default: 25 s, within Kubernetes' 30.
+    ///
+    /// While no broker answers, a commit that was under way keeps librdkafka from closing until the session ends (`session.timeout.ms`, 45 s by
+    /// default). Such a stop ends with [`ConsumerError::StopDeadline`]; what that commit held is repeated unless it was stored. A session
+    /// below the deadline lets it end in time.
     pub fn stop_deadline(mut self, deadline: Duration) -> Self {
         self.stop_deadline = deadline;
         self

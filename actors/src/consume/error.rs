@@ -82,8 +82,12 @@ pub enum ConsumerError {
         /// Where.
         partition: TopicPartition,
     },
-    /// The log went back: it was truncated, or its topic deleted and created again.
-    #[error("{partition}: the log went back from {expected} to {found} (truncated, or the topic was created again)")]
+    /// The log went back: it was truncated, or its topic deleted and created again. That is noticed up to 5 s later; what was committed of the
+    /// old log until then stands in the new one, and may lie above records that nobody has processed. Nothing is committed after that.
+    #[error(
+        "{partition}: the log went back from {expected} to {found} (truncated, or the topic was created again); before a new start, look \
+         whether the group's committed offset is ahead of what is processed of the log that is there now, and reset it if so"
+    )]
     LogRewound {
         /// Where.
         partition: TopicPartition,

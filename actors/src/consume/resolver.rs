@@ -46,8 +46,11 @@ pub enum AutoOffsetReset {
 
 /// One try of a look-up. Short, so that an abandoned request or a stop is seen soon.
 pub(super) const TRY: Duration = Duration::from_millis(500);
-/// How often it is tried to check what commits remember, before they are believed no further than their offsets.
+/// The try at which what commits remember is believed no further than it can be checked: one partition without a leader must not keep all the
+/// others from their start.
 const RECALLS: u32 = 4;
+/// How long the topics' ids are waited for before an assignment.
+const GLANCE: Duration = Duration::from_millis(200);
 /// Pause between tries that failed at once.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -121,8 +124,10 @@ impl Resolver {
         let loader = load.map(Loader::start).transpose()?;
         let thread = std::thread::Builder::new().name("troupe-resolve".to_owned()).spawn({
             let wanted = Arc::clone(&wanted);
-            let first_seen = HashMap::new();
-            move || Lookup { consumer, start_at, reset, loader, board, wanted, first_seen }.serve(&inbox, &poller)
+            let (silent, first_seen) = (false, HashMap::new());
+            move || {
+                Lookup { consumer, start_at, reset, loader, board, wanted, silent, first_seen }.serve(&inbox, &poller)
+            }
         })?;
         Ok(Self { requests: Some(requests), wanted, thread: Some(thread) })
     }
@@ -171,6 +176,8 @@ pub(super) struct Lookup {
     loader: Option<Loader>,
     pub(super) board: Arc<Board>,
     wanted: Arc<AtomicU64>,
+    /// The brokers have not told the topics' ids when they were last asked.
+    silent: bool,
     /// How many partitions each topic had when it was first described: any above were added since.
     first_seen: HashMap<Arc<str>, usize>,
 }
@@ -181,7 +188,12 @@ impl Lookup {
             let (id, sought) = match request {
                 Request::Starts { id, sought } => (id, sought),
                 Request::Identify { topics, astray, until } => {
-                    let topics = describe_topics(&self.consumer, &topics, TRY).unwrap_or_default();
+                    let topics = describe_topics(&self.consumer, &topics, TRY);
+                    self.silent = topics.is_none();
+                    let topics = topics.unwrap_or_default();
+                    if self.board.membership.commits() {
+                        self.know_cluster();
+                    }
                     for (topic, described) in &topics {
                         self.first_seen.entry(Arc::clone(topic)).or_insert(described.partitions);
                     }
@@ -226,6 +238,32 @@ impl Lookup {
             Sought::Assigned { partitions, again } => (partitions.clone(), Some(again)),
             Sought::Subscribed(subscription) => (self.subscribed(subscription)?, None),
         };
+        // Before the positions: a topic that is created again in between shows another id at the next look.
+        let topics = self.glance(&partitions);
+        let mut starts = self.positions(id, partitions, again, tries)?;
+        for start in &mut starts {
+            start.topic_id = topics.get(&start.partition.topic).map(|topic| topic.id);
+        }
+        Ok(starts)
+    }
+
+    /// The topics' ids, if the brokers tell them in a moment: an assignment does not wait twice for those that tell none.
+    fn glance(&mut self, partitions: &[TopicPartition]) -> HashMap<Arc<str>, DescribedTopic> {
+        if self.silent {
+            return HashMap::new();
+        }
+        let topics = describe_topics(&self.consumer, &topics(partitions.iter()), GLANCE);
+        self.silent = topics.is_none();
+        topics.unwrap_or_default()
+    }
+
+    fn positions(
+        &mut self,
+        id: u64,
+        partitions: Vec<TopicPartition>,
+        again: Option<&HashSet<TopicPartition>>,
+        tries: u32,
+    ) -> Result<Vec<StartPosition>, Failure> {
         if self.loader.is_some() {
             let kept = self.kept_by_the_app(id, &partitions)?;
             return self.starts(&partitions, &Positions::new(), &kept);
@@ -241,13 +279,7 @@ impl Lookup {
             // A replay is one of all records: what was finished before is none of its business.
             let committed = committed_offsets(&committed).into_iter();
             let committed = committed.filter(|each| !chosen.contains_key(&each.partition)).collect();
-            match self.recall(&mut starts, committed) {
-                // One partition without a leader must not keep all the others from their start.
-                Err(Failure::Passing(why)) if tries >= RECALLS => {
-                    warn!(%why, "what commits remember cannot be checked and is ignored: finished records above the committed offsets run again");
-                }
-                recalled => recalled?,
-            }
+            self.recall(&mut starts, committed, tries >= RECALLS)?;
         }
         Ok(starts)
     }
@@ -396,6 +428,12 @@ impl Failure {
             _ => Self::Passing(detail),
         }
     }
+}
+
+/// The topics of some partitions, each once.
+pub(super) fn topics<'a>(partitions: impl Iterator<Item = &'a TopicPartition>) -> Vec<Arc<str>> {
+    let topics: HashSet<_> = partitions.map(|partition| Arc::clone(&partition.topic)).collect();
+    topics.into_iter().collect()
 }
 
 pub(super) fn list(partitions: &[TopicPartition], offset: ListOffset) -> KafkaResult<TopicPartitionList> {

@@ -20,7 +20,7 @@ use crate::offsets::tracker::CommitAnswered;
 impl Poller {
     /// Sends the next commit if none is in flight, without the partitions that are no longer in the epoch it was built for.
     pub(super) fn submit_next(&mut self, now: Instant) {
-        while let Some(commit) = self.outbox.take_next(|slot, epoch| self.slots.in_epoch(slot, epoch).is_some()) {
+        while let Some(commit) = self.outbox.take_next(|slot, epoch| self.slots.may_commit(slot, epoch)) {
             check_owned(&self.board, &commit.entries);
             let sent = match list(&commit.entries) {
                 _ if commit.entries.is_empty() => Ok(None),
@@ -79,6 +79,15 @@ impl Poller {
         let verdict = Verdict::of(&answered);
         self.tell_tracker(CommitAnswered { id, results: answered });
         self.on_commit_answered(id, verdict, now);
+    }
+
+    /// Where librdkafka commits by itself, the state shows what it has committed.
+    pub(super) fn note_client_commits(&mut self) {
+        for (partition, next) in self.consumer.context().take_committed() {
+            if let Some(stay) = self.slots.assigned(&partition).and_then(|slot| self.slots.get_mut(slot)) {
+                stay.cell.set_committed(next);
+            }
+        }
     }
 
     /// Gives librdkafka what its own commits are to say.

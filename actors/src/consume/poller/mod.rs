@@ -230,6 +230,7 @@ impl Poller {
                 }
                 Some(Err(error)) => self.on_client_error(&error),
                 None => {
+                    self.note_client_commits();
                     let events = self.consumer.context().take_events();
                     if events.is_empty() && !self.consumer.context().take_served() {
                         return;
