@@ -8,13 +8,14 @@ use std::time::Duration;
 use kafka_troupe::consume::{ConsumerBuilder, Record};
 use kafka_troupe::ids::{NextOffset, TopicPartition};
 
-use crate::fixture::{Journal, On, Stage, eventually};
+use crate::fixture::{Gate, Journal, On, Stage, eventually};
 use crate::process::example;
 
 scenarios! {
     on both brokers:
         a_consumer_goes_on_where_the_app_says_and_commits_nothing,
         partitions_that_the_app_does_not_know_start_by_the_reset_and_a_load_that_fails_is_repeated,
+        a_load_that_hangs_keeps_neither_the_stop_nor_the_group,
         results_and_offsets_in_one_transaction_count_every_record_once_across_a_kill;
 }
 
@@ -84,6 +85,32 @@ fn partitions_that_the_app_does_not_know_start_by_the_reset_and_a_load_that_fail
     assert_eq!(calls.load(Ordering::Relaxed), 3);
     assert_eq!((journal.of(0).len(), journal.of(1)), (50, (40..50).collect()));
     consumer.shutdown_blocking(STOP).unwrap();
+}
+
+fn a_load_that_hangs_keeps_neither_the_stop_nor_the_group(on: On) {
+    let stage = Stage::new(on, 2);
+    stage.produce(0, 50, 20);
+    let (gate, called) = (Gate::default(), Gate::default());
+    let (at_gate, reached) = (gate.clone(), called.clone());
+    let load = move |_: &[TopicPartition]| {
+        reached.open();
+        at_gate.wait();
+        Ok::<_, String>(Vec::new())
+    };
+    let mut builder = stage.consumer("g").external_offsets(load);
+    if on == On::Kafka {
+        // Its session outlasts the scenario: the group has its partitions back only because it leaves. The embedded broker makes who joins
+        // later wait for as long as a session.
+        builder = builder.property("session.timeout.ms", "60000");
+    }
+    let hung = builder.handler(|_: &Record| ()).start().unwrap();
+    called.wait();
+    assert!(hung.shutdown_blocking(Duration::from_secs(5)).unwrap().drained);
+    let journal = Journal::default();
+    let successor = Store::default().consumer(&stage, &journal, i64::MAX).start().unwrap();
+    eventually("another member has all of it", || journal.len() == 100);
+    successor.shutdown_blocking(STOP).unwrap();
+    gate.open();
 }
 
 fn results_and_offsets_in_one_transaction_count_every_record_once_across_a_kill(on: On) {

@@ -50,6 +50,7 @@ mod outages;
 mod pausing;
 mod pull;
 mod rebalancing;
+mod refusals;
 mod routing;
 mod seeking;
 mod seeks_among_others;

@@ -1,10 +1,11 @@
 //! What one owner of a partition has finished above its committed offset is remembered in the commit, and not handled by the next one.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use kafka_troupe::broker::{LocalKafka, RDKafkaApiKey, RDKafkaRespErr};
-use kafka_troupe::consume::{ConsumerBuilder, PartitionPhase, Record};
+use kafka_troupe::consume::{ConsumerBuilder, Order, PartitionPhase, Record};
 use kafka_troupe::ids::{NextOffset, Offset, TopicPartition};
 use kafka_troupe::offsets::memory::{LogIdentity, Packing, decode, encode};
 use kafka_troupe::offsets::{CommittedOffset, FinishedRange, committed_offsets};
@@ -13,6 +14,7 @@ use rdkafka::topic_partition_list::{Offset as ListOffset, TopicPartitionList};
 use rdkafka_sys as sys;
 
 use crate::fixture::{Broker, Gate, Journal, On, PATIENCE, Stage, eventually};
+use crate::random::Random;
 
 scenarios! {
     on both brokers:
@@ -208,11 +210,13 @@ fn a_partition_without_a_leader_does_not_keep_the_others_from_their_start(_: On)
     embedded.move_coordinator(&stage.group("g"), 1).unwrap();
     (0..2).for_each(|partition| embedded.move_leader(&stage.topic, partition, partition + 1).unwrap());
     stage.produce(0, 100, 20);
-    stage.plant("g", &[(0, 10, b""), (1, 10, stage.memory(1, 10, &[run(20, 29)]).as_bytes())]);
+    let memories = [0, 1].map(|partition| stage.memory(partition, 10, &[run(20, 29)]));
+    stage.plant("g", &[(0, 10, memories[0].as_bytes()), (1, 10, memories[1].as_bytes())]);
     embedded.take_down(2).unwrap();
     let journal = Journal::default();
     let consumer = noting(&stage, "g", &journal).start().unwrap();
-    eventually("the other one is handled", || journal.of(0).len() == 90);
+    eventually("the other one is handled", || journal.of(0).last() == Some(&99));
+    assert_eq!(journal.of(0), without(10..100, &[run(20, 29)]), "what is remembered of it can be checked");
     embedded.bring_up(2).unwrap();
     eventually("and then this one", || journal.of(1).last() == Some(&99));
     consumer.shutdown_blocking(STOP).unwrap();
@@ -335,23 +339,37 @@ fn a_memory_of_a_topic_that_was_created_again_is_not_believed(on: On) {
 fn a_broker_that_takes_a_hundred_characters_gets_no_more(_: On) {
     let kafka = LocalKafka::builder().property("offset.metadata.max.bytes", "100").start().unwrap();
     let stage = Stage::on(Broker::Own(kafka.into()), 1, &[]);
-    stage.produce(0, 3000, 20);
-    // Half of it by an owner that thought the limit was enough; what is remembered then is far longer in the ledger than in a commit.
-    let finished: Vec<_> = (5..3000).step_by(3).map(|offset| run(offset, offset)).collect();
-    let short = encode(
-        NextOffset(0),
-        finished.iter().copied(),
-        LogIdentity::of(&stage.cluster_id(), &stage.topic, None, 0),
-        Packing::Dense,
-        99,
-    );
-    let long = stage.memory(0, 0, &finished);
-    assert!(long.chars().count() > 100);
-    stage.plant("g", &[(0, 0, short.unwrap().as_bytes())]);
+    stage.produce(0, 10_000, 20);
+    // One in twenty never finishes, in no order: that is far longer to write down than what fits.
+    let mut random = Random::seeded();
+    let held: BTreeSet<i64> = (1..10_000).filter(|offset| *offset == 1 || random.below(20) == 0).collect();
+    let holds = held.clone();
+    let builder = stage.consumer("g").order(Order::Unordered).concurrency(1000).partition_concurrency(1000);
+    let builder = builder.async_handler(move |record: Record| {
+        let holds = holds.contains(&record.offset().0);
+        async move {
+            if holds {
+                std::future::pending::<()>().await;
+            }
+        }
+    });
+    let first = builder.drain_deadline(Duration::from_millis(100)).start().unwrap();
+    eventually("all others are finished", || first.state().counters.finished == 10_000 - held.len() as u64);
+    eventually("a memory gets through", || stage.remembered("g", 0).is_some());
+    first.shutdown_blocking(STOP).unwrap();
+    assert!(first.state().counters.metadata_refused > 0);
+    let length = characters(&stage);
+    assert!((24..=100).contains(&length), "{length} characters");
+    let (base, finished) = stage.remembered("g", 0).unwrap();
+    let end = finished.last().unwrap().last.0 + 1;
+    assert_eq!(base, 1);
+    assert!(end > 100, "the lowest are kept, up to {end}");
+    assert_eq!(without(1..end, &finished), held.range(..end).copied().collect::<Vec<_>>(), "each hole, and no other");
     let journal = Journal::default();
-    let consumer = noting(&stage, "g", &journal).start().unwrap();
-    eventually("all is committed", || stage.committed("g") == [(0, 3000)].into());
-    consumer.shutdown_blocking(STOP).unwrap();
+    let second = noting(&stage, "g", &journal).start().unwrap();
+    eventually("all is committed", || stage.committed("g") == [(0, 10_000)].into());
+    second.shutdown_blocking(STOP).unwrap();
+    assert_eq!(journal.of(0), without(1..10_000, &finished), "what fitted is not handled again");
 }
 
 fn three_hundred_partitions_commit_full_metadata_within_the_rate(on: On) {

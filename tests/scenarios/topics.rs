@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use kafka_troupe::consume::{
@@ -9,6 +10,7 @@ use kafka_troupe::{Producer, ProducerRecord};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
 use crate::fixture::{Gate, Journal, On, PATIENCE, Stage, eventually};
+use crate::listener::{History, Listener};
 
 scenarios! {
     on Apache Kafka, "the embedded broker has no admin protocol: topics neither grow nor go, and records cannot be deleted":
@@ -17,6 +19,7 @@ scenarios! {
         a_standalone_consumer_reads_added_partitions_from_their_start_and_named_ones_only_what_they_name,
         a_topic_that_is_deleted_and_created_again_is_reported_as_a_rewind_and_stops_the_engine,
         a_topic_that_is_deleted_and_created_again_is_consumed_anew_where_the_policy_says_so,
+        a_topic_that_is_created_again_while_it_is_being_assigned_is_noticed_too,
         what_was_finished_of_a_log_that_is_gone_is_not_committed_to_the_new_one,
         a_topic_that_is_deleted_while_it_is_consumed_leaves_the_others_alone,
         a_position_that_retention_has_passed_stops_the_engine_with_the_range_that_is_lost,
@@ -111,6 +114,26 @@ fn a_topic_that_is_deleted_and_created_again_is_consumed_anew_where_the_policy_s
         assert_eq!(consumer.state().counters.rewinds, 1, "it is counted");
         assert!(consumer.shutdown_blocking(STOP).unwrap().drained);
     }
+}
+
+fn a_topic_that_is_created_again_while_it_is_being_assigned_is_noticed_too(on: On) {
+    let stage = Arc::new(Stage::new(on, 1));
+    stage.produce(0, 100, 20);
+    let journal = Journal::default();
+    stage.finished_and_uncommitted("g", &journal, 100).shutdown_blocking(STOP).unwrap();
+    // Between the look-up of its start and its assignment, and before any other look at its id.
+    let again = Arc::clone(&stage);
+    let listener = Listener::new(&History::default()).on_assigned(move |_| {
+        again.recreate_topic();
+        again.produce(0, 150, 20);
+        Ok(Vec::new())
+    });
+    let builder = stage.consumer("g").rebalance_listener(listener).listener_deadline(PATIENCE);
+    let notes = journal.clone();
+    let consumer = builder.handler(move |record: &Record| notes.note("b", record)).start().unwrap();
+    eventually("the engine stops", || consumer.state().stopping);
+    let ended = consumer.wait_blocking();
+    assert!(matches!(ended, Err(ConsumerError::LogRewound { .. })), "{ended:?}");
 }
 
 fn what_was_finished_of_a_log_that_is_gone_is_not_committed_to_the_new_one(on: On) {

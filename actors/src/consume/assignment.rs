@@ -12,6 +12,7 @@ use crate::consume::native::PartitionQueue;
 use crate::consume::topic_id::TopicId;
 use crate::consume::wake::MAX_SLOTS;
 use crate::ids::{Epoch, NextOffset, TopicPartition};
+use crate::invariants::{At, InvariantCounts};
 use crate::offsets::remembered::Remembered;
 
 /// A partition that is assigned in librdkafka.
@@ -19,6 +20,8 @@ pub(crate) struct Stay {
     pub(crate) cell: Arc<ControlCell>,
     pub(crate) queue: PartitionQueue,
     pub(crate) guard: PositionGuard,
+    /// Records and marks handed out in this epoch.
+    pub(crate) handed_out: u64,
     /// Takes the chunks, once it is ready.
     pub(crate) worker: Option<Recipient<Deliver>>,
     /// Where the log goes on that went back: the next epoch begins there, or at the ledger's watermark.
@@ -48,6 +51,13 @@ pub(crate) struct Anew {
 }
 
 impl Stay {
+    /// I7: no credits are in use but of what was handed out, and no more of them than there are. Credits given back twice show as a vast number.
+    pub(crate) fn check_credits(cell: &ControlCell, handed_out: u64, invariants: &InvariantCounts) {
+        let (in_use, _) = cell.in_use();
+        let at = At { partition: &cell.partition, epoch: cell.epoch };
+        invariants.credits_exact(at, in_use, in_use.min(handed_out), cell.credits.records);
+    }
+
     /// The epoch's ledger was closed at `watermark`: where the next one begins. Gives the records that the log no longer has of what should
     /// have come next: from the first, up to the second.
     ///
@@ -72,6 +82,11 @@ impl Stay {
         self.reposition = Some(Anew { position, remembered, rewound });
         None
     }
+}
+
+/// Whether the offsets of an epoch are those of a log that went back: from the sign of it until the next epoch.
+fn is_log_gone(rewound: Option<NextOffset>, next: Option<&Anew>) -> bool {
+    rewound.is_some() || next.is_some_and(|anew| anew.rewound)
 }
 
 fn restart(watermark: NextOffset, rewound: Option<NextOffset>) -> NextOffset {
@@ -131,6 +146,11 @@ impl Slots {
         self.get_mut(slot).filter(|stay| stay.cell.epoch == epoch)
     }
 
+    /// Whether what was built for this epoch may still be committed: the epoch goes on, and its log is not gone.
+    pub(crate) fn may_commit(&mut self, slot: usize, epoch: Epoch) -> bool {
+        self.in_epoch(slot, epoch).is_some_and(|stay| !is_log_gone(stay.rewound, stay.reposition.as_ref()))
+    }
+
     pub(crate) fn put(&mut self, slot: usize, stay: Stay) {
         self.stays[slot] = Some(stay);
     }
@@ -171,6 +191,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+    use crate::consume::control::tests::cell;
 
     #[test]
     fn a_commit_that_the_group_no_longer_has_tells_once_that_the_topic_is_another() {
@@ -181,6 +202,26 @@ mod tests {
         assert_eq!(slots.gone_back(slot, Some(NextOffset(50))), None, "somebody sought");
         assert_eq!(slots.gone_back(slot, None), Some(NextOffset(100)));
         assert_eq!(slots.gone_back(slot, None), None);
+    }
+
+    #[test]
+    fn of_a_log_that_went_back_nothing_is_committed_until_the_next_epoch_has_begun() {
+        let anew = |rewound| Anew { position: NextOffset(0), remembered: Remembered::default(), rewound };
+        assert!(!is_log_gone(None, None) && !is_log_gone(None, Some(&anew(false))));
+        assert!(is_log_gone(Some(NextOffset(0)), None) && is_log_gone(None, Some(&anew(true))));
+    }
+
+    #[test]
+    fn credits_that_nothing_was_handed_out_for_or_that_come_back_twice_are_a_breach() {
+        let breaches = |take: u64, free: u64, handed_out: u64| {
+            let (cell, counts) = (cell(), InvariantCounts::counting());
+            cell.take(take, 100);
+            cell.free(free, 0);
+            Stay::check_credits(&cell, handed_out, &counts);
+            counts.snapshot().credits_exact
+        };
+        assert_eq!([breaches(10, 0, 10), breaches(10, 10, 10), breaches(3, 0, 50)], [0; 3]);
+        assert_eq!([breaches(3, 4, 10), breaches(3, 0, 2), breaches(11, 0, 11)], [1; 3]);
     }
 
     #[test]

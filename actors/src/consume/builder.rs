@@ -21,11 +21,12 @@ use crate::consume::failing::FailurePolicy;
 use crate::consume::handle::{ConsumerHandle, on_the_clock};
 use crate::consume::handler::{Handler, IntoOutcome, PartitionContext};
 use crate::consume::listener::RebalanceListener;
+use crate::consume::loading::LoadOffsets;
 use crate::consume::membership::Keeper;
 use crate::consume::poller::{OnLogRewind, OnOffsetOutOfRange, PollerOptions};
 use crate::consume::properties::{Properties, configuration};
 use crate::consume::record::Record;
-use crate::consume::resolver::{AutoOffsetReset, LoadOffsets, ResolverOptions};
+use crate::consume::resolver::{AutoOffsetReset, ResolverOptions};
 use crate::consume::route::{Route, Routes};
 use crate::consume::start::StartAt;
 use crate::ids::TopicPartition;
@@ -294,6 +295,10 @@ impl ConsumerBuilder {
     }
 
     /// How long a stop may take that nobody gave a deadline: by token, by a handler, by an error. Default: 25 s, within Kubernetes' 30.
+    ///
+    /// While no broker answers, a commit that was under way keeps librdkafka from closing until the session ends (`session.timeout.ms`, 45 s by
+    /// default). Such a stop ends with [`ConsumerError::StopDeadline`]; what that commit held is repeated unless it was stored. A session
+    /// below the deadline lets it end in time.
     pub fn stop_deadline(mut self, deadline: Duration) -> Self {
         self.stop_deadline = deadline;
         self

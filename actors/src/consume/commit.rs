@@ -92,7 +92,7 @@ pub enum CommitError {
         /// The offset that was to be committed.
         offset: NextOffset,
     },
-    /// The partition began anew elsewhere first: by a seek, after the death of its worker, or because its log went back.
+    /// The partition began anew elsewhere first: by a seek, or because its log went back.
     #[error("{partition} began anew elsewhere before its offset {offset} was committed")]
     Moved {
         /// Which.

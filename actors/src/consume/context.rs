@@ -9,11 +9,11 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::statistics::{ConsumerGroup, Statistics};
-use rdkafka::topic_partition_list::TopicPartitionList;
+use rdkafka::topic_partition_list::{Offset as ListOffset, TopicPartitionList};
 use rdkafka::types::RDKafkaRespErr;
 use tracing::{debug, error, info, warn};
 
-use crate::ids::TopicPartition;
+use crate::ids::{NextOffset, TopicPartition};
 
 /// How long a client is at its coordinator before it is taken to have been told its share, or nothing. A broker answers the first heartbeat with
 /// it within milliseconds.
@@ -34,6 +34,8 @@ pub(crate) enum RebalanceEvent {
 #[derive(Debug, Default)]
 pub(crate) struct PollerContext {
     events: Mutex<Vec<RebalanceEvent>>,
+    /// What librdkafka has committed by itself.
+    committed: Mutex<Vec<(TopicPartition, NextOffset)>>,
     /// An event was served that leaves no other note: the poller cannot tell it from an empty queue.
     served: AtomicBool,
     /// librdkafka's words on its last error: the error itself has only a code.
@@ -48,6 +50,11 @@ impl PollerContext {
     /// What was noted since the last call.
     pub(crate) fn take_events(&self) -> Vec<RebalanceEvent> {
         std::mem::take(&mut *self.events.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What librdkafka has committed by itself since the last call.
+    pub(crate) fn take_committed(&self) -> Vec<(TopicPartition, NextOffset)> {
+        std::mem::take(&mut *self.committed.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// librdkafka's words on the error that the last poll gave.
@@ -107,9 +114,20 @@ impl ConsumerContext for PollerContext {
         self.events.lock().unwrap_or_else(PoisonError::into_inner).push(event);
     }
 
-    fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
-        // Every commit has its answer on the engine's own queue.
-        debug!(?result, "a commit answer outside the commit queue");
+    /// Of librdkafka's own commits: those of the engine are answered on its own queue.
+    fn commit_callback(&self, result: KafkaResult<()>, list: &TopicPartitionList) {
+        self.served.store(true, Ordering::Release);
+        if let Err(error) = result {
+            warn!(%error, "a commit of the client's own failed");
+            return;
+        }
+        let stored = list.elements().into_iter().filter_map(|each| match (each.error(), each.offset()) {
+            (Ok(()), ListOffset::Offset(next)) => {
+                Some((TopicPartition::new(each.topic(), each.partition()), NextOffset(next)))
+            }
+            _ => None,
+        });
+        self.committed.lock().unwrap_or_else(PoisonError::into_inner).extend(stored);
     }
 }
 

@@ -1,6 +1,5 @@
 //! Puts the parts of a consumer together, and takes them apart again.
 
-use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -24,7 +23,7 @@ use crate::consume::handle::ConsumerHandle;
 use crate::consume::listener::RebalanceListener;
 use crate::consume::membership::Membership;
 use crate::consume::native::CommitQueue;
-use crate::consume::poller::{Identities, Poller, PollerOptions, Rebalance, Seeks};
+use crate::consume::poller::{Identities, Outbox, Poller, PollerOptions, Rebalance, Seeks};
 use crate::consume::properties::configuration;
 use crate::consume::resolver::{Resolver, ResolverOptions};
 use crate::consume::state::Board;
@@ -228,8 +227,7 @@ impl Parts {
                         identities: Identities::new(now),
                         seeks: Seeks::default(),
                         last_epoch: 0,
-                        commit_in_flight: None,
-                        commits_waiting: VecDeque::new(),
+                        outbox: Outbox::default(),
                         more: Vec::new(),
                         main_served: now,
                         ends_read: now,

@@ -82,8 +82,12 @@ pub enum ConsumerError {
         /// Where.
         partition: TopicPartition,
     },
-    /// The log went back: it was truncated, or its topic deleted and created again.
-    #[error("{partition}: the log went back from {expected} to {found} (truncated, or the topic was created again)")]
+    /// The log went back: it was truncated, or its topic deleted and created again. That is noticed up to 5 s later; what was committed of the
+    /// old log until then stands in the new one, and may lie above records that nobody has processed. Nothing is committed after that.
+    #[error(
+        "{partition}: the log went back from {expected} to {found} (truncated, or the topic was created again); before a new start, look \
+         whether the group's committed offset is ahead of what is processed of the log that is there now, and reset it if so"
+    )]
     LogRewound {
         /// Where.
         partition: TopicPartition,
@@ -202,7 +206,7 @@ pub struct UnfinishedRecord {
 pub(crate) enum CommitFailure {
     /// Try again at the next commit.
     Retry,
-    /// A rebalance is under way: hold commits until its next event or heartbeat. A last commit is worth another try before.
+    /// A rebalance is under way, and over soon: try again, quietly.
     Hold,
     /// The group has moved on without this member: hold commits until it is back in. A last commit will not get through any more.
     Superseded,

@@ -1,11 +1,10 @@
 //! The resolver: finds out, off the poller, where partitions start, and which ones a topic has.
 
 use std::collections::{HashMap, HashSet};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -17,8 +16,10 @@ use tracing::{debug, warn};
 use crate::consume::command::{PollerCommand, PollerPort};
 use crate::consume::context::PollerContext;
 use crate::consume::error::{CommitFailure, ConsumerError, commit_failure};
+use crate::consume::loading::{LoadOffsets, Loader};
 use crate::consume::membership::Membership;
 use crate::consume::place::{Found, Place};
+use crate::consume::reminder::Reminder;
 use crate::consume::start::{StartAt, StartPosition};
 use crate::consume::state::Board;
 use crate::consume::subscription::Subscription;
@@ -45,8 +46,11 @@ pub enum AutoOffsetReset {
 
 /// One try of a look-up. Short, so that an abandoned request or a stop is seen soon.
 pub(super) const TRY: Duration = Duration::from_millis(500);
-/// How often it is tried to check what commits remember, before they are believed no further than their offsets.
+/// The try at which what commits remember is believed no further than it can be checked: one partition without a leader must not keep all the
+/// others from their start.
 const RECALLS: u32 = 4;
+/// How long the topics' ids are waited for before an assignment.
+const GLANCE: Duration = Duration::from_millis(200);
 /// Pause between tries that failed at once.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -98,11 +102,8 @@ pub(crate) struct ResolverOptions {
     pub(crate) load: Option<LoadOffsets>,
 }
 
-/// Gives the positions of those partitions for which the app keeps one.
-pub(crate) type LoadOffsets =
-    Arc<dyn Fn(&[TopicPartition]) -> Result<Vec<(TopicPartition, NextOffset)>, String> + Send + Sync>;
-
-/// A thread that makes read-only look-ups on the poller's consumer. It holds the consumer, so it is stopped before that is closed.
+/// A thread that makes read-only look-ups on the poller's consumer. It holds the consumer, so it is stopped before that is closed, and every wait
+/// on it is short: the app's code runs on a thread of its [own](Loader).
 pub(crate) struct Resolver {
     requests: Option<Sender<Request>>,
     /// The request that is still wanted.
@@ -119,9 +120,14 @@ impl Resolver {
     ) -> std::io::Result<Self> {
         let (requests, inbox) = crossbeam_channel::unbounded();
         let wanted = Arc::new(AtomicU64::new(0));
+        let ResolverOptions { start_at, reset, load } = options;
+        let loader = load.map(Loader::start).transpose()?;
         let thread = std::thread::Builder::new().name("troupe-resolve".to_owned()).spawn({
             let wanted = Arc::clone(&wanted);
-            move || Lookup { consumer, options, board, wanted, first_seen: HashMap::new() }.serve(&inbox, &poller)
+            let (silent, first_seen) = (false, HashMap::new());
+            move || {
+                Lookup { consumer, start_at, reset, loader, board, wanted, silent, first_seen }.serve(&inbox, &poller)
+            }
         })?;
         Ok(Self { requests: Some(requests), wanted, thread: Some(thread) })
     }
@@ -165,9 +171,13 @@ impl Resolver {
 
 pub(super) struct Lookup {
     pub(super) consumer: Arc<BaseConsumer<PollerContext>>,
-    options: ResolverOptions,
+    start_at: StartAt,
+    reset: AutoOffsetReset,
+    loader: Option<Loader>,
     pub(super) board: Arc<Board>,
     wanted: Arc<AtomicU64>,
+    /// The brokers have not told the topics' ids when they were last asked.
+    silent: bool,
     /// How many partitions each topic had when it was first described: any above were added since.
     first_seen: HashMap<Arc<str>, usize>,
 }
@@ -178,7 +188,12 @@ impl Lookup {
             let (id, sought) = match request {
                 Request::Starts { id, sought } => (id, sought),
                 Request::Identify { topics, astray, until } => {
-                    let topics = describe_topics(&self.consumer, &topics, TRY).unwrap_or_default();
+                    let topics = describe_topics(&self.consumer, &topics, TRY);
+                    self.silent = topics.is_none();
+                    let topics = topics.unwrap_or_default();
+                    if self.board.membership.commits() {
+                        self.know_cluster();
+                    }
                     for (topic, described) in &topics {
                         self.first_seen.entry(Arc::clone(topic)).or_insert(described.partitions);
                     }
@@ -191,10 +206,10 @@ impl Lookup {
                     continue;
                 }
             };
-            let mut tries = 0;
-            while self.wanted.load(Ordering::Acquire) == id {
+            let (mut tries, mut unknown) = (0, Reminder::default());
+            while self.is_wanted(id) {
                 tries += 1;
-                match self.resolve(&sought, tries) {
+                match self.resolve(id, &sought, tries) {
                     Ok(starts) => {
                         poller.send(PollerCommand::Resolved(Resolution { id, starts: Ok(starts) }));
                         break;
@@ -204,7 +219,9 @@ impl Lookup {
                         break;
                     }
                     Err(Failure::Passing(error)) => {
-                        warn!(%error, "start positions are not known yet");
+                        if self.is_wanted(id) && unknown.is_due(Instant::now()) {
+                            warn!(%error, tries, "start positions are not known yet: they are looked up again");
+                        }
                         std::thread::park_timeout(PAUSE);
                     }
                 }
@@ -212,13 +229,44 @@ impl Lookup {
         }
     }
 
-    fn resolve(&self, sought: &Sought, tries: u32) -> Result<Vec<StartPosition>, Failure> {
+    fn is_wanted(&self, id: u64) -> bool {
+        self.wanted.load(Ordering::Acquire) == id
+    }
+
+    fn resolve(&mut self, id: u64, sought: &Sought, tries: u32) -> Result<Vec<StartPosition>, Failure> {
         let (partitions, again) = match sought {
             Sought::Assigned { partitions, again } => (partitions.clone(), Some(again)),
             Sought::Subscribed(subscription) => (self.subscribed(subscription)?, None),
         };
-        if let Some(load) = &self.options.load {
-            return self.starts(&partitions, &Positions::new(), &kept_by_the_app(load, &partitions)?);
+        // Before the positions: a topic that is created again in between shows another id at the next look.
+        let topics = self.glance(&partitions);
+        let mut starts = self.positions(id, partitions, again, tries)?;
+        for start in &mut starts {
+            start.topic_id = topics.get(&start.partition.topic).map(|topic| topic.id);
+        }
+        Ok(starts)
+    }
+
+    /// The topics' ids, if the brokers tell them in a moment: an assignment does not wait twice for those that tell none.
+    fn glance(&mut self, partitions: &[TopicPartition]) -> HashMap<Arc<str>, DescribedTopic> {
+        if self.silent {
+            return HashMap::new();
+        }
+        let topics = describe_topics(&self.consumer, &topics(partitions.iter()), GLANCE);
+        self.silent = topics.is_none();
+        topics.unwrap_or_default()
+    }
+
+    fn positions(
+        &mut self,
+        id: u64,
+        partitions: Vec<TopicPartition>,
+        again: Option<&HashSet<TopicPartition>>,
+        tries: u32,
+    ) -> Result<Vec<StartPosition>, Failure> {
+        if self.loader.is_some() {
+            let kept = self.kept_by_the_app(id, &partitions)?;
+            return self.starts(&partitions, &Positions::new(), &kept);
         }
         let chosen = self.chosen(&partitions, again)?;
         if self.board.membership == Membership::Standalone {
@@ -231,15 +279,18 @@ impl Lookup {
             // A replay is one of all records: what was finished before is none of its business.
             let committed = committed_offsets(&committed).into_iter();
             let committed = committed.filter(|each| !chosen.contains_key(&each.partition)).collect();
-            match self.recall(&mut starts, committed) {
-                // One partition without a leader must not keep all the others from their start.
-                Err(Failure::Passing(why)) if tries >= RECALLS => {
-                    warn!(%why, "what commits remember cannot be checked and is ignored: finished records above the committed offsets run again");
-                }
-                recalled => recalled?,
-            }
+            self.recall(&mut starts, committed, tries >= RECALLS)?;
         }
         Ok(starts)
+    }
+
+    /// Waited for while the answer is wanted, however long the app's code takes.
+    fn kept_by_the_app(&mut self, id: u64, partitions: &[TopicPartition]) -> Result<Positions, Failure> {
+        let Self { loader, wanted, .. } = self;
+        let is_wanted = || wanted.load(Ordering::Acquire) == id;
+        let loaded = loader.as_mut().and_then(|loader| loader.load(partitions, is_wanted));
+        let loaded = loaded.unwrap_or_else(|| Err("it is not waited for any more".to_owned()));
+        loaded.map_err(|error| Failure::Passing(format!("loading the app's offsets: {error}")))
     }
 
     /// Every partition of the topics, or those that are named.
@@ -267,7 +318,7 @@ impl Lookup {
         again: Option<&HashSet<TopicPartition>>,
     ) -> Result<Positions, Failure> {
         let first = partitions.iter().filter(|each| again.is_none_or(|again| !again.contains(each)));
-        let place = |each| match self.options.start_at.place(each)? {
+        let place = |each| match self.start_at.place(each)? {
             // What is in it came after this consumer's start.
             Place::End if self.is_added(each) => Some(Place::Beginning),
             place => Some(place),
@@ -307,7 +358,7 @@ impl Lookup {
                     position.ok_or_else(|| Failure::Passing(format!("{partition}: the broker told no offset")))?;
                 let committed = committed.get(partition).copied().filter(|committed| *committed <= position);
                 Ok(StartPosition {
-                    committed: committed.filter(|_| self.options.load.is_none()),
+                    committed: committed.filter(|_| self.loader.is_none()),
                     chosen: chosen.contains_key(partition),
                     ..StartPosition::at(partition.clone(), position)
                 })
@@ -334,7 +385,7 @@ impl Lookup {
     /// The logs' starts or ends, as the reset says.
     fn edges(&self, partitions: &[TopicPartition]) -> Result<Positions, Failure> {
         let Some(first) = partitions.first() else { return Ok(Positions::new()) };
-        match self.options.reset {
+        match self.reset {
             AutoOffsetReset::Earliest => self.edges_at(partitions, ListOffset::Beginning),
             AutoOffsetReset::Latest => {
                 let (added, others): (Vec<_>, Vec<_>) =
@@ -352,14 +403,6 @@ impl Lookup {
         let first_seen = self.first_seen.get(&partition.topic);
         first_seen.is_some_and(|count| partition.partition.0 as usize >= *count)
     }
-}
-
-/// User code: what it panics with is a failure of the look-up.
-fn kept_by_the_app(load: &LoadOffsets, partitions: &[TopicPartition]) -> Result<Positions, Failure> {
-    let loaded = catch_unwind(AssertUnwindSafe(|| load(partitions)));
-    let loaded = loaded.unwrap_or_else(|_| Err("it panicked".to_owned()));
-    let loaded = loaded.map_err(|error| Failure::Passing(format!("loading the app's offsets: {error}")))?;
-    Ok(loaded.into_iter().collect())
 }
 
 pub(super) type Positions = HashMap<TopicPartition, NextOffset>;
@@ -385,6 +428,12 @@ impl Failure {
             _ => Self::Passing(detail),
         }
     }
+}
+
+/// The topics of some partitions, each once.
+pub(super) fn topics<'a>(partitions: impl Iterator<Item = &'a TopicPartition>) -> Vec<Arc<str>> {
+    let topics: HashSet<_> = partitions.map(|partition| Arc::clone(&partition.topic)).collect();
+    topics.into_iter().collect()
 }
 
 pub(super) fn list(partitions: &[TopicPartition], offset: ListOffset) -> KafkaResult<TopicPartitionList> {

@@ -1,6 +1,7 @@
 //! Where an epoch begins.
 
 use crate::consume::place::Place;
+use crate::consume::topic_id::TopicId;
 use crate::ids::{NextOffset, TopicPartition};
 use crate::offsets::remembered::Remembered;
 
@@ -59,12 +60,14 @@ pub(crate) struct StartPosition {
     pub(crate) remembered: Remembered,
     /// A person put it there: it is committed even where the group is further.
     pub(crate) chosen: bool,
+    /// The topic's id when the position was looked up, where the brokers told it.
+    pub(crate) topic_id: Option<TopicId>,
 }
 
 impl StartPosition {
     /// A start with nothing committed and nothing remembered.
     pub(crate) fn at(partition: TopicPartition, position: NextOffset) -> Self {
-        Self { partition, position, committed: None, remembered: Remembered::default(), chosen: false }
+        Self { partition, position, committed: None, remembered: Remembered::default(), chosen: false, topic_id: None }
     }
 
     /// Starts elsewhere. What is remembered was found from the position before: it holds there only.

@@ -163,6 +163,22 @@ impl OffsetLedger {
         self.watermark
     }
 
+    /// What the watermark must agree with, looked for anew in the tiles: the lowest record not finished of those that lie end to end, and where
+    /// these end.
+    pub(crate) fn frontier(&self) -> (Option<Offset>, NextOffset) {
+        let mut end = self.settled;
+        for (from, tile) in &self.open {
+            if *from != end {
+                break;
+            }
+            if let Some(open) = tile.unfinished().next() {
+                return (Some(open), tile.to);
+            }
+            end = tile.to;
+        }
+        (None, end)
+    }
+
     /// The records below the highest finished one that are not finished, lowest first.
     ///
     /// Only known tiles are looked at: a tile that nobody has reported has no holes yet.
@@ -219,6 +235,18 @@ impl OffsetLedger {
     /// How many of [`delivered`](Self::delivered) are finished.
     pub fn finished(&self) -> u64 {
         self.finished
+    }
+
+    /// Puts the watermark where it does not belong.
+    #[cfg(test)]
+    pub(crate) fn misplace_watermark(&mut self, watermark: NextOffset) {
+        self.watermark = watermark;
+    }
+
+    /// Counts a record as finished that is none.
+    #[cfg(test)]
+    pub(crate) fn miscount(&mut self) {
+        self.finished += 1;
     }
 
     /// Errs when `tile`, which is not known, covers what another one covers.

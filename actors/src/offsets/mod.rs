@@ -1,6 +1,6 @@
 //! Which records of a partition are finished, and how far that lets it be committed.
 
-mod budget;
+pub(crate) mod budget;
 pub(crate) mod committed;
 mod ledger;
 pub(crate) mod limit;

@@ -59,9 +59,11 @@ impl ConsumerBuilder {
     /// `load` gives the offset of the next record to process of those partitions that the app knows; the others start by
     /// [`auto_offset_reset`](Self::auto_offset_reset).
     ///
-    /// `load` is called on a thread that may block, after the partition's earlier owner has given it up (unless that one was cut off: an app
-    /// that cannot bear two writers must fence them itself, for instance by a condition on the offset that it replaces). An `Err` or a panic
-    /// is logged, and the call repeated, for as long as the partitions are assigned. What it costs in a crash is the app's: nothing, if
+    /// `load` is called on a thread of its own that may block, one call at a time, after the partition's earlier owner has given it up (unless
+    /// that one was cut off: an app that cannot bear two writers must fence them itself, for instance by a condition on the offset that it
+    /// replaces). An `Err` or a panic is logged, and the call repeated, for as long as the partitions are assigned. A call that hangs is named
+    /// in the log every 10 s, and keeps neither a stop nor a rebalance: what it gives after that is dropped, though later calls wait for its
+    /// end. What it costs in a crash is the app's: nothing, if
     /// results and offset are written together.
     pub fn external_offsets<F, I, E>(mut self, load: F) -> Self
     where

@@ -72,7 +72,7 @@ pub(crate) struct ControlCell {
     crew: Crew,
 }
 
-/// Written by the tracker.
+/// Written by the tracker; what is committed by the poller, where librdkafka commits by itself.
 #[derive(Debug)]
 #[repr(align(128))]
 struct Tracked {
@@ -86,7 +86,7 @@ const NONE: i64 = -1;
 
 impl ControlCell {
     pub(crate) fn new(
-        StartPosition { partition, position: start, committed, remembered, chosen }: StartPosition,
+        StartPosition { partition, position: start, committed, remembered, chosen, topic_id }: StartPosition,
         epoch: Epoch,
         slot: usize,
         credits: Credits,
@@ -107,7 +107,7 @@ impl ControlCell {
             paused: AtomicBool::new(false),
             pump: AtomicWaker::new(),
             end_offset: AtomicI64::new(NONE),
-            topic_id: OnceLock::new(),
+            topic_id: topic_id.map_or_else(OnceLock::new, OnceLock::from),
             last_error: Mutex::new(None),
             parked: AtomicBool::new(false),
             stopped_at: Mutex::new(None),

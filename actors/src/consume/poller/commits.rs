@@ -1,7 +1,6 @@
 //! Commits on their way: one request in flight, each answered to the tracker that built it.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Instant;
 
 use rdkafka::consumer::Consumer;
@@ -10,34 +9,33 @@ use rdkafka::topic_partition_list::{Offset as ListOffset, TopicPartitionList};
 use tracing::warn;
 
 use super::Poller;
-use crate::consume::command::{Commit, CommitEntry, Metadata};
-use crate::consume::error::{CommitFailure, commit_failure};
-use crate::consume::state::Counters;
+use super::outbox::Verdict;
+use crate::consume::command::{Commit, CommitEntry};
+use crate::consume::state::{Board, Counters};
 use crate::ids::TopicPartition;
 use crate::invariants::At;
-use crate::offsets::memory;
+use crate::offsets::budget::entry_bytes;
 use crate::offsets::tracker::CommitAnswered;
 
 impl Poller {
     /// Sends the next commit if none is in flight, without the partitions that are no longer in the epoch it was built for.
     pub(super) fn submit_next(&mut self, now: Instant) {
-        while self.commit_in_flight.is_none() {
-            let Some(mut commit) = self.commits_waiting.pop_front() else {
-                return;
-            };
-            commit.entries.retain(|entry| self.slots.in_epoch(entry.slot, entry.epoch).is_some());
-            for entry in &commit.entries {
-                let owned = self.slots.in_epoch(entry.slot, entry.epoch).map(|stay| stay.cell.epoch);
-                let at = At { partition: &entry.partition, epoch: entry.epoch };
-                self.board.invariants.commits_owned(at, entry.next, owned);
-            }
+        while let Some(commit) = self.outbox.take_next(|slot, epoch| self.slots.may_commit(slot, epoch)) {
+            check_owned(&self.board, &commit.entries);
             let sent = match list(&commit.entries) {
                 _ if commit.entries.is_empty() => Ok(None),
                 None => Err(RDKafkaErrorCode::InvalidArgument),
                 Some(list) => self.commit_queue.submit(&list).map(Some),
             };
             match sent {
-                Ok(Some(())) => self.commit_in_flight = Some(commit),
+                Ok(Some(())) => {
+                    let bytes = commit
+                        .entries
+                        .iter()
+                        .map(|entry| entry_bytes(&self.options.group, &entry.partition.topic, entry.text()) as u64);
+                    Counters::add(&self.board.counters.commit_bytes, bytes.sum());
+                    self.outbox.sent(commit);
+                }
                 Ok(None) => self.on_answer(commit, |_| None, now),
                 Err(code) => self.on_answer(commit, |_| Some(code), now),
             }
@@ -46,7 +44,7 @@ impl Poller {
 
     pub(super) fn serve_commits(&mut self, now: Instant) {
         while let Some(answer) = self.commit_queue.poll() {
-            if let Some(commit) = self.commit_in_flight.take() {
+            if let Some(commit) = self.outbox.take_in_flight() {
                 let own: HashMap<_, _> = answer.partitions.into_iter().collect();
                 let result = |partition: &TopicPartition| own.get(partition).copied().flatten().or(answer.error);
                 self.on_answer(commit, result, now);
@@ -55,60 +53,21 @@ impl Poller {
         }
     }
 
-    /// What was refused for its metadata is sent again with less, so that the offset gets through; the rest is answered.
     fn on_answer(
         &mut self,
-        mut commit: Commit,
+        commit: Commit,
         result: impl Fn(&TopicPartition) -> Option<RDKafkaErrorCode>,
         now: Instant,
     ) {
-        let mut again = Vec::new();
-        for entry in std::mem::take(&mut commit.entries) {
-            let code = result(&entry.partition).map(|code| self.behind_fatal(code));
-            match code.and_then(|code| self.lighter(&entry, code)) {
-                Some(lighter) => again.push(lighter),
-                None => commit.answered.push((entry, code)),
-            }
-        }
-        if again.is_empty() {
-            self.answer_commit(commit, now);
-        } else {
-            commit.entries = again;
-            self.commits_waiting.push_front(commit);
-        }
-    }
-
-    /// What librdkafka only calls fatal has a cause.
-    fn behind_fatal(&self, code: RDKafkaErrorCode) -> RDKafkaErrorCode {
-        match code {
-            RDKafkaErrorCode::Fatal => self.consumer.client().fatal_error().map_or(code, |(cause, _)| cause),
+        // What librdkafka only calls fatal has a cause.
+        let fatal = || self.consumer.client().fatal_error().map(|(cause, _)| cause);
+        let result = |partition: &TopicPartition| match result(partition) {
+            Some(RDKafkaErrorCode::Fatal) => fatal().or(Some(RDKafkaErrorCode::Fatal)),
             code => code,
-        }
-    }
-
-    /// The entry with less metadata, if that may be why it was refused.
-    fn lighter(&self, entry: &CommitEntry, code: RDKafkaErrorCode) -> Option<CommitEntry> {
-        use RDKafkaErrorCode as E;
-        let metadata = entry.metadata.as_ref()?;
-        let (packing, length) = (metadata.packing, metadata.length());
-        let next = match code {
-            E::OffsetMetadataTooLarge => self.board.cluster.get().and_then(|cluster| {
-                cluster.limit.with(|limit| {
-                    limit.refuse(packing, length);
-                    limit.next()
-                })
-            }),
-            // A request that is too large for the coordinator is refused whole: with UNKNOWN by Apache Kafka 4.3.1.
-            E::Unknown | E::MessageSizeTooLarge | E::MessageBatchTooLarge | E::InvalidCommitOffsetSize => {
-                (!entry.halved).then_some((packing, length / 2))
-            }
-            _ => return None,
         };
-        let (topic, partition, offset) = (&*entry.partition.topic, entry.partition.partition.0, entry.next.0);
-        warn!(topic, partition, offset, length, error = %code, "a commit is sent again with less metadata");
-        Counters::add(&self.board.counters.metadata_refused, 1);
-        let metadata = next.and_then(|(packing, length)| shortened(metadata, packing, length));
-        Some(CommitEntry { metadata, halved: true, ..entry.clone() })
+        if let Some(commit) = self.outbox.settle(commit, result, &self.board) {
+            self.answer_commit(commit, now);
+        }
     }
 
     /// Tells the tracker what became of each partition, and the revocation, if this was one of its last commits, what to send again.
@@ -116,17 +75,19 @@ impl Poller {
         let Commit { id, answered, .. } = commit;
         for (entry, _) in answered.iter().filter(|(_, code)| code.is_none()) {
             self.slots.note_committed(entry.slot, entry.next);
-            if let (Some(metadata), Some(cluster)) = (&entry.metadata, self.board.cluster.get()) {
-                cluster.limit.with(|limit| limit.accept(metadata.packing, metadata.length()));
+        }
+        let verdict = Verdict::of(&answered);
+        self.tell_tracker(CommitAnswered { id, results: answered });
+        self.on_commit_answered(id, verdict, now);
+    }
+
+    /// Where librdkafka commits by itself, the state shows what it has committed.
+    pub(super) fn note_client_commits(&mut self) {
+        for (partition, next) in self.consumer.context().take_committed() {
+            if let Some(stay) = self.slots.assigned(&partition).and_then(|slot| self.slots.get_mut(slot)) {
+                stay.cell.set_committed(next);
             }
         }
-        let again = |(_, code): &&(CommitEntry, Option<_>)| {
-            code.is_some_and(|code| matches!(commit_failure(code), CommitFailure::Retry | CommitFailure::Hold))
-        };
-        let confirmed = answered.iter().all(|(_, code)| code.is_none());
-        let refused = answered.iter().filter(again).map(|(entry, _)| entry.clone()).collect();
-        self.tell_tracker(CommitAnswered { id, results: answered });
-        self.on_commit_answered(id, confirmed, refused, now);
     }
 
     /// Gives librdkafka what its own commits are to say.
@@ -139,10 +100,13 @@ impl Poller {
     }
 }
 
-fn shortened(metadata: &Metadata, packing: memory::Packing, length: usize) -> Option<Metadata> {
-    let memory = memory::decode(metadata.text.as_bytes()).ok()?;
-    let text: Arc<str> = memory.shortened(packing, length)?.into();
-    Some(Metadata { packing, text })
+/// I4 at the last moment, by the table that everyone reads, and not by the slots that the request was made from.
+fn check_owned(board: &Board, entries: &[CommitEntry]) {
+    for entry in entries {
+        let owned = board.partitions.get(&entry.partition).map(|cell| cell.epoch);
+        let at = At { partition: &entry.partition, epoch: entry.epoch };
+        board.invariants.commits_owned(at, entry.next, owned);
+    }
 }
 
 /// `None` for an entry that librdkafka cannot hold.
@@ -156,4 +120,27 @@ fn list(entries: &[CommitEntry]) -> Option<TopicPartitionList> {
         }
     }
     Some(list)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::consume::control::tests::cell;
+    use crate::ids::{Epoch, NextOffset};
+
+    #[test]
+    fn what_is_sent_for_a_partition_that_is_gone_or_in_another_epoch_is_a_breach() {
+        let (board, cell) = (Board::counting(), Arc::new(cell()));
+        let entry = |epoch| CommitEntry::plain(0, epoch, cell.partition.clone(), NextOffset(3));
+        let (current, other) = (entry(cell.epoch), entry(Epoch(7)));
+        let breaches = |entry: &CommitEntry| {
+            check_owned(&board, std::slice::from_ref(entry));
+            board.invariants.snapshot().commits_owned
+        };
+        assert_eq!(breaches(&current), 1, "nobody has it");
+        board.partitions.insert(cell.partition.clone(), Arc::clone(&cell));
+        assert_eq!((breaches(&current), breaches(&other)), (1, 2));
+    }
 }

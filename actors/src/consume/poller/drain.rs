@@ -7,13 +7,13 @@ use rdkafka::error::RDKafkaErrorCode;
 use tracing::warn;
 
 use super::Poller;
+use crate::consume::assignment::Stay;
 use crate::consume::command::Deliver;
 use crate::consume::error::ConsumerError;
 use crate::consume::native::{Drained, cached_watermarks};
 use crate::consume::record::ChunkBuilder;
 use crate::consume::state::Counters;
 use crate::ids::NextOffset;
-use crate::invariants::At;
 use crate::offsets::Tile;
 
 impl Poller {
@@ -78,12 +78,12 @@ impl Poller {
         }
         let chunk = chunk.finish(stay.cell.partition.clone(), stay.cell.epoch, tile);
         let stored = self.board.membership.stores().then(|| chunk.handed_out(slot));
-        let in_use = stay.cell.take(chunk.credit_records(), chunk.arena.len() as u64);
+        stay.cell.take(chunk.credit_records(), chunk.arena.len() as u64);
+        stay.handed_out += chunk.credit_records();
+        Stay::check_credits(&stay.cell, stay.handed_out, &self.board.invariants);
         let counters = &self.board.counters;
         Counters::add(&counters.delivered, chunk.len() as u64);
         Counters::add(&counters.chunks, 1);
-        let at = At { partition: &stay.cell.partition, epoch: stay.cell.epoch };
-        self.board.invariants.credits_exact(at, in_use, in_use, stay.cell.credits.records);
         if stay.cell.end_offset().is_none()
             && let Some((_, high)) = cached_watermarks(&self.consumer, &stay.cell.partition)
         {
@@ -130,6 +130,13 @@ impl Poller {
                 self.fail(ConsumerError::Kafka { code, detail: format!("{partition}: {text}") });
             }
             _ => {}
+        }
+    }
+
+    /// Also of those that are handed nothing: credits that came back twice leave no room for more.
+    pub(super) fn check_credits(&self) {
+        for (_, stay) in self.slots.iter() {
+            Stay::check_credits(&stay.cell, stay.handed_out, &self.board.invariants);
         }
     }
 

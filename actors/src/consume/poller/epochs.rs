@@ -71,7 +71,7 @@ impl Poller {
         }
         let Some(stay) = self.slots.get_mut(slot) else { return };
         let Some(Anew { position, remembered, rewound }) = stay.reposition.clone() else { return };
-        let (partition, old) = (stay.cell.partition.clone(), Arc::clone(&stay.cell));
+        let (partition, old, known_id) = (stay.cell.partition.clone(), Arc::clone(&stay.cell), stay.topic_id);
         let number = partition.partition.0;
         if let Err(error) = self.move_to(&partition, position) {
             let Some(stay) = self.slots.get_mut(slot) else { return };
@@ -79,15 +79,24 @@ impl Poller {
             stay.cell.set_last_error(format!("seek to {position}: {error}"));
             return;
         }
-        self.tell_tracker(EpochReplaced { slot, epoch: old.epoch });
         let sought = self.seeks.holds(slot);
+        let goes_on = !(rewound || sought);
+        self.tell_tracker(EpochReplaced { slot, epoch: old.epoch, goes_on });
         // A seek may have the group's offset go back; whatever else begins anew goes on from what is committed.
         let committed = old.committed().filter(|committed| !(rewound || sought) || *committed <= position);
         let chosen = sought || (old.chosen && old.committed().is_none());
-        let cell = self.new_epoch(StartPosition { partition, position, committed, remembered, chosen }, slot);
+        let topic_id = if rewound { None } else { known_id };
+        let start = StartPosition { partition, position, committed, remembered, chosen, topic_id };
+        let cell = self.new_epoch(start, slot);
+        if rewound {
+            // A guard that sees a log go back does not know whether it is another topic's.
+            self.identities.ask_soon(Instant::now());
+        }
         if let Some(stay) = self.slots.get_mut(slot) {
             stay.reposition = None;
             stay.guard = PositionGuard::new(position);
+            stay.handed_out = 0;
+            stay.topic_id = topic_id;
             stay.cell = Arc::clone(&cell);
             cell.set_paused(stay.paused);
         }
@@ -139,12 +148,13 @@ impl Poller {
                 cell: Arc::clone(&cell),
                 queue,
                 guard: PositionGuard::new(position),
+                handed_out: 0,
                 worker: None,
                 rewound: None,
                 lost: None,
                 reposition: None,
                 paused: false,
-                topic_id: None,
+                topic_id: cell.topic_id(),
                 astray: false,
                 average: 128,
             },

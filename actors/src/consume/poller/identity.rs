@@ -1,6 +1,6 @@
 //! Whether a log is still the one that an epoch began with, and what it means when a position is not in it.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -14,6 +14,7 @@ use crate::consume::resolver::Identification;
 use crate::consume::start::StartPosition;
 use crate::consume::state::Counters;
 use crate::consume::subscription::Subscription;
+use crate::consume::topic_id::DescribedTopic;
 use crate::ids::{Epoch, NextOffset, Offset, TopicPartition};
 use crate::offsets::tracker::{CloseLedger, EpochsEnded};
 
@@ -21,7 +22,8 @@ use crate::offsets::tracker::{CloseLedger, EpochsEnded};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnLogRewind {
-    /// Stop with [`ConsumerError::LogRewound`]: nothing is processed twice unnoticed.
+    /// Stop with [`ConsumerError::LogRewound`]: nothing is processed twice unnoticed. A topic that was created again is noticed up to 5 s
+    /// later, and what was committed until then stands in the new one: see the error.
     #[default]
     Stop,
     /// Begin a new epoch where the log goes on, and say so.
@@ -54,11 +56,19 @@ const INTERVAL: Duration = Duration::from_secs(5);
 pub(crate) struct Identities {
     next: Instant,
     asked: bool,
+    /// How many partitions each of the topics had when that was last told.
+    partitions: HashMap<Arc<str>, usize>,
 }
 
 impl Identities {
     pub(crate) fn new(now: Instant) -> Self {
-        Self { next: now, asked: false }
+        Self { next: now, asked: false, partitions: HashMap::new() }
+    }
+
+    /// How many partitions the topics have in all; one of which nothing is told this time has those it had.
+    fn partitions(&mut self, told: &HashMap<Arc<str>, DescribedTopic>) -> usize {
+        self.partitions.extend(told.iter().map(|(topic, described)| (Arc::clone(topic), described.partitions)));
+        self.partitions.values().sum()
     }
 
     /// A partition was assigned or lost its position: ask at the next occasion.
@@ -83,13 +93,14 @@ impl Poller {
         let astray = self.slots.iter().filter(|(_, stay)| stay.astray);
         let astray = astray.map(|(_, stay)| stay.cell.partition.clone()).collect();
         self.identities.asked = true;
+        self.identities.partitions.retain(|topic, _| topics.contains(topic));
         self.resolver.identify(topics.into_iter().collect(), astray, Epoch(self.last_epoch));
     }
 
     pub(super) fn on_identified(&mut self, answer: Identification, now: Instant) {
         self.identities.asked = false;
         self.identities.next = now + if answer.edges.is_some() { INTERVAL } else { Duration::from_secs(1) };
-        let partitions: usize = answer.topics.values().map(|topic| topic.partitions).sum();
+        let partitions = self.identities.partitions(&answer.topics);
         self.board.topic_partitions.store(partitions as u64, Ordering::Relaxed);
         self.take_added(&answer);
         // An epoch that began after the question may be of a log that came after the answer.
@@ -214,5 +225,26 @@ impl Poller {
             self.fail(ConsumerError::LogRewound { partition: partition.clone(), expected, found });
         }
         stops
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::consume::topic_id::TopicId;
+
+    #[test]
+    fn a_look_up_that_fails_leaves_the_topics_the_partitions_they_had() {
+        let told = |topics: &[(&str, usize)]| {
+            let topic = |(topic, partitions): &(&str, usize)| {
+                (Arc::from(*topic), DescribedTopic { id: TopicId::default(), partitions: *partitions })
+            };
+            topics.iter().map(topic).collect::<HashMap<_, _>>()
+        };
+        let mut identities = Identities::new(Instant::now());
+        assert_eq!(identities.partitions(&told(&[])), 0, "not known yet");
+        assert_eq!(identities.partitions(&told(&[("a", 30), ("b", 10)])), 40);
+        assert_eq!(identities.partitions(&told(&[])), 40, "no answer");
+        assert_eq!(identities.partitions(&told(&[("b", 12)])), 42, "nothing of one of them");
     }
 }

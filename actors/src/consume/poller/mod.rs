@@ -1,21 +1,22 @@
 //! The poller: one plain thread that owns librdkafka's consumer and never waits without a bound.
 //!
-//! This file is its loop. What it does in it is told by concept: [`drain`] takes chunks out of partition queues, [`commits`] sends commits,
-//! [`epochs`] begins epochs, [`identity`] sees to it that a log stays the same, [`rebalance`] answers the group, [`revocation`] gives partitions
-//! up, [`telling`] gives the app's listener its turn in both, [`leaving`] says farewell, [`seek`] and [`pause`] do what a person asks.
+//! This file is its loop. What it does in it is told by concept: [`drain`] takes chunks out of partition queues, [`commits`] sends commits
+//! out of its [`outbox`], [`epochs`] begins epochs, [`identity`] sees to it that a log stays the same, [`rebalance`] answers the group,
+//! [`revocation`] gives partitions up, [`telling`] gives the app's listener its turn in both, [`leaving`] says farewell, [`seek`] and [`pause`]
+//! do what a person asks.
 
 mod commits;
 mod drain;
 mod epochs;
 mod identity;
 mod leaving;
+mod outbox;
 mod pause;
 mod rebalance;
 mod revocation;
 mod seek;
 mod telling;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -29,11 +30,12 @@ use tracing::{debug, info, warn};
 
 pub(crate) use identity::Identities;
 pub use identity::{OnLogRewind, OnOffsetOutOfRange};
+pub(crate) use outbox::Outbox;
 pub(crate) use rebalance::Rebalance;
 pub(crate) use seek::Seeks;
 
 use crate::consume::assignment::Slots;
-use crate::consume::command::{Commit, PollerCommand};
+use crate::consume::command::PollerCommand;
 use crate::consume::context::{CloseOnDrop, PollerContext};
 use crate::consume::control::Credits;
 use crate::consume::error::{ConsumerError, Stopped, UnfinishedRecord};
@@ -96,8 +98,7 @@ pub(crate) struct Poller {
     pub(crate) identities: Identities,
     pub(crate) seeks: Seeks,
     pub(crate) last_epoch: u64,
-    pub(crate) commit_in_flight: Option<Commit>,
-    pub(crate) commits_waiting: VecDeque<Commit>,
+    pub(crate) outbox: Outbox,
     /// Slots whose last drain left something behind: librdkafka's wake-up is edge-triggered and will not tell again.
     pub(crate) more: Vec<u64>,
     pub(crate) main_served: Instant,
@@ -135,6 +136,7 @@ impl Poller {
             if now.duration_since(self.ends_read) >= END_OFFSETS {
                 self.ends_read = now;
                 self.read_end_offsets();
+                self.check_credits();
                 self.retry_repositions();
                 self.pass_lost();
             }
@@ -222,6 +224,7 @@ impl Poller {
                 }
                 Some(Err(error)) => self.on_client_error(&error),
                 None => {
+                    self.note_client_commits();
                     let events = self.consumer.context().take_events();
                     if events.is_empty() && !self.consumer.context().take_served() {
                         return;
@@ -293,7 +296,7 @@ impl Poller {
                 PollerCommand::Found(places) => self.on_found(places, now),
                 PollerCommand::Pause { partitions, paused } => self.pause(&partitions, paused),
                 PollerCommand::Commit(commit) => {
-                    self.commits_waiting.push_back(commit);
+                    self.outbox.push(commit);
                     self.submit_next(now);
                 }
                 PollerCommand::Drained { id, finished } => self.on_drained(id, finished, now),

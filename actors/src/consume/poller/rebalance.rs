@@ -32,6 +32,7 @@ use crate::consume::resolver::{Resolution, Sought};
 use crate::consume::start::StartPosition;
 use crate::consume::state::Counters;
 use crate::ids::{Epoch, Offset, TopicPartition};
+use crate::offsets::tracker::EpochsEnded;
 
 /// Where the protocol stands.
 #[derive(Debug, Default)]
@@ -183,6 +184,8 @@ impl Poller {
             if let Err(error) = assign(&self.consumer, &TopicPartitionList::new()) {
                 self.fail(kafka_error(&error, "assigning no partitions".to_owned()));
             }
+            // No epoch begins or ends that would tell the tracker: what it holds until the rebalance is over may go.
+            self.tell_tracker(EpochsEnded(Vec::new()));
             self.tell_nothing_assigned();
             return;
         }
@@ -292,10 +295,12 @@ impl Poller {
         self.give_up_seeks(&stays);
         if lost {
             // Also what was draining, or stopping: it is others' already.
+            if self.rebalance.revocation.is_some() {
+                self.note_uncommitted();
+            }
             let draining = self.rebalance.revocation.take();
             let told = self.withdraw_calls(&partitions, draining.as_ref());
             if let Some(draining) = draining {
-                self.note_uncommitted();
                 self.end(&draining.stays, false);
             }
             Counters::add(&self.board.counters.lost, stays.len() as u64);

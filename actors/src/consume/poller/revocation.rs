@@ -7,6 +7,7 @@ use tracing::warn;
 
 use super::Poller;
 use super::leaving::Leave;
+use super::outbox::Verdict;
 use super::rebalance::{Asked, Stop};
 use crate::consume::command::{Commit, CommitEntry, DrainPlan};
 use crate::consume::error::UnfinishedRecord;
@@ -29,6 +30,8 @@ pub(super) struct Revocation {
     pub(super) id: u64,
     pub(super) stays: Vec<(usize, Epoch)>,
     pub(super) stage: Stage,
+    /// Not all of what was finished will be committed.
+    uncommitted: bool,
     pub(super) listener_deadline: Duration,
     pub(super) commit_deadline: Duration,
 }
@@ -79,7 +82,8 @@ impl Poller {
         self.ask_to_finish(id, &stays);
         let stage = Stage::Draining { until: now + plan.drain };
         let DrainPlan { listener: listener_deadline, commit: commit_deadline, .. } = plan;
-        self.rebalance.revocation = Some(Revocation { id, stays, stage, listener_deadline, commit_deadline });
+        self.rebalance.revocation =
+            Some(Revocation { id, stays, stage, uncommitted: false, listener_deadline, commit_deadline });
     }
 
     /// Begins a drain: workers start nothing more, and the tracker says when all of them are through.
@@ -122,13 +126,13 @@ impl Poller {
             let (ids, until) = (commits.iter().map(|commit| commit.id).collect(), now + revocation.commit_deadline);
             revocation.stage = Stage::Committing { commits: ids, refused: Vec::new(), until };
         }
-        self.commits_waiting.extend(commits);
+        commits.into_iter().for_each(|commit| self.outbox.push(commit));
         self.submit_next(now);
     }
 
-    /// A commit was answered. Were all the last ones of what is being given up, that is over, but for the partitions `refused` in a way that
-    /// may pass.
-    pub(super) fn on_commit_answered(&mut self, id: u64, confirmed: bool, refused: Vec<CommitEntry>, now: Instant) {
+    /// A commit was answered. Were all the last ones of what is being given up, that is over, but for the partitions that were refused in a
+    /// way that may pass.
+    pub(super) fn on_commit_answered(&mut self, id: u64, Verdict { refused, given_up }: Verdict, now: Instant) {
         let Some(revocation) = &mut self.rebalance.revocation else {
             return;
         };
@@ -139,16 +143,17 @@ impl Poller {
             return;
         };
         commits.swap_remove(at);
-        let given_up = !confirmed && refused.is_empty();
         kept.extend(refused);
+        let over = commits.is_empty() && kept.is_empty();
         if commits.is_empty() && !kept.is_empty() {
             let entries = std::mem::take(kept);
             revocation.stage = Stage::Refused { entries, again: now + COMMIT_AGAIN, until: *until };
-        } else if commits.is_empty() {
-            self.end_revocation(now);
         }
         if given_up {
             self.note_uncommitted();
+        }
+        if over {
+            self.end_revocation(now);
         }
     }
 
@@ -161,7 +166,7 @@ impl Poller {
         if let Stage::Refused { entries, until, .. } = &mut revocation.stage {
             let (entries, until) = (std::mem::take(entries), *until);
             revocation.stage = Stage::Committing { commits: vec![id], refused: Vec::new(), until };
-            self.commits_waiting.push_back(Commit::new(id, entries));
+            self.outbox.push(Commit::new(id, entries));
             self.submit_next(now);
         }
     }
@@ -218,8 +223,12 @@ impl Poller {
         }
     }
 
-    /// What was finished since the last commit will not be committed by this member: it is counted, and told at a stop.
+    /// What was finished since the last commit will not be committed by this member: it is counted, once for a drain, and told at a stop.
     pub(super) fn note_uncommitted(&mut self) {
+        let revocation = self.rebalance.revocation.as_mut();
+        if revocation.is_some_and(|revocation| std::mem::replace(&mut revocation.uncommitted, true)) {
+            return;
+        }
         self.committed_at_end &= !self.rebalance.is_stopping();
         Counters::add(&self.board.counters.drains_uncommitted, 1);
     }

@@ -273,7 +273,7 @@ impl Poller {
         // First, lest it commits what was handed out before the seek once more.
         self.store(std::slice::from_ref(&entry));
         let id = POLLERS_OWN + self.rebalance.next_id();
-        self.commits_waiting.push_back(Commit::new(id, vec![entry]));
+        self.outbox.push(Commit::new(id, vec![entry]));
         self.submit_next(Instant::now());
     }
 

@@ -94,7 +94,7 @@ impl OffsetTracker {
     ) -> Result<Vec<Goal>, CommitError> {
         let mut goals = Vec::with_capacity(offsets.len());
         for (partition, offset) in offsets {
-            let open = self.epochs.iter().flatten().filter(|tracked| !tracked.closed);
+            let open = self.epochs.iter().flatten().filter(|tracked| !tracked.closed || tracked.goes_on);
             let Some(tracked) = open.into_iter().find(|tracked| tracked.cell.partition == partition) else {
                 return Err(CommitError::NotAssigned { partition, offset });
             };
@@ -108,7 +108,8 @@ impl OffsetTracker {
             goals.push(Goal::of(tracked, offset));
         }
         for goal in &goals {
-            if let Some(tracked) = self.current(goal.slot, goal.epoch)
+            let tracked = self.epochs.get_mut(goal.slot).and_then(Option::as_mut);
+            if let Some(tracked) = tracked.filter(|tracked| tracked.cell.epoch == goal.epoch)
                 && tracked.committed.is_none_or(|committed| committed < goal.next)
             {
                 tracked.ask(AskedOffset { next: goal.next, past_watermark, remember: false });
@@ -123,7 +124,13 @@ impl OffsetTracker {
         self.waiters = waiters.into_iter().filter_map(|waiter| waiter.answered(&self.epochs)).collect();
     }
 
-    /// Tells those who wait for a commit of an epoch that was replaced.
+    /// A partition goes on in another epoch: who waits for its commit waits for that one's.
+    pub(super) fn move_waiters(&mut self, slot: usize, from: Epoch, to: Epoch) {
+        let goals = self.waiters.iter_mut().flat_map(|waiter| &mut waiter.goals);
+        goals.filter(|goal| (goal.slot, goal.epoch) == (slot, from)).for_each(|goal| goal.epoch = to);
+    }
+
+    /// Tells those who wait for a commit of an epoch that was replaced elsewhere.
     pub(super) fn tell_moved(&mut self, slot: usize, epoch: Epoch) {
         let goal = |waiter: &Waiter| {
             let goal = waiter.goals.iter().find(|goal| goal.slot == slot && goal.epoch == epoch)?;

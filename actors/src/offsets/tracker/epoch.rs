@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use crate::consume::command::{CommitEntry, Metadata};
 use crate::consume::control::ControlCell;
 use crate::consume::state::Cluster;
-use crate::ids::NextOffset;
+use crate::ids::{Epoch, NextOffset};
+use crate::invariants::{At, InvariantCounts};
 use crate::offsets::memory::{self, LogIdentity};
 use crate::offsets::remembered::{Remembered, union};
-use crate::offsets::{FinishedRange, OffsetLedger};
+use crate::offsets::{FinishedRange, LedgerError, OffsetLedger, TileProgress};
 
 /// The pause before a commit that failed in passing is built again: it doubles up to the second.
 const AGAIN: Duration = Duration::from_millis(100);
@@ -35,6 +36,8 @@ pub(super) struct TrackedEpoch {
     pub(super) sealed: bool,
     /// Neither reports nor what the app asks for counts from here on.
     pub(super) closed: bool,
+    /// Its partition stays, and begins another epoch where this one stands: what the app asks for meanwhile is that one's.
+    pub(super) goes_on: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -59,8 +62,53 @@ impl TrackedEpoch {
             drained: false,
             sealed: false,
             closed: false,
+            goes_on: false,
             cell,
         }
+    }
+
+    /// The partition's worker died, and this epoch goes on where `old` stood: with what is committed, perhaps since the poller looked, and with
+    /// what the app has asked for. That may be on its way; no answer to it is this epoch's, so that it is sent once more.
+    pub(super) fn take_over(&mut self, old: &Self) {
+        if let Some(committed) = old.committed.filter(|committed| self.committed < Some(*committed)) {
+            (self.committed, self.confirmed) = (Some(committed), committed);
+            self.cell.set_committed(committed);
+        }
+        let Some(asked) = old.asked.filter(|asked| self.committed.is_none_or(|committed| committed < asked.next))
+        else {
+            return;
+        };
+        if self.committed.is_none() {
+            self.confirmed = self.confirmed.min(asked.next);
+        }
+        self.asked = Some(asked);
+    }
+
+    /// Takes in a report that was made in the epoch `reported`, which is to be this one: who hands it in sees to that.
+    pub(super) fn take_in(
+        &mut self,
+        reported: Epoch,
+        progress: TileProgress,
+        invariants: &InvariantCounts,
+    ) -> Result<(), LedgerError> {
+        let recorded = self.ledger.record(progress)?;
+        self.cell.set_watermark(self.ledger.watermark());
+        invariants.old_epochs_inert(self.at(), reported, recorded.advanced || recorded.newly_finished > 0);
+        invariants.one_outcome(self.at(), self.ledger.delivered(), self.ledger.finished(), false);
+        Ok(())
+    }
+
+    /// I1 and I8, now that the worker has said its last word or had its time. Drained is what left no tile open: what it had in hand and did not
+    /// begin is the next owner's.
+    pub(super) fn check_end(&self, invariants: &InvariantCounts) {
+        let (lowest_open, end) = self.ledger.frontier();
+        invariants.watermark(self.at(), self.ledger.watermark(), lowest_open, end);
+        let (delivered, finished) = (self.ledger.delivered(), self.ledger.finished());
+        invariants.one_outcome(self.at(), delivered, finished, self.ledger.is_settled());
+    }
+
+    fn at(&self) -> At<'_> {
+        At { partition: &self.cell.partition, epoch: self.cell.epoch }
     }
 
     /// A commit failed in passing: the next waits, longer each time. Gives how often that was so in a row.

@@ -50,12 +50,14 @@ pub(crate) enum LastCommit {
     /// It did not: only what the app has asked for by offset.
     HeldBack,
 }
-/// These epochs are over: unassigned after their drain, or lost.
+/// A rebalance is over, and with it these epochs, or none: unassigned after their drain, or lost.
 pub(crate) struct EpochsEnded(pub(crate) Vec<(usize, Epoch)>);
-/// The partition has begun a new epoch elsewhere; this one is over.
+/// The partition begins a new epoch at once; this one is over.
 pub(crate) struct EpochReplaced {
     pub(crate) slot: usize,
     pub(crate) epoch: Epoch,
+    /// It goes on where this one stood, so that what the app has asked for is still to be committed.
+    pub(crate) goes_on: bool,
 }
 /// Close this epoch's ledger and say where it stands: its worker died, or its log went back.
 pub(crate) struct CloseLedger {

@@ -27,7 +27,6 @@ use crate::consume::listener::Offsets;
 use crate::consume::state::{Board, Counters};
 use crate::consume::supervisor::{ConsumerSupervisor, EngineFailed};
 use crate::ids::Epoch;
-use crate::invariants::At;
 use crate::offsets::budget::CommitBudget;
 use asked::Waiter;
 use epoch::TrackedEpoch;
@@ -134,8 +133,15 @@ impl OffsetTracker {
             self.epochs.resize_with(slot + 1, || None);
         }
         self.wanted |= cell.chosen && self.options.policy.when != CommitWhen::Manual;
-        self.epochs[slot] = Some(TrackedEpoch::new(cell));
+        let mut tracked = TrackedEpoch::new(cell);
+        if let Some(old) = self.epochs[slot].take_if(|old| old.goes_on) {
+            tracked.take_over(&old);
+            self.wanted |= tracked.asked.is_some();
+            self.move_waiters(slot, old.cell.epoch, tracked.cell.epoch);
+        }
+        self.epochs[slot] = Some(tracked);
         self.held_until = None;
+        self.answer_waiters();
     }
 
     /// The open epoch that a report speaks of, if it is still the current one.
@@ -160,16 +166,12 @@ impl OffsetTracker {
             Counters::add(&board.counters.fenced_reports, 1);
             return;
         };
-        if let Err(error) = tracked.ledger.record(progress) {
+        if let Err(error) = tracked.take_in(epoch, progress, &board.invariants) {
             let partition = tracked.cell.partition.clone();
             error!(topic = %partition.topic, partition = partition.partition.0, epoch = epoch.0, %error, "a report contradicts the ledger");
             self.fail(ConsumerError::Engine { detail: format!("{partition} epoch {epoch}: {error}") });
             return;
         }
-        let at = At { partition: &tracked.cell.partition, epoch };
-        let (delivered, finished) = (tracked.ledger.delivered(), tracked.ledger.finished());
-        board.invariants.one_outcome(at, delivered, finished, false);
-        tracked.cell.set_watermark(tracked.ledger.watermark());
         self.wanted |= commit;
     }
 
@@ -195,12 +197,14 @@ impl OffsetTracker {
     fn end_drain(&mut self, at: usize, last: LastCommit) {
         let drain = self.drains.swap_remove(at);
         let only_asked = self.heed(last, &drain.stays);
+        let board = Arc::clone(&self.board);
         for (slot, epoch) in &drain.stays {
             if self.current(*slot, *epoch).is_some() {
                 self.look_in_hand(*slot);
             }
             if let Some(tracked) = self.current(*slot, *epoch) {
                 tracked.closed = true;
+                tracked.check_end(&board.invariants);
             }
         }
         let commits = self.last_commits(&drain.stays, &only_asked);
@@ -269,8 +273,10 @@ impl Handler<EpochDrained> for OffsetTracker {
     type Result = ();
 
     fn handle(&mut self, EpochDrained { slot, epoch }: EpochDrained, _: &mut Context<Self>) {
+        let board = Arc::clone(&self.board);
         if let Some(tracked) = self.current(slot, epoch) {
             tracked.drained = true;
+            tracked.check_end(&board.invariants);
             self.on_drained(slot);
         }
     }
@@ -317,7 +323,7 @@ impl Handler<EpochsEnded> for OffsetTracker {
                 *entry = None;
             }
         }
-        self.drains.retain(|drain| !drain.stays.iter().all(|stay| stays.contains(stay)));
+        self.drains.retain(|drain| drain.stays.is_empty() || !drain.stays.iter().all(|stay| stays.contains(stay)));
         self.held_until = None;
         self.answer_waiters();
     }
@@ -326,12 +332,17 @@ impl Handler<EpochsEnded> for OffsetTracker {
 impl Handler<EpochReplaced> for OffsetTracker {
     type Result = ();
 
-    fn handle(&mut self, EpochReplaced { slot, epoch }: EpochReplaced, _: &mut Context<Self>) {
-        if self.epochs.get(slot).and_then(Option::as_ref).is_some_and(|tracked| tracked.cell.epoch == epoch) {
-            self.epochs[slot] = None;
+    fn handle(&mut self, EpochReplaced { slot, epoch, goes_on }: EpochReplaced, _: &mut Context<Self>) {
+        self.drains.retain(|drain| drain.stays.is_empty() || !drain.stays.iter().all(|stay| *stay == (slot, epoch)));
+        let old = self.epochs.get_mut(slot).filter(|old| old.as_ref().is_some_and(|old| old.cell.epoch == epoch));
+        match old {
+            // It stays until the next one has taken over what is asked of it.
+            Some(Some(old)) if goes_on => (old.closed, old.goes_on) = (true, true),
+            old => {
+                old.map(Option::take);
+                self.tell_moved(slot, epoch);
+            }
         }
-        self.drains.retain(|drain| !drain.stays.iter().all(|stay| *stay == (slot, epoch)));
-        self.tell_moved(slot, epoch);
     }
 }
 
@@ -343,15 +354,17 @@ impl Handler<CloseLedger> for OffsetTracker {
         if self.current(slot, epoch).is_some() {
             self.look_in_hand(slot);
         }
+        let board = Arc::clone(&self.board);
         let Some(tracked) = self.current(slot, epoch) else {
             return;
         };
-        tracked.closed = true;
+        (tracked.closed, tracked.goes_on) = (true, !rewound);
+        tracked.check_end(&board.invariants);
         let (watermark, remembered) = (tracked.ledger.watermark(), tracked.remembered());
         self.poller.send(PollerCommand::LedgerClosed { slot, epoch, watermark, remembered });
         if rewound {
             self.epochs[slot] = None;
-            self.answer_waiters();
+            self.tell_moved(slot, epoch);
         }
     }
 }

@@ -18,8 +18,8 @@ use crate::ids::Epoch;
 use crate::invariants::At;
 use crate::offsets::budget::{entry_bytes, requests};
 
-/// How long commits are held after an answer that puts the member's place in the group in question, unless a rebalance ends it sooner:
-/// the default heartbeat interval.
+/// How long commits are held after an answer that says that the group has moved on without this member, unless a rebalance ends it sooner: the
+/// default heartbeat interval.
 const HOLD: Duration = Duration::from_secs(3);
 
 impl OffsetTracker {
@@ -64,12 +64,13 @@ impl OffsetTracker {
             }
         }
         let owned = self.epochs.iter().flatten().count();
+        self.check_owned_and_finished(&entries);
         let commits = self.requests(entries);
         let bytes: usize = commits.iter().map(|commit| self.bytes(&commit.entries)).sum();
         if bytes > 0 {
             let total = self.board.topic_partitions.load(Ordering::Relaxed) as usize;
             self.budget.spend(bytes, owned, total, now);
-            self.board.note_commit(bytes, self.budget.pause());
+            self.board.note_pause(self.budget.pause());
         }
         for commit in commits {
             self.in_flight.insert(commit.id);
@@ -95,7 +96,8 @@ impl OffsetTracker {
             }
             due_entry(tracked, manual || only_asked.contains(&tracked.cell.slot), cluster)
         });
-        let entries = entries.collect();
+        let entries: Vec<_> = entries.collect();
+        self.check_owned_and_finished(&entries);
         self.requests(entries)
     }
 
@@ -108,6 +110,20 @@ impl OffsetTracker {
             commits.push(Commit::new(self.last_id, entries));
         }
         commits
+    }
+
+    /// I2 and I4, of what is about to be sent.
+    pub(super) fn check_owned_and_finished(&self, entries: &[CommitEntry]) {
+        let invariants = &self.board.invariants;
+        for entry in entries {
+            let at = At { partition: &entry.partition, epoch: entry.epoch };
+            let tracked = self.epochs.get(entry.slot).and_then(Option::as_ref);
+            let tracked = tracked.filter(|tracked| tracked.cell.partition == entry.partition);
+            invariants.commits_owned(at, entry.next, tracked.map(|tracked| tracked.cell.epoch));
+            if let Some(tracked) = tracked.filter(|_| !entry.past_watermark) {
+                invariants.commit_within_watermark(at, entry.next, tracked.ledger.watermark());
+            }
+        }
     }
 
     fn bytes(&self, entries: &[CommitEntry]) -> usize {
@@ -151,9 +167,6 @@ impl OffsetTracker {
             return;
         };
         let at = At { partition: &entry.partition, epoch: entry.epoch };
-        if !entry.past_watermark {
-            board.invariants.commit_within_watermark(at, entry.next, tracked.ledger.watermark());
-        }
         board.invariants.commits_rise(at, tracked.confirmed, entry.next);
         tracked.confirm(entry);
         debug!(topic = %entry.partition.topic, partition = entry.partition.partition.0, epoch = entry.epoch.0, offset = entry.next.0, "committed");
@@ -175,9 +188,15 @@ impl OffsetTracker {
             _ => (failure, detail),
         };
         match failure {
-            // A rebalance is under way: usual, and over soon.
-            CommitFailure::Hold | CommitFailure::Superseded => {
-                debug!(topic, partition = number, epoch, offset, error = %code, "a commit is held until the rebalance is over");
+            // A rebalance is under way: usual, and over soon, perhaps without a word to this member.
+            CommitFailure::Hold => {
+                debug!(topic, partition = number, epoch, offset, error = %code, "a commit is sent again: a rebalance is under way");
+                if let Some(tracked) = self.current(entry.slot, entry.epoch) {
+                    tracked.fail(now);
+                }
+            }
+            CommitFailure::Superseded => {
+                debug!(topic, partition = number, epoch, offset, error = %code, "commits are held until the member is back in its group");
                 // What is said of an epoch that is over says nothing of those that began since.
                 if self.current(entry.slot, entry.epoch).is_some() {
                     self.held_until = self.held_until.max(Some(now + HOLD));
