@@ -32,6 +32,7 @@ mod process;
 mod random;
 
 mod assignors;
+mod backlog;
 mod bounds;
 mod by_hand;
 mod churn;

@@ -22,6 +22,7 @@ use crate::consume::handle::{ConsumerHandle, on_the_clock};
 use crate::consume::handler::{Handler, IntoOutcome, PartitionContext};
 use crate::consume::listener::RebalanceListener;
 use crate::consume::membership::Keeper;
+use crate::consume::memory::MemoryBounds;
 use crate::consume::poller::{OnLogRewind, OnOffsetOutOfRange, PollerOptions};
 use crate::consume::properties::{Properties, configuration};
 use crate::consume::record::Record;
@@ -85,6 +86,7 @@ pub struct ConsumerBuilder {
     runtime: Option<Handle>,
     threads: Option<usize>,
     credits: Credits,
+    total_credits: Credits,
     memory_budget: u64,
     commits: CommitPolicy,
     commit_rate: u64,
@@ -119,6 +121,7 @@ impl Default for ConsumerBuilder {
             runtime: None,
             threads: None,
             credits: Credits { records: 8192, bytes: 4 << 20 },
+            total_credits: Credits { records: 1_000_000, bytes: 256 << 20 },
             memory_budget: 1 << 30,
             commits: CommitPolicy::default(),
             commit_rate: 1 << 20,
@@ -255,13 +258,30 @@ impl ConsumerBuilder {
         self
     }
 
-    /// Bytes of records handed out and not finished, per partition; passed by at most one record. Default: 4 MiB.
+    /// Bytes of records handed out and not finished, per partition, with 40 more for each record and 12 for each header; passed by at most one
+    /// record. Default: 4 MiB.
     pub fn max_buffered_bytes(mut self, bytes: u64) -> Self {
         self.credits.bytes = bytes;
         self
     }
 
-    /// A warning is logged when an assignment could buffer more than this many bytes in all. Default: 1 GiB. It limits nothing.
+    /// Records handed out and not finished, in all partitions together, at most. Default: 1,000,000. Where they are used up, a partition that has
+    /// none still gets a chunk of 512 (or of 256 KiB), one after the other, so that a few slow partitions keep no other from going on.
+    pub fn max_total_buffered_records(mut self, records: u64) -> Self {
+        self.total_credits.records = records;
+        self
+    }
+
+    /// Bytes of records handed out and not finished, in all partitions together, counted and passed like the
+    /// [records](Self::max_total_buffered_records). Default: 256 MiB.
+    pub fn max_total_buffered_bytes(mut self, bytes: u64) -> Self {
+        self.total_credits.bytes = bytes;
+        self
+    }
+
+    /// A warning is logged when an assignment could buffer more than this many bytes in all, what librdkafka fetches ahead included. Default:
+    /// 1 GiB. It limits nothing: by default each partition can take about 15 MiB of librdkafka's (see `queued.max.messages.kbytes` and
+    /// `queued.min.messages`), and what the engine hands out comes on top.
     pub fn memory_budget(mut self, bytes: u64) -> Self {
         self.memory_budget = bytes;
         self
@@ -331,6 +351,11 @@ impl ConsumerBuilder {
         if self.credits.records == 0 || self.credits.bytes == 0 {
             return Err(configuration("max_buffered_records and max_buffered_bytes must be above 0".to_owned()));
         }
+        if self.total_credits.records == 0 || self.total_credits.bytes == 0 {
+            return Err(configuration(
+                "max_total_buffered_records and max_total_buffered_bytes must be above 0".to_owned(),
+            ));
+        }
         if self.threads == Some(0) {
             return Err(configuration("worker_threads must be above 0".to_owned()));
         }
@@ -371,16 +396,18 @@ impl ConsumerBuilder {
                 subscription,
                 static_member: self.properties.static_member().filter(|_| membership.is_member()),
                 new_protocol: self.properties.new_protocol(),
-                credits: self.credits,
-                chunk_records: CHUNK_RECORDS,
-                chunk_bytes: CHUNK_BYTES,
                 drain_deadline: on_the_clock(self.drain_deadline),
                 listener_deadline,
                 commit_deadline: on_the_clock(self.commit_deadline),
                 on_log_rewind: self.on_log_rewind,
                 on_offset_out_of_range: self.on_offset_out_of_range,
-                queue_bytes: self.properties.queue_bytes(),
-                memory_budget: self.memory_budget,
+                memory: MemoryBounds {
+                    queue_bytes: self.properties.queue_bytes(),
+                    per_partition: self.credits,
+                    in_all: self.total_credits,
+                    chunk: Credits { records: CHUNK_RECORDS as u64, bytes: CHUNK_BYTES as u64 },
+                    budget: self.memory_budget,
+                },
             },
         })
     }
@@ -398,6 +425,7 @@ impl std::fmt::Debug for ConsumerBuilder {
             .field("reset", &self.reset)
             .field("threads", &self.threads)
             .field("credits", &self.credits)
+            .field("total_credits", &self.total_credits)
             .field("memory_budget", &self.memory_budget)
             .field("commits", &self.commits)
             .field("commit_rate", &self.commit_rate)

@@ -12,12 +12,14 @@ use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
+use tracing::info;
 
 use crate::consume::assignment::Slots;
 use crate::consume::callback::{Callback, OnCommit};
 use crate::consume::command::{PollerCommand, PollerPort};
 use crate::consume::commit::CommitPolicy;
 use crate::consume::context::PollerContext;
+use crate::consume::control::Budget;
 use crate::consume::error::{ConsumerError, Stopped};
 use crate::consume::failing::FailurePolicy;
 use crate::consume::handle::ConsumerHandle;
@@ -75,7 +77,16 @@ pub(crate) fn start(settings: Settings) -> Result<ConsumerHandle, ConsumerError>
         let wake = Arc::clone(&wake);
         move || wake.source(Source::Main)
     });
-    let board = Arc::new(Board::new(settings.membership));
+    let memory = &settings.poller.memory;
+    info!(
+        worst_case_per_partition_mib = memory.worst_case(1) >> 20,
+        handed_out_mib = memory.in_all.bytes >> 20,
+        budget_mib = memory.budget >> 20,
+        partitions_within_budget = memory.partitions_within_budget(),
+        "a consumer starts: what it buffers is bounded"
+    );
+    let budget = Arc::new(Budget::new(memory.in_all, Arc::clone(&wake)));
+    let board = Arc::new(Board::new(settings.membership, budget));
     let (ending, ended) = watch::channel(None);
     let (started, starting) = std::sync::mpsc::sync_channel(1);
     let (commands, inbox) = crossbeam_channel::unbounded();

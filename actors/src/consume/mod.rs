@@ -16,6 +16,7 @@ pub(crate) mod handler;
 pub(crate) mod inbox;
 pub(crate) mod listener;
 pub(crate) mod membership;
+pub(crate) mod memory;
 mod native;
 mod place;
 mod poller;

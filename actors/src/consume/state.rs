@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use dashmap::DashMap;
 use serde::Serialize;
 
-use crate::consume::control::{ControlCell, PartitionPhase};
+use crate::consume::control::{Budget, ControlCell, PartitionPhase};
 use crate::consume::membership::Membership;
 use crate::ids::{Offset, TopicPartition};
 use crate::invariants::{At, InvariantCounts, InvariantSnapshot};
@@ -21,6 +21,10 @@ pub struct ConsumerState {
     pub stopping: bool,
     /// The assigned partitions, by topic and number.
     pub partitions: Vec<PartitionState>,
+    /// Records handed out and not finished, of all partitions, those included that are given up and whose handlers have not returned.
+    pub buffered_records: u64,
+    /// The bytes of the chunks that hold them, with what the engine needs for each.
+    pub buffered_bytes: u64,
     /// How commits go.
     pub commits: CommitState,
     /// Counted since the start.
@@ -67,7 +71,7 @@ pub struct PartitionState {
     pub in_flight: u64,
     /// Records handed out and not reported finished, those in flight included.
     pub buffered_records: u64,
-    /// The bytes of the chunks that hold them.
+    /// The bytes of the chunks that hold them, with what the engine needs for each record (40 bytes, and 12 for each header).
     pub buffered_bytes: u64,
     /// The oldest record that a handler holds.
     pub oldest_in_flight: Option<InFlightRecord>,
@@ -201,6 +205,7 @@ pub(crate) struct Cluster {
 #[derive(Debug)]
 pub(crate) struct Board {
     pub(crate) membership: Membership,
+    pub(crate) budget: Arc<Budget>,
     pub(crate) partitions: DashMap<TopicPartition, Arc<ControlCell>>,
     pub(crate) counters: Counters,
     pub(crate) invariants: Arc<InvariantCounts>,
@@ -215,9 +220,10 @@ pub(crate) struct Board {
 }
 
 impl Board {
-    pub(crate) fn new(membership: Membership) -> Self {
+    pub(crate) fn new(membership: Membership, budget: Arc<Budget>) -> Self {
         Self {
             membership,
+            budget,
             partitions: DashMap::new(),
             counters: Counters::default(),
             invariants: Arc::default(),
@@ -247,9 +253,12 @@ impl Board {
     pub(crate) fn snapshot(&self, now: Instant) -> ConsumerState {
         let mut cells: Vec<_> = self.partitions.iter().map(|entry| Arc::clone(entry.value())).collect();
         cells.sort_by(|a, b| a.partition.cmp(&b.partition));
+        let in_use = self.budget.in_use();
         ConsumerState {
             stopping: self.stopping.load(Ordering::Acquire),
             partitions: cells.iter().map(|cell| self.partition_state(cell, now)).collect(),
+            buffered_records: in_use.records,
+            buffered_bytes: in_use.bytes,
             commits: CommitState {
                 paused_ms: self.commit_pause_ms.load(Ordering::Relaxed),
                 metadata_limit: self

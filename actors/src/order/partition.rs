@@ -104,7 +104,7 @@ impl<H: Handler, F: Fn(&PartitionContext) -> H> Lane<H, F> {
             self.io.report(&chunk, finished, commit);
         }
         self.io.cell.put_down();
-        self.io.cell.free(chunk.credit_records(), chunk.arena.len() as u64);
+        self.io.cell.free(chunk.credit_records(), chunk.credit_bytes());
         self.io.board.counters.finished.fetch_add(finished as u64, Ordering::Relaxed);
     }
 

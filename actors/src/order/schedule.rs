@@ -212,7 +212,7 @@ impl Schedule {
             }
             // An end-of-partition mark.
             self.io.report(&chunk, 0, false);
-            cell.free(chunk.credit_records(), 0);
+            cell.free(chunk.credit_records(), chunk.credit_bytes());
         }
     }
 
@@ -281,7 +281,7 @@ impl Schedule {
             let commit = self.commits.is_due_after_chunk();
             self.io.report(chunk, chunk.len(), commit && !self.commits.awaited());
             self.io.cell.close_chunk(&job.open);
-            self.io.cell.free(0, chunk.arena.len() as u64);
+            self.io.cell.free(0, chunk.credit_bytes());
             if commit && self.commits.awaited() {
                 self.commit(&job.open);
             }

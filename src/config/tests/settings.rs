@@ -20,6 +20,8 @@ const CONSUMER: &[(&str, &str, &str)] = &[
     ("worker_threads", "3", "3"),
     ("max_buffered_records", "9", "9"),
     ("max_buffered_bytes", "1024", "1KiB"),
+    ("max_total_buffered_records", "99", "99"),
+    ("max_total_buffered_bytes", "1MiB", "1MiB"),
     ("memory_budget", "2GiB", "2GiB"),
     ("max_poll_records", "10", "10"),
     ("retry_pause", "60s", "1m"),

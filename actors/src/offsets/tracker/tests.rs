@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use super::*;
 use crate::consume::command::{CommitEntry, Metadata};
 use crate::consume::commit::CommitError;
-use crate::consume::control::Credits;
+use crate::consume::control::{Budget, Credits};
 use crate::consume::membership::Membership;
 use crate::consume::record::ChunkBuilder;
 use crate::consume::start::StartPosition;
@@ -34,7 +34,10 @@ impl Stage {
     fn of(membership: Membership, when: CommitWhen) -> Self {
         let (sender, commands) = crossbeam_channel::unbounded();
         let wake = Arc::new(Wake::new());
-        let (port, board) = (PollerPort::new(sender, Arc::clone(&wake)), Arc::new(Board::new(membership)));
+        let (port, board) = (
+            PollerPort::new(sender, Arc::clone(&wake)),
+            Arc::new(Board::new(membership, Budget::unbounded(Arc::clone(&wake)))),
+        );
         // Nobody listens: what is told to the supervisor is not looked at here.
         let supervisor = Addr::new(channel(1).0);
         let policy = CommitPolicy { when, awaited: false };
@@ -56,7 +59,8 @@ impl Stage {
 
     fn begin_in(&mut self, slot: usize, epoch: u64, start: StartPosition) -> Arc<ControlCell> {
         let credits = Credits { records: 10, bytes: 1000 };
-        let cell = Arc::new(ControlCell::new(start, Epoch(epoch), slot, credits, Arc::clone(&self.wake)));
+        let cell =
+            Arc::new(ControlCell::new(start, Epoch(epoch), slot, credits, Budget::unbounded(Arc::clone(&self.wake))));
         self.tracker.begin(Arc::clone(&cell));
         cell
     }
