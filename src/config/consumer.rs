@@ -141,6 +141,14 @@ settings! {
     #[serde(with = "duration")]
     stop_deadline: Duration = Duration::from_secs(25), "25s", "a duration, as in `250ms`";
 
+    /// For how long a handler may hold a record, or a record the watermark, before it is named in log and state. Longer than what is only busy.
+    #[serde(with = "duration")]
+    slow_record_after: Duration = Duration::from_secs(60), "1m", "a duration, as in `250ms`";
+
+    /// For how long a handler may keep its thread from other partitions before it is named with its record. Handlers should await, not block.
+    #[serde(with = "duration")]
+    blocked_thread_after: Duration = Duration::from_secs(5), "5s", "a duration, as in `250ms`";
+
     /// What to do when a log goes back, because its topic was created again or its end was cut off. To stop, for otherwise records are
     /// processed twice unnoticed.
     on_log_rewind: OnLogRewind = OnLogRewind::Stop, "stop", "`stop`, `continue`";
@@ -175,6 +183,8 @@ impl ConsumerConfig {
             .commit_deadline(self.commit_deadline)
             .listener_deadline(self.listener_deadline)
             .stop_deadline(self.stop_deadline)
+            .slow_record_after(self.slow_record_after)
+            .blocked_thread_after(self.blocked_thread_after)
             .on_log_rewind(self.on_log_rewind)
             .on_offset_out_of_range(self.on_offset_out_of_range);
         if !self.topics.is_empty() {

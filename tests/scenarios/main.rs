@@ -45,6 +45,7 @@ mod gaps;
 mod killing;
 mod listening;
 mod memory;
+mod naming;
 mod orders;
 mod outages;
 mod pausing;

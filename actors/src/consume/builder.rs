@@ -23,6 +23,7 @@ use crate::consume::handler::{Handler, IntoOutcome, PartitionContext};
 use crate::consume::listener::RebalanceListener;
 use crate::consume::membership::Keeper;
 use crate::consume::memory::MemoryBounds;
+use crate::consume::naming::NamingLimits;
 use crate::consume::poller::{OnLogRewind, OnOffsetOutOfRange, PollerOptions};
 use crate::consume::properties::{Properties, configuration};
 use crate::consume::record::Record;
@@ -101,6 +102,7 @@ pub struct ConsumerBuilder {
     drain_deadline: Duration,
     commit_deadline: Duration,
     stop_deadline: Duration,
+    naming: NamingLimits,
     failures: FailurePolicy,
     on_log_rewind: OnLogRewind,
     on_offset_out_of_range: OnOffsetOutOfRange,
@@ -136,6 +138,7 @@ impl Default for ConsumerBuilder {
             drain_deadline: Duration::from_secs(3),
             commit_deadline: Duration::from_secs(2),
             stop_deadline: Duration::from_secs(25),
+            naming: NamingLimits::default(),
             failures: FailurePolicy::default(),
             on_log_rewind: OnLogRewind::default(),
             on_offset_out_of_range: OnOffsetOutOfRange::default(),
@@ -319,6 +322,21 @@ impl ConsumerBuilder {
         self
     }
 
+    /// For how long a handler may hold a record, or a record the watermark, before it is named in the log and the
+    /// [state](ConsumerHandle::state), with its attempt and age. Default: 60 s. In the log it is named again when that has taken twice as long. It
+    /// changes nothing: a record that takes long may still end well.
+    pub fn slow_record_after(mut self, limit: Duration) -> Self {
+        self.naming.record = limit;
+        self
+    }
+
+    /// For how long a handler may keep its thread, computing or waiting without `await`, before it is named with its record and the partitions
+    /// that wait for the thread. Default: 5 s. Ages are sampled every half second.
+    pub fn blocked_thread_after(mut self, limit: Duration) -> Self {
+        self.naming.thread = limit;
+        self
+    }
+
     /// A token to share: cancelling it stops the consumer, and the consumer cancels it when it stops, whatever the reason. Pass a child
     /// token to keep the consumer's end from being everyone's. Default: one of its own.
     pub fn cancellation_token(mut self, token: CancellationToken) -> Self {
@@ -389,6 +407,7 @@ impl ConsumerBuilder {
             on_commit: self.on_commit,
             listener: self.listener,
             stop_deadline: on_the_clock(self.stop_deadline),
+            naming: self.naming,
             failures: self.failures,
             token: self.token,
             poller: PollerOptions {
@@ -437,6 +456,7 @@ impl std::fmt::Debug for ConsumerBuilder {
             .field("drain_deadline", &self.drain_deadline)
             .field("commit_deadline", &self.commit_deadline)
             .field("stop_deadline", &self.stop_deadline)
+            .field("naming", &self.naming)
             .field("failures", &self.failures)
             .field("on_log_rewind", &self.on_log_rewind)
             .field("on_offset_out_of_range", &self.on_offset_out_of_range)

@@ -25,6 +25,7 @@ use crate::consume::failing::FailurePolicy;
 use crate::consume::handle::ConsumerHandle;
 use crate::consume::listener::RebalanceListener;
 use crate::consume::membership::Membership;
+use crate::consume::naming::NamingLimits;
 use crate::consume::native::CommitQueue;
 use crate::consume::poller::{Identities, Poller, PollerOptions, Rebalance, Seeks};
 use crate::consume::properties::configuration;
@@ -58,6 +59,7 @@ pub(crate) struct Settings {
     pub(crate) on_commit: Option<OnCommit>,
     pub(crate) listener: Option<Arc<dyn RebalanceListener>>,
     pub(crate) stop_deadline: Duration,
+    pub(crate) naming: NamingLimits,
     pub(crate) failures: FailurePolicy,
     pub(crate) token: CancellationToken,
     pub(crate) poller: PollerOptions,
@@ -86,7 +88,9 @@ pub(crate) fn start(settings: Settings) -> Result<ConsumerHandle, ConsumerError>
         "a consumer starts: what it buffers is bounded"
     );
     let budget = Arc::new(Budget::new(memory.in_all, Arc::clone(&wake)));
-    let board = Arc::new(Board::new(settings.membership, budget));
+    let mut board = Board::new(settings.membership, budget);
+    board.naming = settings.naming;
+    let board = Arc::new(board);
     let (ending, ended) = watch::channel(None);
     let (started, starting) = std::sync::mpsc::sync_channel(1);
     let (commands, inbox) = crossbeam_channel::unbounded();

@@ -17,6 +17,7 @@ pub(crate) mod inbox;
 pub(crate) mod listener;
 pub(crate) mod membership;
 pub(crate) mod memory;
+pub(crate) mod naming;
 mod native;
 mod place;
 mod poller;
@@ -56,4 +57,7 @@ pub use resolver::AutoOffsetReset;
 pub use route::Route;
 pub use seek::{PartitionError, Partitions, PendingSeek};
 pub use start::StartAt;
-pub use state::{CommitState, ConsumerState, CounterState, InFlightRecord, PartitionState, StoppedRecord};
+pub use state::{
+    BlockedThread, CommitState, ConsumerState, CounterState, InFlightRecord, PartitionState, StoppedRecord,
+    WatermarkHolder,
+};

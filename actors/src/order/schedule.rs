@@ -259,6 +259,9 @@ impl Schedule {
     }
 
     fn finish(&mut self, job: Job) {
+        if job.attempt > 1 {
+            self.io.cell.failed_no_more(job.offset());
+        }
         self.mark(&job);
         if let Some(lane) = job.lane
             && let Some(lanes) = &mut self.lanes

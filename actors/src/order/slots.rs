@@ -88,6 +88,7 @@ where
         let index = self.free.pop().unwrap_or_else(|| self.grow());
         let slot = &mut self.slots[index as usize];
         slot.post.takes(offset, attempt);
+        self.woken.cell.polls(offset);
         let future = match guarded(call) {
             Ok(future) => future,
             Err(cause) => {
@@ -124,6 +125,7 @@ where
             // Woken after its end.
             return Some(None);
         }
+        self.woken.cell.polls(slot.post.offset());
         let Some(ended) = slot.poll() else { return Some(None) };
         slot.post.puts_down();
         let job = slot.job.take();

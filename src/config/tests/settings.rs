@@ -36,6 +36,8 @@ const CONSUMER: &[(&str, &str, &str)] = &[
     ("commit_deadline", "1s", "1s"),
     ("listener_deadline", "1s", "1s"),
     ("stop_deadline", "10s", "10s"),
+    ("slow_record_after", "10s", "10s"),
+    ("blocked_thread_after", "1s", "1s"),
     ("on_log_rewind", "continue", "continue"),
     ("on_offset_out_of_range", "earliest", "earliest"),
 ];

@@ -99,7 +99,7 @@ impl Post {
         self.offset.store(NONE, Ordering::Release);
     }
 
-    pub(super) fn offset(&self) -> i64 {
+    pub(crate) fn offset(&self) -> i64 {
         self.offset.load(Ordering::Acquire)
     }
 

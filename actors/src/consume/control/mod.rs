@@ -3,6 +3,7 @@
 mod credits;
 pub(crate) mod crew;
 mod hand;
+pub(crate) mod stuck;
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -23,6 +24,7 @@ use credits::Flow;
 pub(crate) use credits::{Budget, Credits};
 use crew::Crew;
 use hand::Handling;
+use stuck::Turns;
 
 /// Where a partition stands in its epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -72,6 +74,7 @@ pub(crate) struct ControlCell {
     tracked: Tracked,
     handling: Handling,
     crew: Crew,
+    turns: Turns,
 }
 
 /// Written by the tracker.
@@ -121,6 +124,7 @@ impl ControlCell {
             },
             handling: Handling::default(),
             crew: Crew::default(),
+            turns: Turns::default(),
         }
     }
 
