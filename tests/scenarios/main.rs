@@ -33,6 +33,7 @@ mod random;
 
 mod assignors;
 mod backlog;
+mod batches;
 mod bounds;
 mod by_hand;
 mod churn;

@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
+use crate::consume::batch::{BatchBounds, IntoOutcomes};
 use crate::consume::callback::OnCommit;
 use crate::consume::commit::CommitPolicy;
 use crate::consume::control::Credits;
@@ -223,6 +224,42 @@ impl ConsumerBuilder {
         H: Handler,
     {
         self.routes.common = Some(Route::partition_handler(factory));
+        self
+    }
+
+    /// A closure per batch of a partition's records, as large as `bounds` say: for a sink that takes many at a time. It answers for all of
+    /// them, or for each: see [`IntoOutcomes`].
+    ///
+    /// Calls of one partition follow each other in [`Order::Partition`]; in the others several run at once, and no two hold one key. In an
+    /// order, the first record of a batch that is not done, of its partition or of its key, holds the later ones back: **they are given again,
+    /// whatever was said of them**, behind it, and their attempt does not count. What is done is finished, one by one, and committed like any
+    /// other record. [`concurrency`](Self::concurrency) counts calls.
+    ///
+    /// ```no_run
+    /// # use troupe_actors::consume::{BatchBounds, Consumer, Record};
+    /// # fn insert(_: &[Record]) -> Result<(), String> { Ok(()) }
+    /// Consumer::builder()
+    ///     .topics(["orders"])
+    ///     .batch_handler(BatchBounds::default().records(1000), |orders: &[Record]| insert(orders))
+    ///     # ;
+    /// ```
+    pub fn batch_handler<F, R>(mut self, bounds: BatchBounds, handler: F) -> Self
+    where
+        F: Fn(&[Record]) -> R + Send + Sync + 'static,
+        R: IntoOutcomes + 'static,
+    {
+        self.routes.common = Some(Route::batch_handler(bounds, handler));
+        self
+    }
+
+    /// An asynchronous closure per batch: as [`batch_handler`](Self::batch_handler), on the threads of [`async_handler`](Self::async_handler).
+    pub fn async_batch_handler<F, Fut>(mut self, bounds: BatchBounds, handler: F) -> Self
+    where
+        F: Fn(Arc<[Record]>) -> Fut + Send + Sync + 'static,
+        Fut: Future + Send + 'static,
+        Fut::Output: IntoOutcomes + Send,
+    {
+        self.routes.common = Some(Route::async_batch_handler(bounds, handler));
         self
     }
 

@@ -1,6 +1,7 @@
 //! The consuming side: from librdkafka's queues to handlers, and back to the poller as commits.
 
 mod assignment;
+pub(crate) mod batch;
 pub(crate) mod builder;
 pub(crate) mod callback;
 pub(crate) mod command;
@@ -40,6 +41,7 @@ mod worker;
 pub(crate) mod workload;
 
 pub use crate::order::Order;
+pub use batch::{BatchBounds, IntoOutcomes, Outcomes};
 pub use builder::{Consumer, ConsumerBuilder};
 pub use commit::{CommitError, CommitReport, CommitWhen, PartitionCommit, PendingCommit};
 pub use control::PartitionPhase;
