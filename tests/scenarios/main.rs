@@ -38,6 +38,7 @@ mod bounds;
 mod by_hand;
 mod churn;
 mod commits;
+mod each_order;
 mod embedding;
 mod exhausted;
 mod external;
