@@ -45,9 +45,9 @@ impl BatchBounds {
         self
     }
 
-    /// How long a batch waits for more after its first record; zero: not at all.
+    /// How long a batch waits for more after its first record, a day at most; zero: not at all.
     pub fn linger(mut self, linger: Duration) -> Self {
-        self.linger = linger;
+        self.linger = linger.min(Duration::from_secs(24 * 60 * 60));
         self
     }
 }
