@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::consume::builder::{CHUNK_BYTES, CHUNK_RECORDS};
 use crate::consume::command::{Commit, Deliver, PollerCommand, PollerPort};
 use crate::consume::commit::{CommitPolicy, CommitWhen};
-use crate::consume::control::{ControlCell, Credits};
+use crate::consume::control::{Budget, ControlCell, Credits};
 use crate::consume::failing::FailurePolicy;
 use crate::consume::membership::Membership;
 use crate::consume::record::{ChunkBuilder, Record, RecordChunk};
@@ -116,7 +116,7 @@ impl EngineAlone {
         wake.attach();
         let (commands, inbox) = crossbeam_channel::unbounded();
         let port = PollerPort::new(commands, Arc::clone(&wake));
-        let board = Arc::new(Board::new(Membership::default()));
+        let board = Arc::new(Board::new(Membership::default(), Budget::unbounded(Arc::clone(&wake))));
         let system = SystemThread::start("troupe-system", 1 + self.worker_threads)?;
         let (tracker_arbiter, workers) = system.arbiters().split_at(1);
         let parts = WorkerParts {
@@ -188,7 +188,7 @@ impl EngineAlone {
                 epoch,
                 slot,
                 credits,
-                Arc::clone(wake),
+                Budget::unbounded(Arc::clone(wake)),
             )),
             worker: None,
             position: start,
@@ -286,7 +286,7 @@ impl PlayedPoller {
     fn hand_out(&mut self, slot: usize) -> bool {
         let stay = &mut self.stays[slot];
         let left = (self.end.0 - stay.position.0) as u64;
-        let records = stay.cell.room().min(left).min(CHUNK_RECORDS as u64);
+        let records = stay.cell.room().records.min(left).min(CHUNK_RECORDS as u64);
         let Some(worker) = stay.worker.as_ref().filter(|_| records > 0) else {
             return false;
         };
@@ -294,7 +294,7 @@ impl PlayedPoller {
         let chunk = make_up(&stay.cell, stay.position, records as usize, self.keys, &self.value);
         self.copying += began.elapsed();
         stay.position = chunk.tile.to;
-        stay.cell.take(chunk.credit_records(), chunk.arena.len() as u64);
+        stay.cell.take(chunk.credit_records(), chunk.credit_bytes());
         Counters::add(&self.board.counters.delivered, records);
         Counters::add(&self.board.counters.chunks, 1);
         // Its partition would never be committed, and the run never end.

@@ -69,6 +69,16 @@ settings! {
     #[serde(with = "size")]
     max_buffered_bytes: u64 = 4 << 20, "4MiB", "a size, as in `256KiB`";
 
+    /// Records handed out and not finished, in all partitions together; where they are used up, a partition that has none gets a chunk of 512 at
+    /// a time. More than a hundred partitions at their own bound.
+    #[serde(deserialize_with = "number::above_zero")]
+    max_total_buffered_records: u64 = 1_000_000, "1000000", "a number of records";
+
+    /// Bytes of records handed out and not finished, in all partitions together, as their number is. What sixty-four partitions have at their own
+    /// bound: with more of them, each gets less.
+    #[serde(with = "size")]
+    max_total_buffered_bytes: u64 = 256 << 20, "256MiB", "a size, as in `256KiB`";
+
     /// A warning is logged when an assignment could buffer more than this in all. It limits nothing; 1 GiB is what a small container has.
     #[serde(with = "size")]
     memory_budget: u64 = 1 << 30, "1GiB", "a size, as in `256KiB`";
@@ -131,6 +141,14 @@ settings! {
     #[serde(with = "duration")]
     stop_deadline: Duration = Duration::from_secs(25), "25s", "a duration, as in `250ms`";
 
+    /// For how long a handler may hold a record, or a record the watermark, before it is named in log and state. Longer than what is only busy.
+    #[serde(with = "duration")]
+    slow_record_after: Duration = Duration::from_secs(60), "1m", "a duration, as in `250ms`";
+
+    /// For how long a handler may keep its thread from other partitions before it is named with its record. Handlers should await, not block.
+    #[serde(with = "duration")]
+    blocked_thread_after: Duration = Duration::from_secs(5), "5s", "a duration, as in `250ms`";
+
     /// What to do when a log goes back, because its topic was created again or its end was cut off. To stop, for otherwise records are
     /// processed twice unnoticed.
     on_log_rewind: OnLogRewind = OnLogRewind::Stop, "stop", "`stop`, `continue`";
@@ -151,6 +169,8 @@ impl ConsumerConfig {
             .start_at(self.start_at.clone())
             .max_buffered_records(self.max_buffered_records)
             .max_buffered_bytes(self.max_buffered_bytes)
+            .max_total_buffered_records(self.max_total_buffered_records)
+            .max_total_buffered_bytes(self.max_total_buffered_bytes)
             .memory_budget(self.memory_budget)
             .max_poll_records(self.max_poll_records)
             .retry_pause(self.retry_pause, self.max_retry_pause)
@@ -163,6 +183,8 @@ impl ConsumerConfig {
             .commit_deadline(self.commit_deadline)
             .listener_deadline(self.listener_deadline)
             .stop_deadline(self.stop_deadline)
+            .slow_record_after(self.slow_record_after)
+            .blocked_thread_after(self.blocked_thread_after)
             .on_log_rewind(self.on_log_rewind)
             .on_offset_out_of_range(self.on_offset_out_of_range);
         if !self.topics.is_empty() {

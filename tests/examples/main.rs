@@ -44,7 +44,7 @@ examples! {
         send_sync, send_async, custom_partitioner,
         subscribe_and_poll, subscribe_with_a_handler, standalone_assignment,
         commit_strategies, rebalance_listener, graceful_shutdown,
-        keys_in_parallel, transform;
+        keys_in_parallel, batches, transform;
     by themselves only: axum_service;
     told of a broker only: print_records, replay, sqlite_offsets, buffered_sqlite;
 }
@@ -222,6 +222,13 @@ fn keys_in_parallel(place: &Place) {
     assert!(lines[0].contains(" for 200 orders of 20ms each"), "{lines:?}");
     assert!(has(&lines, "10 customers, the orders of each in order: true"), "{lines:?}");
     place.assert_committed("keys_in_parallel", 200);
+}
+
+fn batches(place: &Place) {
+    place.with_orders(1000);
+    let lines = place.run("batches", &[]);
+    assert!(lines[0].starts_with("1000 orders stored by "), "{lines:?}");
+    place.assert_committed("batches", 1000);
 }
 
 fn axum_service() {

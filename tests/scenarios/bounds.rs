@@ -7,6 +7,7 @@ use crate::fixture::{Gate, Journal, On, Stage, eventually};
 scenarios! {
     on both brokers:
         a_slow_handler_is_bounded_and_leaves_other_partitions_alone,
+        all_partitions_together_keep_their_bound_and_a_few_slow_ones_leave_it_to_the_others,
         one_credit_is_enough_to_get_everything_through,
         state_tells_the_oldest_record_in_flight_and_its_age;
 }
@@ -41,6 +42,41 @@ fn a_slow_handler_is_bounded_and_leaves_other_partitions_alone(on: On) {
     eventually("the slow one catches up", || journal.of(0).len() == 4000);
     consumer.shutdown_blocking(Duration::from_secs(20)).unwrap();
     journal.assert_exactly_once_in_order(2, 4000);
+}
+
+fn all_partitions_together_keep_their_bound_and_a_few_slow_ones_leave_it_to_the_others(on: On) {
+    let stage = Stage::new(on, 4);
+    stage.produce(0, 3000, 500);
+    let (journal, gate) = (Journal::default(), Gate::default());
+    let (notes, at_gate) = (journal.clone(), gate.clone());
+    let handler = move |record: Record| {
+        let (notes, gate) = (notes.clone(), at_gate.clone());
+        async move {
+            if record.partition().0 < 2 {
+                tokio::task::spawn_blocking(move || gate.wait()).await.unwrap();
+            }
+            notes.note("a", &record);
+        }
+    };
+    // Two partitions alone would use it up.
+    let builder = stage.lone_consumer("g").max_total_buffered_records(700).max_total_buffered_bytes(400_000);
+    let consumer = builder.async_handler(handler).start().unwrap();
+    let mut most = (0, 0);
+    eventually("the others are done", || {
+        let state = consumer.state();
+        most = (most.0.max(state.buffered_records), most.1.max(state.buffered_bytes));
+        journal.of(2).len() == 3000 && journal.of(3).len() == 3000
+    });
+    // And a chunk for each partition that has nothing.
+    assert!(most.0 <= 700 + 4 * 512 && most.1 <= 400_000 + 4 * (256 * 1024 + 1100), "{most:?}");
+    assert!(consumer.state().buffered_bytes > 0);
+    gate.open();
+    eventually("all is handled", || journal.len() == 4 * 3000);
+    eventually("all of it is given back", || consumer.state().buffered_records == 0);
+    assert_eq!(consumer.state().buffered_bytes, 0);
+    assert_eq!(consumer.state().invariants, Default::default());
+    consumer.shutdown_blocking(Duration::from_secs(20)).unwrap();
+    journal.assert_exactly_once_in_order(4, 3000);
 }
 
 fn one_credit_is_enough_to_get_everything_through(on: On) {

@@ -6,6 +6,7 @@ use rdkafka::message::Message as _;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
+use crate::each_order::one_of_them;
 use crate::fixture::{Journal, On, PATIENCE, Stage, eventually};
 
 scenarios! {
@@ -38,7 +39,8 @@ fn the_commit_passes_transaction_markers_and_aborted_records_to_the_end_of_the_l
     let journal = Journal::default();
     let consumer = {
         let journal = journal.clone();
-        stage.consumer("g").handler(move |record: &Record| journal.note("a", record)).start().unwrap()
+        let builder = stage.consumer("g").order(one_of_them());
+        builder.handler(move |record: &Record| journal.note("a", record)).start().unwrap()
     };
     // Before each round the consumer is at the end, so that a marker is the last thing it meets, over and over.
     for round in 1..=5 {
@@ -94,7 +96,8 @@ fn the_commit_passes_what_compaction_removed(on: On) {
     let journal = Journal::default();
     let consumer = {
         let journal = journal.clone();
-        stage.consumer("g").handler(move |record: &Record| journal.note("a", record)).start().unwrap()
+        let builder = stage.consumer("g").order(one_of_them());
+        builder.handler(move |record: &Record| journal.note("a", record)).start().unwrap()
     };
     eventually("the commit reaches the end", || stage.committed("g") == stage.ends());
     consumer.shutdown_blocking(STOP).unwrap();

@@ -293,7 +293,9 @@ fn a_worker_that_dies_half_way_repeats_only_what_was_in_flight(on: On) {
     consumer.kill_worker(&TopicPartition::new(stage.topic.as_str(), 0));
     eventually("all is committed", || stage.committed("g") == [(0, 2000)].into());
     consumer.shutdown_blocking(STOP).unwrap();
-    assert_eq!(consumer.state().counters.workers_replaced, 1);
+    let state = consumer.state();
+    assert_eq!(state.counters.workers_replaced, 1);
+    assert_eq!((state.buffered_records, state.buffered_bytes), (0, 0), "what the dead one held is given back");
     let (mut offsets, overlaps) = (watch.offsets(0), watch.0.lock().unwrap().overlaps);
     let handled = offsets.len();
     offsets.sort_unstable();

@@ -1,6 +1,7 @@
 //! The consumer's builder. What is read, and from where, is set in [`reading`]; how it is worked on in [`working`]; when it is committed in
-//! [`commits`].
+//! [`commits`]; how much memory it may take, and what is said of what takes long, in [`bounds`].
 
+mod bounds;
 mod commits;
 mod reading;
 mod working;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
+use crate::consume::batch::{BatchBounds, IntoOutcomes};
 use crate::consume::callback::OnCommit;
 use crate::consume::commit::CommitPolicy;
 use crate::consume::control::Credits;
@@ -23,6 +25,8 @@ use crate::consume::handler::{Handler, IntoOutcome, PartitionContext};
 use crate::consume::listener::RebalanceListener;
 use crate::consume::loading::LoadOffsets;
 use crate::consume::membership::Keeper;
+use crate::consume::memory::MemoryBounds;
+use crate::consume::naming::NamingLimits;
 use crate::consume::poller::{OnLogRewind, OnOffsetOutOfRange, PollerOptions};
 use crate::consume::properties::{Properties, configuration};
 use crate::consume::record::Record;
@@ -86,6 +90,7 @@ pub struct ConsumerBuilder {
     runtime: Option<Handle>,
     threads: Option<usize>,
     credits: Credits,
+    total_credits: Credits,
     memory_budget: u64,
     commits: CommitPolicy,
     commit_rate: u64,
@@ -100,6 +105,7 @@ pub struct ConsumerBuilder {
     drain_deadline: Duration,
     commit_deadline: Duration,
     stop_deadline: Duration,
+    naming: NamingLimits,
     failures: FailurePolicy,
     on_log_rewind: OnLogRewind,
     on_offset_out_of_range: OnOffsetOutOfRange,
@@ -120,6 +126,7 @@ impl Default for ConsumerBuilder {
             runtime: None,
             threads: None,
             credits: Credits { records: 8192, bytes: 4 << 20 },
+            total_credits: Credits { records: 1_000_000, bytes: 256 << 20 },
             memory_budget: 1 << 30,
             commits: CommitPolicy::default(),
             commit_rate: 1 << 20,
@@ -134,6 +141,7 @@ impl Default for ConsumerBuilder {
             drain_deadline: Duration::from_secs(3),
             commit_deadline: Duration::from_secs(2),
             stop_deadline: Duration::from_secs(25),
+            naming: NamingLimits::default(),
             failures: FailurePolicy::default(),
             on_log_rewind: OnLogRewind::default(),
             on_offset_out_of_range: OnOffsetOutOfRange::default(),
@@ -221,6 +229,42 @@ impl ConsumerBuilder {
         self
     }
 
+    /// A closure per batch of a partition's records, as large as `bounds` say: for a sink that takes many at a time. It answers for all of
+    /// them, or for each: see [`IntoOutcomes`].
+    ///
+    /// Calls of one partition follow each other in [`Order::Partition`]; in the others several run at once, and no two hold one key. In an
+    /// order, the first record of a batch that is not done, of its partition or of its key, holds the later ones back: **they are given again,
+    /// whatever was said of them**, behind it, and their attempt does not count. What is done is finished, one by one, and committed like any
+    /// other record. [`concurrency`](Self::concurrency) counts calls.
+    ///
+    /// ```no_run
+    /// # use troupe_actors::consume::{BatchBounds, Consumer, Record};
+    /// # fn insert(_: &[Record]) -> Result<(), String> { Ok(()) }
+    /// Consumer::builder()
+    ///     .topics(["orders"])
+    ///     .batch_handler(BatchBounds::default().records(1000), |orders: &[Record]| insert(orders))
+    ///     # ;
+    /// ```
+    pub fn batch_handler<F, R>(mut self, bounds: BatchBounds, handler: F) -> Self
+    where
+        F: Fn(&[Record]) -> R + Send + Sync + 'static,
+        R: IntoOutcomes + 'static,
+    {
+        self.routes.common = Some(Route::batch_handler(bounds, handler));
+        self
+    }
+
+    /// An asynchronous closure per batch: as [`batch_handler`](Self::batch_handler), on the threads of [`async_handler`](Self::async_handler).
+    pub fn async_batch_handler<F, Fut>(mut self, bounds: BatchBounds, handler: F) -> Self
+    where
+        F: Fn(Arc<[Record]>) -> Fut + Send + Sync + 'static,
+        Fut: Future + Send + 'static,
+        Fut::Output: IntoOutcomes + Send,
+    {
+        self.routes.common = Some(Route::async_batch_handler(bounds, handler));
+        self
+    }
+
     /// A handler of this topic's own. Topics that have none share [`handler`](Self::handler) or one of its siblings.
     ///
     /// ```no_run
@@ -247,24 +291,6 @@ impl ConsumerBuilder {
     /// Worker threads, over which partitions are spread. Default: the processors available to the process.
     pub fn worker_threads(mut self, threads: usize) -> Self {
         self.threads = Some(threads);
-        self
-    }
-
-    /// Records handed out and not finished, per partition, at most. Default: 8,192. A partition at its bound is not fetched; others are.
-    pub fn max_buffered_records(mut self, records: u64) -> Self {
-        self.credits.records = records;
-        self
-    }
-
-    /// Bytes of records handed out and not finished, per partition; passed by at most one record. Default: 4 MiB.
-    pub fn max_buffered_bytes(mut self, bytes: u64) -> Self {
-        self.credits.bytes = bytes;
-        self
-    }
-
-    /// A warning is logged when an assignment could buffer more than this many bytes in all. Default: 1 GiB. It limits nothing.
-    pub fn memory_budget(mut self, bytes: u64) -> Self {
-        self.memory_budget = bytes;
         self
     }
 
@@ -336,6 +362,11 @@ impl ConsumerBuilder {
         if self.credits.records == 0 || self.credits.bytes == 0 {
             return Err(configuration("max_buffered_records and max_buffered_bytes must be above 0".to_owned()));
         }
+        if self.total_credits.records == 0 || self.total_credits.bytes == 0 {
+            return Err(configuration(
+                "max_total_buffered_records and max_total_buffered_bytes must be above 0".to_owned(),
+            ));
+        }
         if self.threads == Some(0) {
             return Err(configuration("worker_threads must be above 0".to_owned()));
         }
@@ -369,6 +400,7 @@ impl ConsumerBuilder {
             on_commit: self.on_commit,
             listener: self.listener,
             stop_deadline: on_the_clock(self.stop_deadline),
+            naming: self.naming,
             failures: self.failures,
             token: self.token,
             poller: PollerOptions {
@@ -376,16 +408,18 @@ impl ConsumerBuilder {
                 subscription,
                 static_member: self.properties.static_member().filter(|_| membership.is_member()),
                 new_protocol: self.properties.new_protocol(),
-                credits: self.credits,
-                chunk_records: CHUNK_RECORDS,
-                chunk_bytes: CHUNK_BYTES,
                 drain_deadline: on_the_clock(self.drain_deadline),
                 listener_deadline,
                 commit_deadline: on_the_clock(self.commit_deadline),
                 on_log_rewind: self.on_log_rewind,
                 on_offset_out_of_range: self.on_offset_out_of_range,
-                queue_bytes: self.properties.queue_bytes(),
-                memory_budget: self.memory_budget,
+                memory: MemoryBounds {
+                    queue_bytes: self.properties.queue_bytes(),
+                    per_partition: self.credits,
+                    in_all: self.total_credits,
+                    chunk: Credits { records: CHUNK_RECORDS as u64, bytes: CHUNK_BYTES as u64 },
+                    budget: self.memory_budget,
+                },
             },
         })
     }
@@ -403,6 +437,7 @@ impl std::fmt::Debug for ConsumerBuilder {
             .field("reset", &self.reset)
             .field("threads", &self.threads)
             .field("credits", &self.credits)
+            .field("total_credits", &self.total_credits)
             .field("memory_budget", &self.memory_budget)
             .field("commits", &self.commits)
             .field("commit_rate", &self.commit_rate)
@@ -414,6 +449,7 @@ impl std::fmt::Debug for ConsumerBuilder {
             .field("drain_deadline", &self.drain_deadline)
             .field("commit_deadline", &self.commit_deadline)
             .field("stop_deadline", &self.stop_deadline)
+            .field("naming", &self.naming)
             .field("failures", &self.failures)
             .field("on_log_rewind", &self.on_log_rewind)
             .field("on_offset_out_of_range", &self.on_offset_out_of_range)

@@ -11,17 +11,20 @@ use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
+use tracing::info;
 
 use crate::consume::assignment::Slots;
 use crate::consume::callback::{Callback, OnCommit};
 use crate::consume::command::{PollerCommand, PollerPort};
 use crate::consume::commit::CommitPolicy;
 use crate::consume::context::PollerContext;
+use crate::consume::control::Budget;
 use crate::consume::error::{ConsumerError, Stopped};
 use crate::consume::failing::FailurePolicy;
 use crate::consume::handle::ConsumerHandle;
 use crate::consume::listener::RebalanceListener;
 use crate::consume::membership::Membership;
+use crate::consume::naming::NamingLimits;
 use crate::consume::native::CommitQueue;
 use crate::consume::poller::{Identities, Outbox, Poller, PollerOptions, Rebalance, Seeks};
 use crate::consume::properties::configuration;
@@ -55,6 +58,7 @@ pub(crate) struct Settings {
     pub(crate) on_commit: Option<OnCommit>,
     pub(crate) listener: Option<Arc<dyn RebalanceListener>>,
     pub(crate) stop_deadline: Duration,
+    pub(crate) naming: NamingLimits,
     pub(crate) failures: FailurePolicy,
     pub(crate) token: CancellationToken,
     pub(crate) poller: PollerOptions,
@@ -74,7 +78,18 @@ pub(crate) fn start(settings: Settings) -> Result<ConsumerHandle, ConsumerError>
         let wake = Arc::clone(&wake);
         move || wake.source(Source::Main)
     });
-    let board = Arc::new(Board::new(settings.membership));
+    let memory = &settings.poller.memory;
+    info!(
+        worst_case_per_partition_mib = memory.worst_case(1) >> 20,
+        handed_out_mib = memory.in_all.bytes >> 20,
+        budget_mib = memory.budget >> 20,
+        partitions_within_budget = memory.partitions_within_budget(),
+        "a consumer starts: what it buffers is bounded"
+    );
+    let budget = Arc::new(Budget::new(memory.in_all, Arc::clone(&wake)));
+    let mut board = Board::new(settings.membership, budget);
+    board.naming = settings.naming;
+    let board = Arc::new(board);
     let (ending, ended) = watch::channel(None);
     let (started, starting) = std::sync::mpsc::sync_channel(1);
     let (commands, inbox) = crossbeam_channel::unbounded();

@@ -1,6 +1,7 @@
 //! The consuming side: from librdkafka's queues to handlers, and back to the poller as commits.
 
 mod assignment;
+pub(crate) mod batch;
 pub(crate) mod builder;
 pub(crate) mod callback;
 pub(crate) mod command;
@@ -17,6 +18,8 @@ pub(crate) mod inbox;
 pub(crate) mod listener;
 mod loading;
 pub(crate) mod membership;
+pub(crate) mod memory;
+pub(crate) mod naming;
 mod native;
 mod place;
 mod poller;
@@ -40,6 +43,7 @@ mod worker;
 pub(crate) mod workload;
 
 pub use crate::order::Order;
+pub use batch::{BatchBounds, IntoOutcomes, Outcomes};
 pub use builder::{Consumer, ConsumerBuilder};
 pub use commit::{CommitError, CommitReport, CommitWhen, PartitionCommit, PendingCommit};
 pub use control::PartitionPhase;
@@ -57,4 +61,7 @@ pub use resolver::AutoOffsetReset;
 pub use route::Route;
 pub use seek::{PartitionError, Partitions, PendingSeek};
 pub use start::StartAt;
-pub use state::{CommitState, ConsumerState, CounterState, InFlightRecord, PartitionState, StoppedRecord};
+pub use state::{
+    BlockedThread, CommitState, ConsumerState, CounterState, InFlightRecord, PartitionState, StoppedRecord,
+    WatermarkHolder,
+};

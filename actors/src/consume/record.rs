@@ -68,6 +68,11 @@ impl RecordChunk {
         self.index.len().max(1) as u64
     }
 
+    /// The same in bytes: also what the engine itself needs for each record, which is much where records are small.
+    pub(crate) fn credit_bytes(&self) -> u64 {
+        credit_bytes(&self.arena, &self.index, &self.headers)
+    }
+
     /// What librdkafka's own commits may say once the chunk is handed out.
     pub(crate) fn handed_out(&self, slot: usize) -> CommitEntry {
         CommitEntry::plain(slot, self.epoch, self.partition.clone(), self.tile.to)
@@ -88,6 +93,11 @@ impl RecordChunk {
             finished: if finished == self.index.len() { Finished::All } else { Finished::Prefix(finished as u32) },
         }
     }
+}
+
+#[inline]
+fn credit_bytes(arena: &[u8], index: &[Entry], headers: &[HeaderSpan]) -> u64 {
+    (arena.len() + size_of_val(index) + size_of_val(headers)) as u64
 }
 
 /// One Kafka record, and how often it has been tried.
@@ -250,7 +260,8 @@ impl ChunkBuilder {
 
     /// No further record should be pushed.
     pub(crate) fn is_full(&self) -> bool {
-        self.index.len() >= self.max_records || self.arena.len() >= self.max_bytes
+        self.index.len() >= self.max_records
+            || credit_bytes(&self.arena, &self.index, &self.headers) >= self.max_bytes as u64
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
+use crate::consume::batch::{AsyncBatch, BatchBounds, IntoOutcomes, SyncBatch};
 use crate::consume::error::ConsumerError;
 use crate::consume::handler::{Handler, IntoOutcome, PartitionContext};
 use crate::consume::membership::Membership;
@@ -18,7 +19,7 @@ use crate::order::pump::{Pump, PumpIo, Workload};
 
 /// A handler for the records of one topic: see [`ConsumerBuilder::route`](crate::consume::ConsumerBuilder::route).
 ///
-/// It has one of the three shapes that the builder's own methods take, with the same rules.
+/// It has one of the shapes that the builder's own methods take, with the same rules.
 #[must_use = "a route does nothing until it is given to a builder"]
 pub struct Route(Shape);
 
@@ -61,6 +62,26 @@ impl Route {
         H: Handler,
     {
         Self(Shape::Stateful(Arc::new(PartitionWorkload(Arc::new(factory)))))
+    }
+
+    /// A closure per batch: see [`ConsumerBuilder::batch_handler`](crate::consume::ConsumerBuilder::batch_handler).
+    pub fn batch_handler<F, R>(bounds: BatchBounds, handler: F) -> Self
+    where
+        F: Fn(&[Record]) -> R + Send + Sync + 'static,
+        R: IntoOutcomes + 'static,
+    {
+        Self(Shape::Local(Arc::new(SyncBatch { handler: Arc::new(handler), bounds })))
+    }
+
+    /// An asynchronous closure per batch: see [`ConsumerBuilder::async_batch_handler`](crate::consume::ConsumerBuilder::async_batch_handler).
+    pub fn async_batch_handler<F, Fut>(bounds: BatchBounds, handler: F) -> Self
+    where
+        F: Fn(Arc<[Record]>) -> Fut + Send + Sync + 'static,
+        Fut: Future + Send + 'static,
+        Fut::Output: IntoOutcomes + Send,
+    {
+        let handler = Arc::new(handler);
+        Self(Shape::Async(Box::new(move |runtime| Arc::new(AsyncBatch { handler, bounds, runtime }))))
     }
 
     fn workload(self, runtime: Option<&Handle>) -> Arc<dyn Workload> {

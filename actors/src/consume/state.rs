@@ -7,9 +7,12 @@ use std::time::{Duration, Instant};
 use dashmap::DashMap;
 use serde::Serialize;
 
-use crate::consume::control::{ControlCell, PartitionPhase};
+use crate::consume::control::crew::InHandler;
+use crate::consume::control::stuck::Sample;
+use crate::consume::control::{Budget, ControlCell, PartitionPhase};
 use crate::consume::membership::Membership;
-use crate::ids::{Offset, TopicPartition};
+use crate::consume::naming::{Named, NamingLimits, Plight};
+use crate::ids::{Epoch, Offset, TopicPartition};
 use crate::invariants::{At, InvariantCounts, InvariantSnapshot};
 use crate::offsets::limit::ClusterLimit;
 
@@ -21,6 +24,12 @@ pub struct ConsumerState {
     pub stopping: bool,
     /// The assigned partitions, by topic and number.
     pub partitions: Vec<PartitionState>,
+    /// Records handed out and not finished, of all partitions, those included that are given up and whose handlers have not returned.
+    pub buffered_records: u64,
+    /// The bytes of the chunks that hold them, with what the engine needs for each.
+    pub buffered_bytes: u64,
+    /// Threads that a handler has kept for longer than [`blocked_thread_after`](crate::consume::ConsumerBuilder::blocked_thread_after).
+    pub blocked_threads: Vec<BlockedThread>,
     /// How commits go.
     pub commits: CommitState,
     /// Counted since the start.
@@ -67,10 +76,15 @@ pub struct PartitionState {
     pub in_flight: u64,
     /// Records handed out and not reported finished, those in flight included.
     pub buffered_records: u64,
-    /// The bytes of the chunks that hold them.
+    /// The bytes of the chunks that hold them, with what the engine needs for each record (40 bytes, and 12 for each header).
     pub buffered_bytes: u64,
     /// The oldest record that a handler holds.
     pub oldest_in_flight: Option<InFlightRecord>,
+    /// Those that a handler has held for longer than [`slow_record_after`](crate::consume::ConsumerBuilder::slow_record_after), oldest first,
+    /// 16 at most.
+    pub slow: Vec<InFlightRecord>,
+    /// The first record that is not finished, while there is one: nothing above it can be committed.
+    pub watermark_holder: Option<WatermarkHolder>,
     /// What last went wrong here, with its offset.
     pub last_error: Option<String>,
     /// The record whose attempts are exhausted, and which stopped the partition until it is resumed.
@@ -100,6 +114,41 @@ pub struct InFlightRecord {
     /// For how long it has been seen there, milliseconds; sampled every half second, so up to that much too little.
     pub age_ms: u64,
 }
+
+/// The record that holds its partition's watermark.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct WatermarkHolder {
+    /// Its offset.
+    pub offset: i64,
+    /// The attempt it is at, from 1; where no handler has it, how often it was tried.
+    pub attempt: u32,
+    /// A handler has it; otherwise it waits: for its next attempt, its key, its turn, or its partition's resumption.
+    pub in_handler: bool,
+    /// For how long it has been seen to hold the watermark, milliseconds; sampled every half second.
+    pub age_ms: u64,
+}
+
+/// A thread that a handler does not let go of: it computes, or waits without awaiting.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct BlockedThread {
+    /// The topic of the record whose handler it is.
+    pub topic: String,
+    /// Its partition.
+    pub partition: i32,
+    /// Its offset.
+    pub offset: i64,
+    /// Which attempt at it this is, from 1.
+    pub attempt: u32,
+    /// For how long, milliseconds; sampled every half second.
+    pub age_ms: u64,
+    /// The other partitions whose handlers run on that thread, as `topic-partition`.
+    pub waiting: Vec<String>,
+}
+
+/// Slow records that the state names of a partition.
+const SLOW: usize = 16;
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)*) => {
@@ -201,6 +250,7 @@ pub(crate) struct Cluster {
 #[derive(Debug)]
 pub(crate) struct Board {
     pub(crate) membership: Membership,
+    pub(crate) budget: Arc<Budget>,
     pub(crate) partitions: DashMap<TopicPartition, Arc<ControlCell>>,
     pub(crate) counters: Counters,
     pub(crate) invariants: Arc<InvariantCounts>,
@@ -212,12 +262,16 @@ pub(crate) struct Board {
     commit_pause_ms: AtomicU64,
     /// How many pumps each partition has: never two, or its handlers could overlap.
     pumps: DashMap<TopicPartition, u32>,
+    /// The epochs whose pumps have not ended, fenced ones included.
+    pumping: DashMap<Epoch, Arc<ControlCell>>,
+    pub(crate) naming: NamingLimits,
 }
 
 impl Board {
-    pub(crate) fn new(membership: Membership) -> Self {
+    pub(crate) fn new(membership: Membership, budget: Arc<Budget>) -> Self {
         Self {
             membership,
+            budget,
             partitions: DashMap::new(),
             counters: Counters::default(),
             invariants: Arc::default(),
@@ -226,13 +280,21 @@ impl Board {
             topic_partitions: AtomicU64::new(0),
             commit_pause_ms: AtomicU64::new(0),
             pumps: DashMap::new(),
+            pumping: DashMap::new(),
+            naming: NamingLimits::default(),
         }
     }
 
     /// One whose invariants may be broken.
     #[cfg(test)]
     pub(crate) fn counting() -> Self {
-        Self { invariants: Arc::new(InvariantCounts::counting()), ..Self::new(Membership::default()) }
+        Self {
+            invariants: Arc::new(InvariantCounts::counting()),
+            ..Self::new(
+                Membership::default(),
+                crate::consume::control::Budget::unbounded(Arc::new(crate::consume::wake::Wake::new())),
+            )
+        }
     }
 
     /// A round of commits was sent, and the next one waits for `pause` at least.
@@ -241,20 +303,33 @@ impl Board {
     }
 
     /// Counts a partition's pump for as long as the guard lives.
-    pub(crate) fn pump_began(self: &Arc<Self>, cell: &ControlCell) -> PumpGuard {
+    pub(crate) fn pump_began(self: &Arc<Self>, cell: &Arc<ControlCell>) -> PumpGuard {
         let partition = cell.partition.clone();
         let running = *self.pumps.entry(partition.clone()).and_modify(|pumps| *pumps += 1).or_insert(1);
         let at = At { partition: &partition, epoch: cell.epoch };
         self.invariants.one_call_per_key(at, Offset(cell.start.0), running);
-        PumpGuard { board: Arc::clone(self), partition }
+        // Only now: what is looked at has a pump.
+        let (board, epoch) = (Arc::clone(self), cell.epoch);
+        self.pumping.insert(epoch, Arc::clone(cell));
+        PumpGuard { board, partition, epoch }
     }
 
     pub(crate) fn snapshot(&self, now: Instant) -> ConsumerState {
         let mut cells: Vec<_> = self.partitions.iter().map(|entry| Arc::clone(entry.value())).collect();
         cells.sort_by(|a, b| a.partition.cmp(&b.partition));
+        let in_use = self.budget.in_use();
         ConsumerState {
             stopping: self.stopping.load(Ordering::Acquire),
             partitions: cells.iter().map(|cell| self.partition_state(cell, now)).collect(),
+            buffered_records: in_use.records,
+            buffered_bytes: in_use.bytes,
+            blocked_threads: self
+                .pumps_of(now)
+                .iter()
+                .filter_map(|(cell, sample)| self.blocked(cell, sample))
+                .filter(|named| named.age >= self.naming.thread)
+                .map(BlockedThread::from)
+                .collect(),
             commits: CommitState {
                 paused_ms: self.commit_pause_ms.load(Ordering::Relaxed),
                 metadata_limit: self
@@ -270,7 +345,7 @@ impl Board {
     fn partition_state(&self, cell: &ControlCell, now: Instant) -> PartitionState {
         let committed = cell.committed();
         let end = cell.end_offset();
-        let held = cell.sample_handlers(now);
+        let Sample { handlers: held, holder, .. } = cell.sample(now);
         let (buffered_records, buffered_bytes) = cell.in_use();
         let reached = if self.membership.commits() { committed.unwrap_or(cell.start) } else { cell.watermark() };
         PartitionState {
@@ -286,20 +361,87 @@ impl Board {
             in_flight: held.len() as u64,
             buffered_records,
             buffered_bytes,
-            oldest_in_flight: held.first().map(|held| InFlightRecord {
-                offset: held.offset,
-                attempt: held.attempt,
-                age_ms: held.age.as_millis() as u64,
+            oldest_in_flight: held.first().map(InFlightRecord::from),
+            slow: held.iter().take_while(|held| held.age >= self.naming.record).take(SLOW).map(Into::into).collect(),
+            watermark_holder: holder.map(|holder| WatermarkHolder {
+                offset: holder.offset,
+                attempt: holder.attempt,
+                in_handler: held.iter().any(|held| held.offset == holder.offset),
+                age_ms: holder.age.as_millis() as u64,
             }),
             last_error: cell.last_error(),
             stopped_at: cell.stopped_at(),
         }
     }
 
-    /// Samples what handlers hold, so that ages are known when somebody asks.
-    pub(crate) fn sample(&self, now: Instant) {
-        for entry in &self.partitions {
-            entry.value().sample_handlers(now);
+    /// Samples what handlers hold, so that ages are known when somebody asks; gives what may have to be named.
+    pub(crate) fn sample(&self, now: Instant) -> Vec<Named> {
+        let mut named = Vec::new();
+        for (cell, sample) in self.pumps_of(now) {
+            let blocking = self.blocked(&cell, &sample);
+            let holder = sample.holder.map(|holder| holder.offset);
+            let plight = |offset| match holder == Some(offset) {
+                true => Plight::HoldsWatermark { in_handler: true },
+                false => Plight::InHandler,
+            };
+            let name = |held: &InHandler, plight| Named {
+                partition: cell.partition.clone(),
+                plight,
+                offset: held.offset,
+                attempt: held.attempt,
+                age: held.age,
+                waiting: Vec::new(),
+            };
+            named.extend(sample.handlers.iter().map(|held| name(held, plight(held.offset))));
+            let waits = sample.holder.filter(|holder| sample.handlers.iter().all(|held| held.offset != holder.offset));
+            named.extend(waits.iter().map(|held| name(held, Plight::HoldsWatermark { in_handler: false })));
+            named.extend(blocking);
+        }
+        named
+    }
+
+    /// Every pump that has not ended, sampled.
+    fn pumps_of(&self, now: Instant) -> Vec<(Arc<ControlCell>, Sample)> {
+        // Collected first: a sample takes locks, and others wait for this map's.
+        let cells: Vec<_> = self.pumping.iter().map(|entry| Arc::clone(entry.value())).collect();
+        cells.into_iter().map(|cell| (Arc::clone(&cell), cell.sample(now))).collect()
+    }
+
+    /// The record whose handler keeps its thread, with who waits for that.
+    fn blocked(&self, cell: &ControlCell, sample: &Sample) -> Option<Named> {
+        let held = sample.blocking?;
+        let of_thread = |other: &ControlCell| other.thread() == cell.thread() && other.epoch != cell.epoch;
+        let mut waiting: Vec<_> = match cell.thread() {
+            Some(_) => self.pumping.iter().filter(|other| of_thread(other)).map(|o| o.partition.clone()).collect(),
+            None => Vec::new(),
+        };
+        waiting.sort();
+        Some(Named {
+            partition: cell.partition.clone(),
+            plight: Plight::KeepsThread,
+            offset: held.offset,
+            attempt: held.attempt,
+            age: held.age,
+            waiting,
+        })
+    }
+}
+
+impl From<&InHandler> for InFlightRecord {
+    fn from(held: &InHandler) -> Self {
+        Self { offset: held.offset, attempt: held.attempt, age_ms: held.age.as_millis() as u64 }
+    }
+}
+
+impl From<Named> for BlockedThread {
+    fn from(named: Named) -> Self {
+        Self {
+            topic: named.partition.topic.to_string(),
+            partition: named.partition.partition.0,
+            offset: named.offset,
+            attempt: named.attempt,
+            age_ms: named.age.as_millis() as u64,
+            waiting: named.waiting.iter().map(ToString::to_string).collect(),
         }
     }
 }
@@ -308,10 +450,12 @@ impl Board {
 pub(crate) struct PumpGuard {
     board: Arc<Board>,
     partition: TopicPartition,
+    epoch: Epoch,
 }
 
 impl Drop for PumpGuard {
     fn drop(&mut self) {
+        self.board.pumping.remove(&self.epoch);
         if let Some(mut pumps) = self.board.pumps.get_mut(&self.partition) {
             *pumps -= 1;
         }

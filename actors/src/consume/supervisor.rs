@@ -17,6 +17,7 @@ use crate::consume::error::{ConsumerError, Stopped};
 use crate::consume::failing::FailurePolicy;
 use crate::consume::inbox::Inbox;
 use crate::consume::membership::StaticMember;
+use crate::consume::naming::Namer;
 use crate::consume::state::{Board, Counters};
 use crate::consume::worker::PartitionWorker;
 use crate::ids::Epoch;
@@ -58,6 +59,7 @@ pub(crate) struct ConsumerSupervisor {
     failure: Option<ConsumerError>,
     poller_ended: Option<Stopped>,
     finish: Option<oneshot::Sender<Finished>>,
+    namer: Namer,
 }
 
 struct WorkerArbiter {
@@ -129,6 +131,7 @@ impl ConsumerSupervisor {
         finish: oneshot::Sender<Finished>,
     ) -> Self {
         Self {
+            namer: Namer::new(board.naming),
             parts,
             poller,
             board,
@@ -148,6 +151,7 @@ impl ConsumerSupervisor {
             return;
         };
         self.arbiters[arbiter].load += 1;
+        cell.runs_on(Some(arbiter));
         let slot = cell.slot;
         let io = PumpIo {
             cell: Arc::clone(&cell),
@@ -251,7 +255,7 @@ impl Actor for ConsumerSupervisor {
         ctx.set_mailbox_capacity(1 << 16);
         ctx.run_interval(SAMPLE, |supervisor, _| {
             let now = Instant::now();
-            supervisor.board.sample(now);
+            supervisor.namer.look(&supervisor.board, now);
             supervisor.name_waiting(now);
         });
     }

@@ -190,6 +190,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::consume::control::Budget;
     use crate::consume::membership::Membership;
     use crate::consume::wake::Wake;
     use crate::ids::NextOffset;
@@ -254,7 +255,7 @@ mod tests {
     fn tell(listener: &Arc<Notes>, signals: Vec<Signal>) -> (Vec<ListenerAnswer>, Arc<Board>) {
         let (commands, answers) = crossbeam_channel::unbounded();
         let poller = PollerPort::new(commands, Arc::new(Wake::new()));
-        let board = Arc::new(Board::new(Membership::default()));
+        let board = Arc::new(Board::new(Membership::default(), Budget::unbounded(Arc::new(Wake::new()))));
         let (calls, inbox) = crossbeam_channel::unbounded();
         let teller = Teller { calls };
         let deadline = Instant::now() + Duration::from_secs(60);

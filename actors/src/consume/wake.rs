@@ -17,6 +17,8 @@ pub(crate) enum Source {
     Commits = 1,
     /// The command channel.
     Commands = 2,
+    /// The budget of all partitions.
+    Budget = 3,
 }
 
 /// The ready bits. Set from any thread, also from librdkafka's under its queue lock: setting is an atomic `or` and an unpark, nothing else.
@@ -59,6 +61,16 @@ impl Wake {
         {
             poller.unpark();
         }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn peek_slot(&self, slot: usize) -> bool {
+        self.slots[slot / 64].load(Ordering::SeqCst) & (1 << (slot % 64)) != 0
+    }
+
+    #[cfg(test)]
+    pub(crate) fn peek_source(&self, source: Source) -> bool {
+        Ready(self.sources.load(Ordering::SeqCst)).has(source)
     }
 
     /// Takes the sources' bits.

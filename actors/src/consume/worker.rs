@@ -1,5 +1,7 @@
 //! The partition worker: one actor per partition and epoch. It takes chunks in; its pump runs the handler.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 
 #[cfg(feature = "testing")]
@@ -58,11 +60,13 @@ impl Actor for PartitionWorker {
         let guard = io.board.pump_began(&io.cell);
         match workload.pump(io) {
             Pump::Local(pump) => {
-                let pump = tokio::task::unconstrained(watched(pump, guard, watch));
+                let pump = tokio::task::unconstrained(watched(pump, Arc::clone(&self.cell), guard, watch));
                 ctx.spawn(pump.into_actor(self).map(|(), worker, ctx| worker.end(ctx)));
             }
             Pump::On(runtime, pump) => {
-                let pump = runtime.spawn(tokio::task::unconstrained(watched(pump, guard, watch)));
+                self.cell.runs_on(None);
+                let pump =
+                    runtime.spawn(tokio::task::unconstrained(watched(pump, Arc::clone(&self.cell), guard, watch)));
                 ctx.spawn(pump.into_actor(self).map(|_, worker, ctx| worker.end(ctx)));
             }
         }
@@ -72,8 +76,16 @@ impl Actor for PartitionWorker {
 }
 
 /// The watch is the future's own: it tells also when the future is dropped half way.
-async fn watched(pump: impl Future<Output = ()>, guard: PumpGuard, mut watch: DeathWatch) {
-    pump.await;
+async fn watched(pump: impl Future<Output = ()>, cell: Arc<ControlCell>, guard: PumpGuard, mut watch: DeathWatch) {
+    let mut pump = pin!(pump);
+    // Who looks from outside sees a handler that does not let go of the thread.
+    poll_fn(|cx| {
+        cell.turn_begins();
+        let polled = pump.as_mut().poll(cx);
+        cell.turn_ends();
+        polled
+    })
+    .await;
     drop(guard);
     watch.ended = true;
 }

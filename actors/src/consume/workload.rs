@@ -52,13 +52,22 @@ where
             Order::Partition => Box::pin(pump(move |_: &PartitionContext| AsyncClosure(Arc::clone(&handler)), io)),
             Order::Key | Order::Unordered => Box::pin(crew::pump(AsyncCall(handler), io)),
         };
-        match &self.runtime {
-            Some(runtime) => {
-                let watch = RuntimeWatch { supervisor, outlived: false };
-                Pump::On(runtime.clone(), Box::pin(outlived(pump, watch)))
-            }
-            None => Pump::Local(pump),
+        on_runtime(self.runtime.as_ref(), pump, supervisor)
+    }
+}
+
+/// Where an asynchronous pump runs: on the app's runtime, if there is one.
+pub(crate) fn on_runtime(
+    runtime: Option<&Handle>,
+    pump: Pin<Box<dyn Future<Output = ()> + Send>>,
+    supervisor: Addr<ConsumerSupervisor>,
+) -> Pump {
+    match runtime {
+        Some(runtime) => {
+            let watch = RuntimeWatch { supervisor, outlived: false };
+            Pump::On(runtime.clone(), Box::pin(outlived(pump, watch)))
         }
+        None => Pump::Local(pump),
     }
 }
 

@@ -79,6 +79,7 @@ impl PumpIo {
         let (cell, attempt) = (&self.cell, record.attempt);
         self.board.counters.retries.fetch_add(1, Ordering::Relaxed);
         cell.set_last_error(format!("offset {} attempt {attempt}: {cause}", record.offset()));
+        cell.has_failed(record.offset().0, attempt);
         warn!(
             topic = record.topic(), partition = record.partition().0, offset = record.offset().0, epoch = cell.epoch.0, attempt,
             %cause, pause_ms = pause.as_millis() as u64, "a record failed and is tried again after a pause"
@@ -102,6 +103,8 @@ impl PumpIo {
                     topic = record.topic(), partition = record.partition().0, offset = offset.0, epoch = cell.epoch.0, attempts,
                     %cause, "a record failed as often as it may: its partition stops until it is resumed"
                 );
+                // It begins anew when it is resumed; until then the stop tells of it.
+                cell.failed_no_more(offset.0);
                 cell.park(StoppedRecord { offset: offset.0, attempts, cause });
                 Next::Parked
             }

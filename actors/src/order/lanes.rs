@@ -3,7 +3,7 @@
 //! A lane exists only while its key is in flight, so what a record costs does not depend on how many keys there are: where handlers are ready
 //! at once no lane ever begins, and nobody looks one up.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 
 use hashbrown::HashTable;
@@ -30,6 +30,15 @@ struct Lane<T> {
 /// Who holds a lane: to be given back when the record is finished.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LaneHash(u64);
+
+/// What is left of a batch.
+#[derive(Debug)]
+pub(crate) struct Settled<T> {
+    /// Not finished, each holding its key's lane.
+    pub(crate) kept: Vec<T>,
+    /// What waited for keys that are free now, and holds their lanes.
+    pub(crate) next: Vec<T>,
+}
 
 impl<T> Lanes<T> {
     pub(crate) fn new(key_of: KeyOf<T>) -> Self {
@@ -71,6 +80,64 @@ impl<T> Lanes<T> {
                 None
             }
         }
+    }
+
+    /// As [`hold`](Self::hold), for the records of a batch in turn: the first of each key holds its lane for all of them.
+    pub(crate) fn join(&mut self, record: &T) -> Option<LaneHash> {
+        let key = (self.key_of)(record)?;
+        let hash = self.hasher.hash_one(key);
+        let held = self.lanes.find(hash, |lane| lane.hash == hash && *lane.key == *key).is_some();
+        if held { None } else { self.hold(record) }
+    }
+
+    /// The next that waits for the key of `holder`, if it may go into the holder's batch.
+    pub(crate) fn follow(&mut self, LaneHash(hash): LaneHash, holder: &T, may: impl FnOnce(&T) -> bool) -> Option<T> {
+        let key = (self.key_of)(holder)?;
+        let lane = self.lanes.find_mut(hash, |lane| lane.hash == hash && *lane.key == *key)?;
+        if may(lane.waiting.front()?) { lane.waiting.pop_front() } else { None }
+    }
+
+    /// A batch's call has ended. Of each key in it, records are finished up to the first that is not: that one is kept, holds the key's lane,
+    /// and those behind it in the batch are the first that wait for it. `finished` is asked of each in order, by its place, but
+    /// not of those held back.
+    pub(crate) fn settle(
+        &mut self,
+        batch: Vec<T>,
+        lane_of: fn(&mut T) -> &mut Option<LaneHash>,
+        mut finished: impl FnMut(usize, &T) -> bool,
+    ) -> Settled<T> {
+        let mut settled = Settled { kept: Vec::new(), next: Vec::new() };
+        let (mut held_back, mut released) = (Vec::new(), Vec::new());
+        let mut blocked: HashSet<Box<[u8]>> = HashSet::new();
+        for (at, mut record) in batch.into_iter().enumerate() {
+            let held = lane_of(&mut record).take();
+            if !blocked.is_empty() && (self.key_of)(&record).is_some_and(|key| blocked.contains(key)) {
+                held_back.push(record);
+            } else if finished(at, &record) {
+                released.extend(held.map(|lane| (lane, record)));
+            } else {
+                blocked.extend((self.key_of)(&record).map(Box::from));
+                let hash = (self.key_of)(&record).map(|key| LaneHash(self.hasher.hash_one(key)));
+                *lane_of(&mut record) = self.join(&record).or(hash);
+                settled.kept.push(record);
+            }
+        }
+        for record in held_back.into_iter().rev() {
+            if let Some(key) = (self.key_of)(&record) {
+                let hash = self.hasher.hash_one(key);
+                if let Some(lane) = self.lanes.find_mut(hash, |lane| lane.hash == hash && *lane.key == *key) {
+                    lane.waiting.push_front(record);
+                }
+            }
+        }
+        for (lane, record) in released {
+            let is_blocked = (self.key_of)(&record).is_some_and(|key| blocked.contains(key));
+            if !is_blocked && let Some(mut next) = self.release(lane, &record) {
+                *lane_of(&mut next) = Some(lane);
+                settled.next.push(next);
+            }
+        }
+        settled
     }
 
     /// Records that wait for their key.
@@ -169,6 +236,120 @@ mod tests {
                 let of_key: Vec<_> = started.iter().filter(|each| each.key == Some(vec![key])).map(|each| each.number).collect();
                 prop_assert!(of_key.is_sorted());
             }
+        }
+    }
+
+    /// A record of a batch test, with the lane it holds.
+    #[derive(Debug, Clone)]
+    struct Batched {
+        number: usize,
+        key: Option<Vec<u8>>,
+        lane: Option<LaneHash>,
+    }
+
+    /// What a batch's records may be of, and whether its call ends at once.
+    #[derive(Debug, Clone)]
+    struct Call {
+        at_once: bool,
+        /// Of the calls under way, the one that ends before this begins.
+        ends: usize,
+        done: Vec<bool>,
+    }
+
+    fn calls() -> impl Strategy<Value = Vec<Call>> {
+        let call = (any::<bool>(), 0..100_usize, prop::collection::vec(prop::bool::weighted(0.7), 3));
+        prop::collection::vec(call.prop_map(|(at_once, ends, done)| Call { at_once, ends, done }), 0..60)
+    }
+
+    proptest! {
+        /// The model: of each key its records in order, which are given up to the first that is not done, and never while others of it are away.
+        #[test]
+        fn of_each_key_a_batch_finishes_up_to_the_first_that_is_not_done(
+            keys in prop::collection::vec(prop::option::weighted(0.8, 0..3_u8), 0..80),
+            calls in calls(),
+        ) {
+            let key_of = |batched: &Batched| -> Option<u8> { batched.key.as_ref().map(|key| key[0]) };
+            let mut lanes: Lanes<Batched> = Lanes::new(|batched| batched.key.as_deref());
+            let mut coming: VecDeque<Batched> = keys.iter().enumerate().map(|(number, key)| {
+                Batched { number, key: key.map(|key| vec![key]), lane: None }
+            }).collect();
+            let mut model: BTreeMap<u8, VecDeque<usize>> = BTreeMap::new();
+            for batched in &coming {
+                if let Some(key) = key_of(batched) {
+                    model.entry(key).or_default().push_back(batched.number);
+                }
+            }
+            let mut runnable: VecDeque<Batched> = VecDeque::new();
+            let mut away: Vec<(Vec<Batched>, Vec<bool>)> = Vec::new();
+            let mut finished = Vec::new();
+            let rest = (0..400).map(|_| Call { at_once: false, ends: 0, done: vec![true; 3] });
+            for Call { at_once, ends, done } in calls.into_iter().chain(rest) {
+                let mut ended = Vec::new();
+                if !away.is_empty() {
+                    ended.push(away.swap_remove(ends % away.len()));
+                }
+                // A batch of three at most.
+                let mut batch: Vec<Batched> = Vec::new();
+                while batch.len() < 3 {
+                    let next = runnable.pop_front().or_else(|| loop {
+                        if let Some(admitted) = lanes.admit(coming.pop_front()?) {
+                            break Some(admitted);
+                        }
+                    });
+                    let Some(next) = next else { break };
+                    batch.push(next);
+                }
+                let mut at = 0;
+                while let Some(holder) = batch.get(at).filter(|_| batch.len() < 3) {
+                    match holder.lane.and_then(|lane| lanes.follow(lane, holder, |_| true)) {
+                        Some(next) => batch.push(next),
+                        None => at += 1,
+                    }
+                }
+                for (at, batched) in batch.iter().enumerate() {
+                    let Some(key) = key_of(batched) else { continue };
+                    let others = away.iter().chain(&ended).flat_map(|(batch, _)| batch);
+                    prop_assert!(others.filter(|other| key_of(other) == Some(key)).count() == 0, "a key is given to two calls");
+                    let before = batch[..at].iter().filter(|other| key_of(other) == Some(key)).count();
+                    prop_assert_eq!(model[&key].get(before), Some(&batched.number), "out of order");
+                }
+                match at_once {
+                    true => ended.push((batch, done)),
+                    false => {
+                        for batched in batch.iter_mut().filter(|batched| batched.lane.is_none()) {
+                            batched.lane = lanes.join(batched);
+                        }
+                        away.push((batch, done));
+                    }
+                }
+                for (batch, done) in ended {
+                    let mut open: Vec<u8> = Vec::new();
+                    for (batched, done) in batch.iter().zip(&done) {
+                        let key = key_of(batched);
+                        if key.is_some_and(|key| open.contains(&key)) {
+                            continue;
+                        }
+                        match done {
+                            true => finished.push(batched.number),
+                            false => open.extend(key),
+                        }
+                        if *done && let Some(line) = key.and_then(|key| model.get_mut(&key)) {
+                            prop_assert_eq!(line.pop_front(), Some(batched.number));
+                        }
+                    }
+                    let mut asked = Vec::new();
+                    let settled = lanes.settle(batch, |batched| &mut batched.lane, |at, _| {
+                        asked.push(at);
+                        done[at]
+                    });
+                    prop_assert!(asked.is_sorted());
+                    runnable.extend(settled.next);
+                    runnable.extend(settled.kept);
+                }
+            }
+            finished.sort_unstable();
+            prop_assert_eq!(finished, (0..keys.len()).collect::<Vec<_>>(), "each is finished, and once");
+            prop_assert_eq!(lanes.lanes.len(), 0);
         }
     }
 

@@ -1,11 +1,13 @@
 //! How much of a partition runs at once: its pump, the long-lived future that feeds records to the handler.
 //!
-//! [`partition`] runs one record at a time, [`crew`] several, by a [`schedule`]: by key, where [`lanes`] say which may start, or in no order.
+//! [`partition`] runs one record at a time, [`crew`] several, [`batch`] several at a time, by a [`schedule`]: by key, where [`lanes`] say which may start, or in no order.
 
 pub(crate) mod attempt;
+pub(crate) mod batch;
 pub(crate) mod commits;
 pub(crate) mod crew;
 pub(crate) mod failure;
+mod forming;
 pub(crate) mod lanes;
 pub(crate) mod limiter;
 pub(crate) mod pace;

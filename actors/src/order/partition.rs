@@ -77,10 +77,12 @@ impl<H: Handler, F: Fn(&PartitionContext) -> H> Lane<H, F> {
             }
             // Also before a chunk's first record: the commit may have begun while there was none.
             if self.commits.is_held(&self.io.cell) {
+                self.io.cell.comes_next(record.offset().0);
                 self.io.report(&chunk, finished, false);
                 self.until_committed().await;
             }
             if !self.permits.take() {
+                self.io.cell.comes_next(record.offset().0);
                 self.io.report(&chunk, finished, false);
                 self.until_permitted().await;
             }
@@ -90,6 +92,9 @@ impl<H: Handler, F: Fn(&PartitionContext) -> H> Lane<H, F> {
                 break;
             }
             finished += 1;
+            if record.attempt > 1 {
+                self.io.cell.failed_no_more(record.offset().0);
+            }
             if self.commits.is_due_after_record() {
                 self.commit(&chunk, finished).await;
             }
@@ -104,7 +109,7 @@ impl<H: Handler, F: Fn(&PartitionContext) -> H> Lane<H, F> {
             self.io.report(&chunk, finished, commit);
         }
         self.io.cell.put_down();
-        self.io.cell.free(chunk.credit_records(), chunk.arena.len() as u64);
+        self.io.cell.free(chunk.credit_records(), chunk.credit_bytes());
         self.io.board.counters.finished.fetch_add(finished as u64, Ordering::Relaxed);
     }
 

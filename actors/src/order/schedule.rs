@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 
 use tokio::time::Sleep;
 
+use crate::consume::batch::Outcomes;
 use crate::consume::control::crew::OpenChunk;
+use crate::consume::handler::{Failure, FailureKind, Outcome};
 use crate::consume::record::Record;
 use crate::ids::Offset;
 use crate::offsets::remembered::Skip;
@@ -38,6 +40,8 @@ pub(crate) struct Job {
     attempt: u32,
     /// Its key's lane, which it holds.
     lane: Option<LaneHash>,
+    /// It was in a batch whose call failed as a whole: it is given alone from now on.
+    alone: bool,
     /// Finished ahead of the schedule's own word, and whether it was its chunk's last.
     finished: Option<bool>,
 }
@@ -53,6 +57,16 @@ impl Job {
 
     pub(crate) fn attempt(&self) -> u32 {
         self.attempt
+    }
+
+    pub(crate) fn is_alone(&self) -> bool {
+        self.alone
+    }
+
+    /// The bytes of key and value.
+    pub(crate) fn bytes(&self) -> usize {
+        let entry = &self.open.chunk.index[self.position as usize];
+        entry.key_len.max(0) as usize + entry.value_len.max(0) as usize
     }
 
     /// From here on a commit counts it, whenever the schedule comes to hear of it.
@@ -178,7 +192,7 @@ impl Schedule {
                 }
             };
             self.scan = Some((Arc::clone(&open), position + 1));
-            let job = Job { open, position, attempt: 1, lane: None, finished: None };
+            let job = Job { open, position, attempt: 1, lane: None, alone: false, finished: None };
             if !self.skip.is_over() && self.skip.holds(Offset(job.offset())) {
                 self.io.board.counters.remembered.fetch_add(1, Ordering::Relaxed);
                 self.mark(&job);
@@ -212,7 +226,7 @@ impl Schedule {
             }
             // An end-of-partition mark.
             self.io.report(&chunk, 0, false);
-            cell.free(chunk.credit_records(), 0);
+            cell.free(chunk.credit_records(), chunk.credit_bytes());
         }
     }
 
@@ -242,6 +256,11 @@ impl Schedule {
         if next != Next::PassedOver {
             self.hold(&mut job);
         }
+        self.follow_up(job, next);
+    }
+
+    /// What follows for a record that was judged.
+    fn follow_up(&mut self, mut job: Job, next: Next) {
         match next {
             Next::Again(pause) => {
                 job.attempt = job.attempt.saturating_add(1);
@@ -259,7 +278,7 @@ impl Schedule {
     }
 
     fn finish(&mut self, job: Job) {
-        self.mark(&job);
+        self.count_finished(&job);
         if let Some(lane) = job.lane
             && let Some(lanes) = &mut self.lanes
             && let Some(mut next) = lanes.release(lane, &job)
@@ -267,9 +286,86 @@ impl Schedule {
             next.lane = Some(lane);
             self.runnable.push_back(next);
         }
+    }
+
+    fn count_finished(&mut self, job: &Job) {
+        if job.attempt > 1 {
+            self.io.cell.failed_no_more(job.offset());
+        }
+        self.mark(job);
         if self.commits.is_due_after_record() {
             self.commit(&job.open);
         }
+    }
+
+    /// The next record of the key of `holder`, for its batch.
+    pub(crate) fn follow(&mut self, holder: &Job) -> Option<Job> {
+        self.lanes.as_mut()?.follow(holder.lane?, holder, |job| !job.alone)
+    }
+
+    /// As [`holder`](Self::holder), of a batch.
+    pub(crate) fn batch_holder(&mut self) -> impl FnOnce(&mut Vec<Job>) {
+        let lanes = self.lanes.as_mut();
+        move |batch| {
+            if let Some(lanes) = lanes {
+                for job in batch.iter_mut().filter(|job| job.lane.is_none()) {
+                    job.lane = lanes.join(job);
+                }
+            }
+        }
+    }
+
+    /// A call with these records has ended so.
+    pub(crate) fn batch_ended(&mut self, mut batch: Vec<Job>, outcomes: Outcomes) {
+        let mut answers = match outcomes {
+            Outcomes::All(Outcome::Done) => return batch.into_iter().for_each(|job| self.finish(job)),
+            Outcomes::All(outcome) => vec![Ok(outcome); batch.len()],
+            Outcomes::Each(answers) if answers.len() == batch.len() => answers,
+            Outcomes::Each(answers) => {
+                let cause = format!("{} outcomes for a batch of {} records", answers.len(), batch.len());
+                return self.batch_ended(batch, Outcomes::Failed(Failure::new(FailureKind::Error, cause)));
+            }
+            Outcomes::Failed(failure) => {
+                let panicked = u64::from(failure.kind == FailureKind::Panic);
+                self.io.board.counters.panics.fetch_add(panicked, Ordering::Relaxed);
+                batch.iter_mut().for_each(|job| job.alone = true);
+                vec![Err(failure); batch.len()]
+            }
+        };
+        let mut nexts = Vec::new();
+        let mut judge = |schedule: &mut Self, at: usize, job: &Job| {
+            let answer = std::mem::replace(&mut answers[at], Ok(Outcome::Done));
+            let next = schedule.judge_in_batch(job, answer);
+            nexts.extend(next);
+            next.is_none()
+        };
+        let kept: Vec<_> = match self.lanes.take() {
+            Some(mut lanes) => {
+                let settled = lanes.settle(batch, |job| &mut job.lane, |at, job| judge(self, at, job));
+                self.lanes = Some(lanes);
+                self.runnable.extend(settled.next);
+                settled.kept
+            }
+            None => {
+                let batch = batch.into_iter().enumerate();
+                batch.filter_map(|(at, job)| (!judge(self, at, &job)).then_some(job)).collect()
+            }
+        };
+        for (job, next) in kept.into_iter().zip(nexts) {
+            self.follow_up(job, next);
+        }
+    }
+
+    /// What follows for a record of a batch; `None`: it is finished, and counted as that.
+    fn judge_in_batch(&mut self, job: &Job, answer: Result<Outcome, Failure>) -> Option<Next> {
+        if let Attempt::NotDone(not_done) = Attempt::from(answer) {
+            let next = self.io.judge(&job.record(), *not_done);
+            if next != Next::PassedOver {
+                return Some(next);
+            }
+        }
+        self.count_finished(job);
+        None
     }
 
     /// The record is finished. With the last of a chunk its memory is free.
@@ -281,7 +377,7 @@ impl Schedule {
             let commit = self.commits.is_due_after_chunk();
             self.io.report(chunk, chunk.len(), commit && !self.commits.awaited());
             self.io.cell.close_chunk(&job.open);
-            self.io.cell.free(0, chunk.arena.len() as u64);
+            self.io.cell.free(0, chunk.credit_bytes());
             if commit && self.commits.awaited() {
                 self.commit(&job.open);
             }

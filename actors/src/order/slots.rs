@@ -12,6 +12,30 @@ use crate::consume::control::crew::Post;
 use crate::consume::handler::{Cause, IntoOutcome};
 use crate::order::attempt::{Attempt, guarded, panic_text};
 
+/// What a call answers, and what it ended as.
+pub(crate) trait Answered {
+    type Ended;
+
+    fn ended(self) -> Self::Ended;
+
+    fn panicked(cause: Cause) -> Self::Ended;
+}
+
+impl<A: IntoOutcome> Answered for A {
+    type Ended = Attempt;
+
+    #[inline]
+    fn ended(self) -> Attempt {
+        Attempt::from(self.into_outcome())
+    }
+
+    fn panicked(cause: Cause) -> Attempt {
+        Attempt::panicked(cause)
+    }
+}
+
+type EndedOf<F> = <<F as Future>::Output as Answered>::Ended;
+
 /// The slots, with what the caller wants back with a call's end.
 pub(crate) struct Slots<F, J> {
     slots: Vec<Slot<F, J>>,
@@ -65,7 +89,7 @@ impl Wake for SlotWaker {
 
 impl<F, J> Slots<F, J>
 where
-    F: Future<Output: IntoOutcome>,
+    F: Future<Output: Answered>,
 {
     pub(crate) fn new(cell: Arc<ControlCell>) -> Self {
         let woken = Arc::new(Woken { slots: Mutex::default(), cell });
@@ -84,16 +108,17 @@ where
         call: impl FnOnce() -> F,
         job: J,
         pending: impl FnOnce(&mut J),
-    ) -> Option<(J, Attempt)> {
+    ) -> Option<(J, EndedOf<F>)> {
         let index = self.free.pop().unwrap_or_else(|| self.grow());
         let slot = &mut self.slots[index as usize];
         slot.post.takes(offset, attempt);
+        self.woken.cell.polls(offset);
         let future = match guarded(call) {
             Ok(future) => future,
             Err(cause) => {
                 slot.post.puts_down();
                 self.free.push(index);
-                return Some((job, Attempt::panicked(cause)));
+                return Some((job, <F::Output as Answered>::panicked(cause)));
             }
         };
         slot.future.set(Some(future));
@@ -111,7 +136,7 @@ where
     }
 
     /// The next call that was woken, polled; with what it ended as, if it has. `None`: none was woken.
-    pub(crate) fn poll_woken(&mut self) -> Option<Option<(J, Attempt)>> {
+    pub(crate) fn poll_woken(&mut self) -> Option<Option<(J, EndedOf<F>)>> {
         if self.ready.is_empty() {
             std::mem::swap(&mut self.ready, &mut *self.woken.slots.lock().unwrap_or_else(PoisonError::into_inner));
             self.ready.reverse();
@@ -124,6 +149,7 @@ where
             // Woken after its end.
             return Some(None);
         }
+        self.woken.cell.polls(slot.post.offset());
         let Some(ended) = slot.poll() else { return Some(None) };
         slot.post.puts_down();
         let job = slot.job.take();
@@ -158,24 +184,22 @@ where
 
 impl<F, J> Slot<F, J>
 where
-    F: Future<Output: IntoOutcome>,
+    F: Future<Output: Answered>,
 {
     /// Polls the call; gives what it ended as, its future dropped.
-    fn poll(&mut self) -> Option<Attempt> {
+    fn poll(&mut self) -> Option<EndedOf<F>> {
         let future = self.future.as_mut().as_pin_mut()?;
         let mut context = Context::from_waker(&self.handle);
-        let polled = catch_unwind(AssertUnwindSafe(|| {
-            future.poll(&mut context).map(|answer| Attempt::from(answer.into_outcome()))
-        }));
+        let polled = catch_unwind(AssertUnwindSafe(|| future.poll(&mut context).map(Answered::ended)));
         let ended = match polled {
             Ok(Poll::Pending) => return None,
             Ok(Poll::Ready(ended)) => ended,
-            Err(panic) => Attempt::panicked(panic_text(&*panic)),
+            Err(panic) => <F::Output as Answered>::panicked(panic_text(&*panic)),
         };
         // Dropping a future runs user code too.
         Some(match self.clear() {
             Ok(()) => ended,
-            Err(cause) => Attempt::panicked(cause),
+            Err(cause) => <F::Output as Answered>::panicked(cause),
         })
     }
 

@@ -84,7 +84,9 @@ fn the_document_names_the_defaults_that_the_engine_gives_librdkafka() {
 
 /// What only code can say.
 const FOR_CODE: &[&str] = &[
+    "async_batch_handler",
     "async_handler",
+    "batch_handler",
     "cancellation_token",
     "external_offsets",
     "handler",

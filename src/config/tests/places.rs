@@ -171,6 +171,8 @@ fn a_bound_that_is_refused_here_is_refused_by_the_builders_too() {
         ("max_buffered_records = 0", consumer().max_buffered_records(0)),
         ("max_buffered_records = 1073741825", consumer().max_buffered_records((1 << 30) + 1)),
         ("max_buffered_bytes = 0", consumer().max_buffered_bytes(0)),
+        ("max_total_buffered_records = 0", consumer().max_total_buffered_records(0)),
+        ("max_total_buffered_bytes = 0", consumer().max_total_buffered_bytes(0)),
         ("commit_rate = 0", consumer().commit_rate(0)),
     ] {
         assert!(builder.start().is_err(), "{name}");

@@ -20,6 +20,8 @@ const CONSUMER: &[(&str, &str, &str)] = &[
     ("worker_threads", "3", "3"),
     ("max_buffered_records", "9", "9"),
     ("max_buffered_bytes", "1024", "1KiB"),
+    ("max_total_buffered_records", "99", "99"),
+    ("max_total_buffered_bytes", "1MiB", "1MiB"),
     ("memory_budget", "2GiB", "2GiB"),
     ("max_poll_records", "10", "10"),
     ("retry_pause", "60s", "1m"),
@@ -34,6 +36,8 @@ const CONSUMER: &[(&str, &str, &str)] = &[
     ("commit_deadline", "1s", "1s"),
     ("listener_deadline", "1s", "1s"),
     ("stop_deadline", "10s", "10s"),
+    ("slow_record_after", "10s", "10s"),
+    ("blocked_thread_after", "1s", "1s"),
     ("on_log_rewind", "continue", "continue"),
     ("on_offset_out_of_range", "earliest", "earliest"),
 ];

@@ -1,93 +1,199 @@
-//! Credits: how much of a partition may be handed out, and the wake-up when some come back.
+//! Credits: how much may be handed out, of a partition and of all together, and the wake-up when some come back.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use super::ControlCell;
+use crate::consume::wake::{Source, Wake};
 
-/// How many records and bytes of one partition may be handed out and not finished.
+/// How many records and bytes may be handed out and not finished.
 ///
 /// The bytes are checked before a chunk is taken, and a chunk ends with the record that reaches a limit: the bound is passed by at most
 /// that one record.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Credits {
     pub(crate) records: u64,
     pub(crate) bytes: u64,
 }
 
-/// Written by poller and worker: records and bytes handed out and not finished.
-#[derive(Debug, Default)]
-#[repr(align(128))]
-pub(super) struct Flow {
-    records: AtomicU64,
-    bytes: AtomicU64,
-    starved: AtomicBool,
-}
+impl Credits {
+    const NONE: Self = Self { records: 0, bytes: 0 };
 
-impl ControlCell {
-    /// Records that may be drained now; 0 when records or bytes have run out.
-    ///
-    /// Where it is 0, the cell is marked starved, and the worker's next [`free`](Self::free) past the low-water mark sets the slot's ready
-    /// bit. The poller and a worker that frees its last credit at the same moment:
-    /// 1. poller: no room; 2. poller: sets `starved`; 3. poller: looks again.
-    ///
-    /// The worker subtracts, then looks at `starved`. Whichever comes second sees the other: either the poller's second look finds the
-    /// room, or the worker finds the flag and wakes it.
-    pub(crate) fn room(&self) -> u64 {
-        self.room_while(|| ())
+    fn is_none(self) -> bool {
+        self.records == 0 || self.bytes == 0
     }
 
-    /// `meanwhile` is what the worker does between the first look and the flag: nothing, but in the test of that.
-    fn room_while(&self, meanwhile: impl FnOnce()) -> u64 {
+    pub(crate) fn min(self, other: Self) -> Self {
+        Self { records: self.records.min(other.records), bytes: self.bytes.min(other.bytes) }
+    }
+}
+
+/// Nobody waits.
+const NOBODY: u8 = 0;
+/// The poller waits until half is free.
+const FOR_HALF: u8 = 1;
+/// It waits until all is free.
+const FOR_ALL: u8 = 2;
+
+/// Records and bytes handed out and not finished, and whether the poller waits for some to come back. Written by poller and workers.
+#[derive(Debug)]
+#[repr(align(128))]
+pub(super) struct Flow {
+    most: Credits,
+    records: AtomicU64,
+    bytes: AtomicU64,
+    waits: AtomicU8,
+}
+
+impl Flow {
+    pub(super) fn new(most: Credits) -> Self {
+        Self { most, records: AtomicU64::new(0), bytes: AtomicU64::new(0), waits: AtomicU8::new(NOBODY) }
+    }
+
+    fn in_use(&self) -> Credits {
+        Credits { records: self.records.load(Ordering::SeqCst), bytes: self.bytes.load(Ordering::SeqCst) }
+    }
+
+    fn look(&self) -> Credits {
+        let Credits { records, bytes } = self.in_use();
+        let room = Credits {
+            records: self.most.records.saturating_sub(records),
+            bytes: self.most.bytes.saturating_sub(bytes),
+        };
+        if room.is_none() { Credits::NONE } else { room }
+    }
+
+    fn is_above_half(&self) -> bool {
+        let Credits { records, bytes } = self.in_use();
+        records > self.most.records / 2 || bytes > self.most.bytes / 2
+    }
+
+    /// What may be handed out now. Where that is nothing, who gives back the half of it wakes the poller: there is no wake-up per record.
+    ///
+    /// The poller and a worker that gives back the last at the same moment:
+    /// 1. poller: no room; 2. poller: says that it waits; 3. poller: looks again.
+    ///
+    /// The worker subtracts, then looks who waits. Whichever comes second sees the other: either the poller's second look finds the room, or
+    /// the worker finds that it waits, and wakes it.
+    ///
+    /// `meanwhile` is what the worker does between 1 and 2: nothing, but in the test of that.
+    fn room(&self, meanwhile: impl FnOnce()) -> Credits {
         let room = self.look();
-        if room > 0 {
+        if !room.is_none() {
             return room;
         }
         meanwhile();
-        self.flow.starved.store(true, Ordering::SeqCst);
-        if self.above_low_water() {
-            return 0;
+        self.waits.store(FOR_HALF, Ordering::SeqCst);
+        if self.is_above_half() {
+            return Credits::NONE;
         }
-        self.flow.starved.store(false, Ordering::SeqCst);
+        self.waits.store(NOBODY, Ordering::SeqCst);
         self.look()
     }
 
-    fn look(&self) -> u64 {
-        let records = self.flow.records.load(Ordering::SeqCst);
-        let bytes = self.flow.bytes.load(Ordering::SeqCst);
-        if bytes >= self.credits.bytes { 0 } else { self.credits.records.saturating_sub(records) }
+    /// Whether nothing is handed out. Where something is, who gives back the last of it wakes the poller, as in [`room`](Self::room).
+    fn is_empty(&self) -> bool {
+        self.waits.store(FOR_ALL, Ordering::SeqCst);
+        let empty = self.records.load(Ordering::SeqCst) == 0;
+        if empty {
+            self.waits.store(NOBODY, Ordering::SeqCst);
+        }
+        empty
     }
 
-    fn above_low_water(&self) -> bool {
-        self.flow.records.load(Ordering::SeqCst) > self.credits.records / 2
-            || self.flow.bytes.load(Ordering::SeqCst) > self.credits.bytes / 2
+    fn take(&self, credits: Credits) -> u64 {
+        self.bytes.fetch_add(credits.bytes, Ordering::SeqCst);
+        self.records.fetch_add(credits.records, Ordering::SeqCst) + credits.records
     }
 
-    /// Bytes that may be drained now.
-    pub(crate) fn room_bytes(&self) -> u64 {
-        self.credits.bytes.saturating_sub(self.flow.bytes.load(Ordering::SeqCst))
+    /// Whether the poller is to be woken.
+    fn free(&self, credits: Credits) -> bool {
+        self.bytes.fetch_sub(credits.bytes, Ordering::SeqCst);
+        self.records.fetch_sub(credits.records, Ordering::SeqCst);
+        let enough = match self.waits.load(Ordering::SeqCst) {
+            NOBODY => false,
+            FOR_HALF => !self.is_above_half(),
+            _ => self.records.load(Ordering::SeqCst) == 0,
+        };
+        enough && self.waits.swap(NOBODY, Ordering::SeqCst) != NOBODY
+    }
+}
+
+/// What all partitions together may have handed out and not finished.
+///
+/// A partition that has nothing handed out gets a chunk even where the budget is used up, so that a few slow partitions keep no other one from
+/// going on: the budget is passed by at most a chunk per partition.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    flow: Flow,
+    wake: Arc<Wake>,
+}
+
+impl Budget {
+    pub(crate) fn new(most: Credits, wake: Arc<Wake>) -> Self {
+        Self { flow: Flow::new(most), wake }
+    }
+
+    /// One that bounds nothing.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn unbounded(wake: Arc<Wake>) -> Arc<Self> {
+        Arc::new(Self::new(Credits { records: u64::MAX, bytes: u64::MAX }, wake))
+    }
+
+    /// Handed out and not finished, of all partitions.
+    pub(crate) fn in_use(&self) -> Credits {
+        self.flow.in_use()
+    }
+
+    fn free(&self, credits: Credits) {
+        if self.flow.free(credits) {
+            self.wake.source(Source::Budget);
+        }
+    }
+}
+
+impl ControlCell {
+    /// What may be drained now. Where that is nothing, the poller is woken when it is worth another look: the slot's ready bit is set as the
+    /// partition's own credits come back, and [`Source::Budget`] when the budget's do.
+    pub(crate) fn room(&self) -> Credits {
+        let own = self.flow.room(|| ());
+        if own.is_none() {
+            return own;
+        }
+        let shared = self.budget.flow.room(|| ());
+        if !shared.is_none() {
+            return own.min(shared);
+        }
+        if self.flow.is_empty() { own } else { Credits::NONE }
     }
 
     /// Takes credits for a chunk that is about to be handed out; returns records in use with it.
     pub(crate) fn take(&self, records: u64, bytes: u64) -> u64 {
-        self.flow.bytes.fetch_add(bytes, Ordering::SeqCst);
-        self.flow.records.fetch_add(records, Ordering::SeqCst) + records
+        let credits = Credits { records, bytes };
+        self.budget.flow.take(credits);
+        self.flow.take(credits)
     }
 
     /// Gives credits back, and wakes the poller if it went without.
     pub(crate) fn free(&self, records: u64, bytes: u64) {
-        self.flow.records.fetch_sub(records, Ordering::SeqCst);
-        self.flow.bytes.fetch_sub(bytes, Ordering::SeqCst);
-        if self.flow.starved.load(Ordering::SeqCst)
-            && !self.above_low_water()
-            && self.flow.starved.swap(false, Ordering::SeqCst)
-        {
-            self.wake.slot(self.slot);
+        let credits = Credits { records, bytes };
+        if self.flow.free(credits) {
+            self.budget.wake.slot(self.slot);
         }
+        self.budget.free(credits);
     }
 
     /// Records and bytes handed out and not finished.
     pub(crate) fn in_use(&self) -> (u64, u64) {
-        (self.flow.records.load(Ordering::Relaxed), self.flow.bytes.load(Ordering::Relaxed))
+        let Credits { records, bytes } = self.flow.in_use();
+        (records, bytes)
+    }
+}
+
+/// What an epoch that ends has not finished is no longer held by anyone.
+impl Drop for ControlCell {
+    fn drop(&mut self) {
+        self.budget.free(self.flow.in_use());
     }
 }
 
@@ -96,72 +202,157 @@ mod tests {
     use std::sync::Arc;
     use std::time::{Duration, Instant};
 
+    use proptest::prelude::*;
+
     use super::super::tests::cell;
     use super::*;
     use crate::consume::start::StartPosition;
-    use crate::consume::wake::Wake;
     use crate::ids::{Epoch, NextOffset, TopicPartition};
+
+    fn cell_of(budget: &Arc<Budget>, slot: usize, records: u64) -> ControlCell {
+        let credits = Credits { records, bytes: 1000 };
+        let start = StartPosition::at(TopicPartition::new("t", slot as i32), NextOffset(0));
+        ControlCell::new(start, Epoch(1), slot, credits, Arc::clone(budget))
+    }
 
     #[test]
     fn a_partition_without_credits_has_no_room_until_half_of_them_are_back() {
         let cell = cell();
         assert_eq!(cell.take(10, 100), 10);
-        assert_eq!(cell.room(), 0);
+        assert_eq!(cell.room(), Credits::NONE);
         cell.free(4, 40);
-        assert_eq!(cell.wake.take_slots(0), 0, "above the low-water mark nobody is woken");
+        assert_eq!(cell.budget.wake.take_slots(0), 0, "above the low-water mark nobody is woken");
         cell.free(1, 10);
-        assert_eq!(cell.wake.take_slots(0), 1, "at the low-water mark the poller is woken");
-        assert_eq!(cell.room(), 5);
+        assert_eq!(cell.budget.wake.take_slots(0), 1, "at the low-water mark the poller is woken");
+        assert_eq!(cell.room().records, 5);
     }
 
     #[test]
     fn bytes_run_out_like_records() {
         let cell = cell();
         cell.take(1, 1200);
-        assert_eq!((cell.room(), cell.room_bytes()), (0, 0));
+        assert_eq!(cell.room(), Credits::NONE);
         cell.free(1, 1200);
-        assert_eq!(cell.room(), 10);
+        assert_eq!(cell.room(), Credits { records: 10, bytes: 1000 });
     }
 
     #[test]
     fn room_that_is_freed_between_the_pollers_look_and_its_flag_is_found() {
         let cell = cell();
         cell.take(10, 100);
-        let room = cell.room_while(|| cell.free(10, 100));
+        let room = cell.flow.room(|| cell.free(10, 100));
         // The worker saw no flag and woke nobody: the poller must find the room itself.
-        assert_eq!((room, cell.wake.take_slots(0)), (10, 0));
+        assert_eq!((room.records, cell.budget.wake.take_slots(0)), (10, 0));
+    }
+
+    #[test]
+    fn a_budget_that_is_used_up_leaves_each_partition_that_has_nothing_a_chunk() {
+        let wake = Arc::new(Wake::new());
+        let budget = Arc::new(Budget::new(Credits { records: 10, bytes: 1000 }, Arc::clone(&wake)));
+        let (slow, other) = (cell_of(&budget, 0, 100), cell_of(&budget, 1, 100));
+        assert_eq!(slow.room().records, 10, "the budget bounds it");
+        slow.take(10, 10);
+        assert_eq!(slow.room(), Credits::NONE);
+        assert_eq!(other.room().records, 100, "it has nothing handed out");
+        other.take(4, 4);
+        assert_eq!(other.room(), Credits::NONE);
+        other.free(3, 3);
+        assert_eq!((wake.take_slots(0), wake.take_sources().has(Source::Budget)), (0, false));
+        other.free(1, 1);
+        assert_eq!(wake.take_slots(0), 1 << 1, "with its last one back it may have another chunk");
+        slow.free(5, 5);
+        assert!(wake.take_sources().has(Source::Budget), "half of the budget is back");
+    }
+
+    #[test]
+    fn what_an_epoch_leaves_unfinished_goes_back_to_the_budget_with_it() {
+        let budget = Budget::unbounded(Arc::new(Wake::new()));
+        let (left, stays) = (cell_of(&budget, 0, 10), cell_of(&budget, 1, 10));
+        left.take(5, 50);
+        stays.take(3, 30);
+        left.free(1, 0);
+        drop(left);
+        assert_eq!(budget.in_use(), Credits { records: 3, bytes: 30 });
+    }
+
+    proptest! {
+        #[test]
+        fn nobody_starves_and_the_budget_is_passed_by_a_chunk_a_partition_at_most(
+            most in 1..40_u64,
+            steps in prop::collection::vec((0..4_usize, any::<bool>(), 1..9_u64), 0..300),
+        ) {
+            const CHUNK: u64 = 8;
+            let wake = Arc::new(Wake::new());
+            let budget = Arc::new(Budget::new(Credits { records: most, bytes: u64::MAX }, Arc::clone(&wake)));
+            let cells: Vec<_> = (0..4).map(|slot| cell_of(&budget, slot, 20)).collect();
+            let mut held = [0; 4];
+            // As the poller has it: who found no room is looked at again only when woken.
+            let mut asleep = [false; 4];
+            for (which, takes, count) in steps {
+                let budget_woke = wake.take_sources().has(Source::Budget);
+                let slots = wake.take_slots(0);
+                for (slot, asleep) in asleep.iter_mut().enumerate() {
+                    *asleep &= !(budget_woke || slots & (1 << slot) != 0);
+                }
+                let cell = &cells[which];
+                if takes && !asleep[which] {
+                    let taken = cell.room().records.min(CHUNK);
+                    asleep[which] = taken == 0;
+                    if taken > 0 {
+                        cell.take(taken, 0);
+                        held[which] += taken;
+                    }
+                } else if !takes {
+                    let freed = count.min(held[which]);
+                    cell.free(freed, 0);
+                    held[which] -= freed;
+                }
+                prop_assert!(held.iter().all(|held| *held <= 20));
+                prop_assert!(held.iter().sum::<u64>() <= most + 4 * CHUNK);
+                prop_assert_eq!(budget.in_use().records, held.iter().sum::<u64>());
+                for slot in 0..4 {
+                    let woken = wake.peek_slot(slot) || wake.peek_source(Source::Budget);
+                    prop_assert!(!asleep[slot] || woken || held[slot] > 0, "it has nothing, sleeps, and nobody woke it");
+                }
+            }
+            for slot in 0..4 {
+                cells[slot].free(held[slot], 0);
+            }
+            let woken = |slot| wake.peek_slot(slot) || wake.peek_source(Source::Budget);
+            prop_assert!((0..4).all(|slot| !asleep[slot] || woken(slot)));
+        }
     }
 
     #[test]
     fn hand_overs_between_two_threads_never_wait_for_a_wake_up_that_is_lost() {
-        // One credit: every hand-over sleeps and is woken.
-        let cell = Arc::new(ControlCell::new(
-            StartPosition::at(TopicPartition::new("t", 0), NextOffset(0)),
-            Epoch(1),
-            0,
-            Credits { records: 1, bytes: 1000 },
-            Arc::new(Wake::new()),
-        ));
-        let (chunks, inbox) = crossbeam_channel::unbounded::<()>();
-        let worker = {
-            let cell = Arc::clone(&cell);
-            std::thread::spawn(move || inbox.into_iter().for_each(|()| cell.free(1, 1)))
-        };
-        cell.wake.attach();
-        let begun = Instant::now();
-        for _ in 0..20_000 {
-            while cell.room() == 0 {
-                if cell.wake.take_slots(0) == 0 {
-                    let slept = Instant::now();
-                    std::thread::park_timeout(Duration::from_secs(10));
-                    assert!(slept.elapsed() < Duration::from_secs(5), "the wake-up was lost");
+        // One credit, of the partition's own and of a budget that others have used up: every hand-over sleeps and is woken.
+        for used_up in [false, true] {
+            let wake = Arc::new(Wake::new());
+            let budget = Arc::new(Budget::new(Credits { records: 10, bytes: 1000 }, Arc::clone(&wake)));
+            let other = cell_of(&budget, 1, 10);
+            other.take(if used_up { 10 } else { 0 }, 0);
+            let cell = Arc::new(cell_of(&budget, 0, if used_up { 100 } else { 1 }));
+            let (chunks, inbox) = crossbeam_channel::unbounded::<()>();
+            let worker = {
+                let cell = Arc::clone(&cell);
+                std::thread::spawn(move || inbox.into_iter().for_each(|()| cell.free(1, 1)))
+            };
+            wake.attach();
+            let begun = Instant::now();
+            for _ in 0..20_000 {
+                while cell.room().is_none() {
+                    if wake.take_slots(0) == 0 {
+                        let slept = Instant::now();
+                        std::thread::park_timeout(Duration::from_secs(10));
+                        assert!(slept.elapsed() < Duration::from_secs(5), "the wake-up was lost");
+                    }
                 }
+                cell.take(1, 1);
+                let _ = chunks.send(());
             }
-            cell.take(1, 1);
-            let _ = chunks.send(());
+            drop(chunks);
+            assert!(worker.join().is_ok());
+            assert!(begun.elapsed() < Duration::from_secs(60));
         }
-        drop(chunks);
-        assert!(worker.join().is_ok());
-        assert!(begun.elapsed() < Duration::from_secs(60));
     }
 }

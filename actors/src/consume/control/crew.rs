@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{ControlCell, NONE};
-use crate::consume::record::RecordChunk;
+use crate::consume::record::{Record, RecordChunk};
 use crate::ids::NextOffset;
 use crate::offsets::{Finished, TileProgress};
 
@@ -99,7 +99,7 @@ impl Post {
         self.offset.store(NONE, Ordering::Release);
     }
 
-    pub(super) fn offset(&self) -> i64 {
+    pub(crate) fn offset(&self) -> i64 {
         self.offset.load(Ordering::Acquire)
     }
 
@@ -129,6 +129,8 @@ pub(crate) struct InHandler {
     pub(crate) age: Duration,
 }
 
+type Batches = BTreeMap<i64, (Arc<[Record]>, Instant)>;
+
 /// Written by the worker.
 #[derive(Debug, Default)]
 pub(super) struct Crew {
@@ -139,11 +141,17 @@ pub(super) struct Crew {
     posts: Mutex<Vec<Arc<Post>>>,
     /// What an app that pulls has, by offset: the attempt, and since when. Locked per batch.
     taken: Mutex<BTreeMap<i64, (u32, Instant)>>,
+    /// The batches that a handler has, by their first offsets, and since when. Locked per batch.
+    batches: Mutex<Batches>,
 }
 
 impl Crew {
     fn taken(&self) -> MutexGuard<'_, BTreeMap<i64, (u32, Instant)>> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn batches(&self) -> MutexGuard<'_, Batches> {
+        self.batches.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn is_busy(&self) -> bool {
@@ -201,6 +209,18 @@ impl ControlCell {
         }
     }
 
+    /// A handler has these records.
+    pub(crate) fn crew_takes_batch(&self, records: &Arc<[Record]>, now: Instant) {
+        if let Some(first) = records.first() {
+            self.crew.batches().insert(first.offset().0, (Arc::clone(records), now));
+        }
+    }
+
+    /// It has answered for the batch that begins there.
+    pub(crate) fn crew_lets_go_batch(&self, first: i64) {
+        self.crew.batches().remove(&first);
+    }
+
     /// How far the worker is with what it has in hand. The tracker asks before each commit, for a worker cannot report while a handler
     /// keeps its thread.
     pub(crate) fn in_hand(&self) -> Vec<TileProgress> {
@@ -222,6 +242,13 @@ impl ControlCell {
             age: age(*since),
         }));
         drop(taken);
+        for (records, since) in self.crew.batches().values() {
+            held.extend(records.iter().map(|record| InHandler {
+                offset: record.offset().0,
+                attempt: record.attempt(),
+                age: age(*since),
+            }));
+        }
         held.extend(self.handling.post.sample(now));
         held.sort_by_key(|held| (std::cmp::Reverse(held.age), held.offset));
         held

@@ -6,8 +6,8 @@
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::ControlCell;
 use super::crew::Post;
+use super::{ControlCell, NONE};
 use crate::consume::record::RecordChunk;
 use crate::offsets::TileProgress;
 
@@ -51,6 +51,16 @@ impl ControlCell {
     #[inline]
     pub(crate) fn handler_holds(&self, offset: i64, attempt: u32) {
         self.handling.post.takes(offset, attempt);
+    }
+
+    /// The record is next, and waits for something before it is tried.
+    pub(crate) fn comes_next(&self, offset: i64) {
+        self.handling.post.takes(offset, 0);
+    }
+
+    /// The record of the chunk in hand that is next to finish.
+    pub(super) fn next_of_hand(&self) -> Option<i64> {
+        Some(self.handling.post.offset()).filter(|offset| *offset != NONE)
     }
 
     /// No handler holds a record: it waits for its next attempt, or for its partition's end.

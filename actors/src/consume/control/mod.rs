@@ -3,6 +3,7 @@
 mod credits;
 pub(crate) mod crew;
 mod hand;
+pub(crate) mod stuck;
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -14,14 +15,16 @@ use tokio_util::sync::CancellationToken;
 use crate::consume::start::StartPosition;
 use crate::consume::state::StoppedRecord;
 use crate::consume::topic_id::TopicId;
+#[cfg(test)]
 use crate::consume::wake::Wake;
 use crate::ids::{Epoch, NextOffset, TopicPartition};
 use crate::offsets::remembered::Remembered;
 
-pub(crate) use credits::Credits;
 use credits::Flow;
+pub(crate) use credits::{Budget, Credits};
 use crew::Crew;
 use hand::Handling;
+use stuck::Turns;
 
 /// Where a partition stands in its epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -54,7 +57,8 @@ pub(crate) struct ControlCell {
     pub(crate) credits: Credits,
     /// Cancelled at revoke: for handlers that want to know.
     pub(crate) revoking: CancellationToken,
-    wake: Arc<Wake>,
+    /// What all partitions share; with the poller's wake-up.
+    budget: Arc<Budget>,
     phase: AtomicU8,
     abandoned: AtomicBool,
     /// Written by the poller, for those who look.
@@ -70,6 +74,7 @@ pub(crate) struct ControlCell {
     tracked: Tracked,
     handling: Handling,
     crew: Crew,
+    turns: Turns,
 }
 
 /// Written by the tracker; what is committed by the poller, where librdkafka commits by itself.
@@ -90,7 +95,7 @@ impl ControlCell {
         epoch: Epoch,
         slot: usize,
         credits: Credits,
-        wake: Arc<Wake>,
+        budget: Arc<Budget>,
     ) -> Self {
         Self {
             partition,
@@ -101,7 +106,7 @@ impl ControlCell {
             chosen,
             credits,
             revoking: CancellationToken::new(),
-            wake,
+            budget,
             phase: AtomicU8::new(PartitionPhase::Starting as u8),
             abandoned: AtomicBool::new(false),
             paused: AtomicBool::new(false),
@@ -111,7 +116,7 @@ impl ControlCell {
             last_error: Mutex::new(None),
             parked: AtomicBool::new(false),
             stopped_at: Mutex::new(None),
-            flow: Flow::default(),
+            flow: Flow::new(credits),
             tracked: Tracked {
                 watermark: AtomicI64::new(start.0),
                 committed: AtomicI64::new(committed.map_or(NONE, |offset| offset.0)),
@@ -119,6 +124,7 @@ impl ControlCell {
             },
             handling: Handling::default(),
             crew: Crew::default(),
+            turns: Turns::default(),
         }
     }
 
@@ -281,7 +287,7 @@ pub(crate) mod tests {
             Epoch(1),
             0,
             Credits { records: 10, bytes: 1000 },
-            Arc::new(Wake::new()),
+            Budget::unbounded(Arc::new(Wake::new())),
         )
     }
 

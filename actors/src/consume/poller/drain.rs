@@ -9,6 +9,7 @@ use tracing::warn;
 use super::Poller;
 use crate::consume::assignment::Stay;
 use crate::consume::command::Deliver;
+use crate::consume::control::Credits;
 use crate::consume::error::ConsumerError;
 use crate::consume::native::{Drained, cached_watermarks};
 use crate::consume::record::ChunkBuilder;
@@ -45,11 +46,11 @@ impl Poller {
         }
         let room = stay.cell.room();
         let waiting = stay.queue.len();
-        if room == 0 || waiting == 0 {
+        if room.records == 0 || waiting == 0 {
             return false;
         }
-        let records = self.options.chunk_records.min(room as usize);
-        let bytes = self.options.chunk_bytes.min(stay.cell.room_bytes() as usize);
+        let Credits { records, bytes } = room.min(self.options.memory.chunk);
+        let (records, bytes) = (records as usize, bytes as usize);
         let mut chunk = ChunkBuilder::new(records, bytes, waiting, stay.average);
         let from = stay.guard.expected();
         let drained = stay.queue.drain(&mut chunk, &mut stay.guard);
@@ -78,7 +79,7 @@ impl Poller {
         }
         let chunk = chunk.finish(stay.cell.partition.clone(), stay.cell.epoch, tile);
         let stored = self.board.membership.stores().then(|| chunk.handed_out(slot));
-        stay.cell.take(chunk.credit_records(), chunk.arena.len() as u64);
+        stay.cell.take(chunk.credit_records(), chunk.credit_bytes());
         stay.handed_out += chunk.credit_records();
         Stay::check_credits(&stay.cell, stay.handed_out, &self.board.invariants);
         let counters = &self.board.counters;
@@ -100,6 +101,14 @@ impl Poller {
         }
         if let Some(entry) = stored {
             self.store(&[entry]);
+        }
+    }
+
+    /// Budget has come back: whoever went without looks again.
+    pub(super) fn retry_all(&mut self) {
+        self.more.resize(self.slots.words(), 0);
+        for (slot, _) in self.slots.iter() {
+            self.more[slot / 64] |= 1 << (slot % 64);
         }
     }
 

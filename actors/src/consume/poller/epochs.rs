@@ -132,8 +132,8 @@ impl Poller {
 
     fn new_epoch(&mut self, start: StartPosition, slot: usize) -> Arc<ControlCell> {
         self.last_epoch += 1;
-        let (epoch, wake) = (Epoch(self.last_epoch), Arc::clone(&self.wake));
-        Arc::new(ControlCell::new(start, epoch, slot, self.options.credits, wake))
+        let (epoch, budget) = (Epoch(self.last_epoch), Arc::clone(&self.board.budget));
+        Arc::new(ControlCell::new(start, epoch, slot, self.options.memory.per_partition, budget))
     }
 
     /// Puts a partition that has just been assigned into its slot, and has a worker started.

@@ -37,9 +37,9 @@ pub(crate) use seek::Seeks;
 use crate::consume::assignment::Slots;
 use crate::consume::command::PollerCommand;
 use crate::consume::context::{CloseOnDrop, PollerContext};
-use crate::consume::control::Credits;
 use crate::consume::error::{ConsumerError, Stopped, UnfinishedRecord};
 use crate::consume::membership::StaticMember;
+use crate::consume::memory::MemoryBounds;
 use crate::consume::native::CommitQueue;
 use crate::consume::resolver::Resolver;
 use crate::consume::state::{Board, Counters};
@@ -66,18 +66,13 @@ pub(crate) struct PollerOptions {
     pub(crate) new_protocol: bool,
     /// The group's name, for what is said.
     pub(crate) group: String,
-    pub(crate) credits: Credits,
-    pub(crate) chunk_records: usize,
-    pub(crate) chunk_bytes: usize,
     pub(crate) drain_deadline: Duration,
     /// Nothing where there is no listener.
     pub(crate) listener_deadline: Duration,
     pub(crate) commit_deadline: Duration,
     pub(crate) on_log_rewind: OnLogRewind,
     pub(crate) on_offset_out_of_range: OnOffsetOutOfRange,
-    /// What librdkafka may hold per partition: its queue's limit and one fetch.
-    pub(crate) queue_bytes: u64,
-    pub(crate) memory_budget: u64,
+    pub(crate) memory: MemoryBounds,
 }
 
 /// See the module. Its fields drop in order: queues before the consumer they are of.
@@ -129,6 +124,9 @@ impl Poller {
             }
             if ready.has(Source::Commands) {
                 self.serve_commands(now);
+            }
+            if ready.has(Source::Budget) {
+                self.retry_all();
             }
             self.check_rebalance(now);
             self.check_seeks(now);

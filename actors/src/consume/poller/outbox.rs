@@ -133,15 +133,17 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+    use crate::consume::control::Budget;
     use crate::consume::membership::Membership;
     use crate::consume::state::Cluster;
+    use crate::consume::wake::Wake;
     use crate::ids::{NextOffset, Offset};
     use crate::offsets::FinishedRange;
     use crate::offsets::limit::ClusterLimit;
     use crate::offsets::memory::{LogIdentity, decode, encode};
 
     fn board() -> Board {
-        let board = Board::new(Membership::default());
+        let board = Board::new(Membership::default(), Budget::unbounded(Arc::new(Wake::new())));
         board.cluster.set(Cluster { id: "c".to_owned(), limit: ClusterLimit::default() }).unwrap();
         board
     }

@@ -265,14 +265,16 @@ impl Poller {
     /// The most that records can take, now that the assignment is known.
     fn warn_of_memory(&self) {
         let partitions = self.slots.iter().count() as u64;
-        let most = partitions * (self.options.queue_bytes + self.options.credits.bytes);
-        let budget = self.options.memory_budget;
+        let memory = &self.options.memory;
+        let (most, budget) = (memory.worst_case(partitions), memory.budget);
         if most > budget {
             warn!(
                 partitions,
                 worst_case_mib = most >> 20,
                 budget_mib = budget >> 20,
-                "the assignment can buffer more than the memory budget"
+                enough_for = memory.partitions_within_budget(),
+                "the assignment can buffer more than the memory budget: raise memory_budget, or lower queued.max.messages.kbytes, \
+                 queued.min.messages or the buffers' bounds"
             );
         } else {
             info!(partitions, worst_case_mib = most >> 20, "buffered records are bounded");

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use super::*;
 use crate::consume::command::{CommitEntry, Metadata};
 use crate::consume::commit::CommitError;
-use crate::consume::control::Credits;
+use crate::consume::control::{Budget, Credits};
 use crate::consume::membership::Membership;
 use crate::consume::record::ChunkBuilder;
 use crate::consume::start::StartPosition;
@@ -40,7 +40,7 @@ impl Stage {
     }
 
     fn of(membership: Membership, when: CommitWhen) -> Self {
-        Self::on(Board::new(membership), when)
+        Self::on(Board::new(membership, Budget::unbounded(Arc::new(Wake::new()))), when)
     }
 
     fn on(board: Board, when: CommitWhen) -> Self {
@@ -68,7 +68,8 @@ impl Stage {
 
     fn begin_in(&mut self, slot: usize, epoch: u64, start: StartPosition) -> Arc<ControlCell> {
         let credits = Credits { records: 10, bytes: 1000 };
-        let cell = Arc::new(ControlCell::new(start, Epoch(epoch), slot, credits, Arc::clone(&self.wake)));
+        let budget = Budget::unbounded(Arc::clone(&self.wake));
+        let cell = Arc::new(ControlCell::new(start, Epoch(epoch), slot, credits, budget));
         self.tracker.begin(Arc::clone(&cell));
         cell
     }
