@@ -68,29 +68,38 @@ impl Stay {
         watermark: NextOffset,
         remembered: Remembered,
     ) -> Option<(NextOffset, NextOffset)> {
-        let (rewound, lost) = (self.rewound.take(), self.lost.take());
-        if rewound.is_none()
-            && let Some(lost) = lost.filter(|lost| lost.low > watermark)
-        {
-            let remembered = Remembered::new(remembered.from(lost.go_on));
-            self.reposition = Some(Anew { position: lost.go_on, remembered, rewound: false });
-            return Some((watermark, lost.low));
+        let (anew, passed) = Anew::behind(watermark, remembered, self.rewound.take(), self.lost.take());
+        self.reposition = Some(anew);
+        passed
+    }
+}
+
+impl Anew {
+    /// Where the epoch begins that follows one closed at `watermark`, with `remembered` finished above; and the records that are lost before it.
+    fn behind(
+        watermark: NextOffset,
+        remembered: Remembered,
+        rewound: Option<NextOffset>,
+        lost: Option<Lost>,
+    ) -> (Self, Option<(NextOffset, NextOffset)>) {
+        if let Some(found) = rewound {
+            // What was finished in another log says nothing of this one.
+            let anew = Self { position: found.min(watermark), remembered: Remembered::default(), rewound: true };
+            return (anew, None);
         }
-        // What was finished in another log says nothing of this one.
-        let remembered = if rewound.is_some() { Remembered::default() } else { remembered };
-        let (position, rewound) = (restart(watermark, rewound), rewound.is_some());
-        self.reposition = Some(Anew { position, remembered, rewound });
-        None
+        match lost.filter(|lost| lost.low > watermark) {
+            Some(lost) => {
+                let remembered = Remembered::new(remembered.from(lost.go_on));
+                (Self { position: lost.go_on, remembered, rewound: false }, Some((watermark, lost.low)))
+            }
+            None => (Self { position: watermark, remembered, rewound: false }, None),
+        }
     }
 }
 
 /// Whether the offsets of an epoch are those of a log that went back: from the sign of it until the next epoch.
 fn is_log_gone(rewound: Option<NextOffset>, next: Option<&Anew>) -> bool {
     rewound.is_some() || next.is_some_and(|anew| anew.rewound)
-}
-
-fn restart(watermark: NextOffset, rewound: Option<NextOffset>) -> NextOffset {
-    rewound.map_or(watermark, |found| found.min(watermark))
 }
 
 /// The log has lost what the partition was to go on with.
@@ -192,6 +201,8 @@ mod tests {
 
     use super::*;
     use crate::consume::control::tests::cell;
+    use crate::ids::Offset;
+    use crate::offsets::FinishedRange;
 
     #[test]
     fn a_commit_that_the_group_no_longer_has_tells_once_that_the_topic_is_another() {
@@ -226,11 +237,26 @@ mod tests {
 
     #[test]
     fn what_was_handed_out_and_not_finished_is_read_again_after_a_log_rewind() {
-        // 50 to 100 handed out, 50 to 60 finished, then the log's end was cut off at 90.
-        assert_eq!(restart(NextOffset(60), Some(NextOffset(90))), NextOffset(60));
-        // The topic was created again.
-        assert_eq!(restart(NextOffset(60), Some(NextOffset(0))), NextOffset(0));
-        // A worker died.
-        assert_eq!(restart(NextOffset(60), None), NextOffset(60));
+        let position = |rewound: Option<i64>| {
+            let (anew, _) = Anew::behind(NextOffset(60), Remembered::default(), rewound.map(NextOffset), None);
+            anew.position.0
+        };
+        // 50 to 100 handed out, 50 to 60 finished, then the log's end was cut off at 90; the topic was created again; a worker died.
+        assert_eq!([position(Some(90)), position(Some(0)), position(None)], [60, 0, 60]);
+    }
+
+    #[test]
+    fn what_is_remembered_goes_on_after_a_workers_death_behind_what_is_lost_and_not_into_another_log() {
+        let run = |first| FinishedRange { first: Offset(first), last: Offset(first + 9) };
+        let remembered = |rewound: Option<i64>, lost| {
+            let remembered = Remembered::new([run(70), run(90)]);
+            let (anew, passed) = Anew::behind(NextOffset(60), remembered, rewound.map(NextOffset), lost);
+            (anew.remembered.runs().to_vec(), passed)
+        };
+        let lost = Some(Lost { low: NextOffset(85), go_on: NextOffset(85) });
+        assert_eq!(remembered(None, None), (vec![run(70), run(90)], None));
+        assert_eq!(remembered(None, lost), (vec![run(90)], Some((NextOffset(60), NextOffset(85)))));
+        assert_eq!(remembered(Some(90), None), (vec![], None));
+        assert_eq!(remembered(Some(0), lost), (vec![], None));
     }
 }
