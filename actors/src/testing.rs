@@ -311,5 +311,5 @@ fn make_up(cell: &ControlCell, from: NextOffset, records: usize, keys: u64, valu
         let key = (keys > 0).then(|| (offset as u64 % keys.max(1)).to_be_bytes());
         chunk.push(offset, 0, key.as_ref().map(|key| &key[..]), Some(value));
     }
-    chunk.finish(cell.partition.clone(), cell.epoch, Tile::new(from, to))
+    chunk.finish(cell.partition.clone(), cell.epoch, Tile::new(from, to), cell.revoking.clone())
 }

@@ -41,6 +41,7 @@ mod exhausted;
 mod external;
 mod failing;
 mod gaps;
+mod handlers;
 mod killing;
 mod listening;
 mod memory;
