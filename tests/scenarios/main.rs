@@ -36,6 +36,7 @@ mod bounds;
 mod by_hand;
 mod churn;
 mod commits;
+mod computing;
 mod embedding;
 mod exhausted;
 mod external;
