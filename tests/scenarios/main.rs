@@ -31,6 +31,7 @@ mod listener;
 mod process;
 mod random;
 
+mod acting;
 mod assignors;
 mod bounds;
 mod by_hand;

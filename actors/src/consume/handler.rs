@@ -144,6 +144,16 @@ pub trait Handler: 'static {
 /// Every `Fn(Record) -> impl Future` is one. So is what [`typed`] makes of a closure that takes a decoded value, what a [layer] makes
 /// of another handler, and a [`CpuBound`] pool of threads.
 ///
+/// # An actor
+/// An actor of actix's is one by its `Recipient`, in a closure that sends it the record in a message of the actor's own:
+/// `move |record: Record| recipient.send(Book(record))`. The message's result is the answer: `()`, an [`Outcome`], or a `Result`. Where the
+/// mailbox is closed, or the actor ends with the message unanswered, the record fails and is tried again like any other. An actor that may
+/// have to be restarted runs under actix's `Supervisor`: its address stays the same. A mailbox's capacity is no bound here, for actix lets each
+/// call put one message on top; [`concurrency`](crate::consume::ConsumerBuilder::concurrency) bounds the calls.
+///
+/// A call that ends before its answer takes back a message that still waits in the mailbox. One that the actor is at goes on; an actor that
+/// handles one message at a time keeps the order even so, one that answers by futures of its own may then be at two of one key.
+///
 /// [`typed`]: crate::consume::typed
 /// [layer]: crate::consume::layer
 /// [`CpuBound`]: crate::consume::CpuBound
