@@ -36,7 +36,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .concurrency(50)
         .async_handler({
             let finished = Arc::clone(&finished);
-            move |record| work(record, Arc::clone(&finished))
+            move |record: Record| work(record, Arc::clone(&finished))
         })
         .start()?;
     until_done(&consumer).await?;

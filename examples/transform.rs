@@ -33,7 +33,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         // The next order of a key waits until the receipt of the one before is stored; other keys go on.
         .order(Order::Key)
         .concurrency(100)
-        .async_handler(move |order| transform(order, sender.clone(), receipts.clone()))
+        .async_handler(move |order: Record| transform(order, sender.clone(), receipts.clone()))
         .start()?;
     until_done(&consumer).await?;
 

@@ -41,6 +41,7 @@
     any(feature = "embedded", feature = "local-kafka"),
     doc = "- [`broker`]: brokers for tests, demos and examples."
 )]
+#![cfg_attr(feature = "testing", doc = "- [`testing`]: handlers and their layers without a broker.")]
 
 #[cfg(any(feature = "embedded", feature = "local-kafka"))]
 pub mod broker;
@@ -55,7 +56,7 @@ pub use troupe_actors::consume::{
 #[doc(inline)]
 pub use troupe_actors::produce::{Producer, ProducerRecord, Sender};
 #[cfg(feature = "testing")]
-#[doc(hidden)]
+#[doc(inline)]
 pub use troupe_actors::testing;
 #[doc(inline)]
 pub use troupe_actors::{consume, ids, invariants, offsets, produce};

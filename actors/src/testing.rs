@@ -1,4 +1,72 @@
-//! Hooks for benchmarks. No part of the stable interface: they change with the engine.
+//! Handlers without a broker: [`HandlerTest`] feeds records to a handler and its layers, and tells what became of each.
+//!
+//! With the feature `testing`, which belongs among the dev-dependencies. No broker, no network, no thread of the engine; the calls, the layers,
+//! the policy for failures and what a partition that is given up means are the engine's own. The clock is the test's: an hour's timeout takes no
+//! time.
+//!
+//! ```
+//! use std::time::Duration;
+//! use serde::Deserialize;
+//! use troupe_actors::consume::{Failure, FailureKind, Json, Layer, Outcome, Record, Timeout, typed};
+//! use troupe_actors::testing::{HandlerTest, TestRecord, TestedEnd};
+//!
+//! #[derive(Deserialize)]
+//! struct Payment {
+//!     amount: u64,
+//! }
+//!
+//! // The code under test: it books a payment, and waits for the ledger as long as that takes.
+//! async fn book(payment: Payment, record: Record) -> Result<Outcome, String> {
+//!     match (payment.amount, record.attempt()) {
+//!         (0, _) => Err("an amount of 0".to_owned()),
+//!         (100.., 1) => {
+//!             tokio::time::sleep(Duration::from_secs(60)).await;
+//!             Ok(Outcome::Done)
+//!         }
+//!         (99, _) => {
+//!             // The ledger is down; it is left to whoever has the partition next, if this one gives it up meanwhile.
+//!             record.revoking().cancelled().await;
+//!             Ok(Outcome::Retry { after: Duration::from_secs(1), cause: "the ledger is down".into() })
+//!         }
+//!         _ => Ok(Outcome::Done),
+//!     }
+//! }
+//!
+//! let handler = typed(|Json(payment): Json<Payment>, record: Record| book(payment, record));
+//! let handler = Timeout::new(Duration::from_secs(30)).layer(handler);
+//! let second = Duration::from_secs(1);
+//! let mut test = HandlerTest::async_handler(handler).max_attempts(3).retry_pause(second, second);
+//!
+//! // A record that is handled.
+//! let fine = test.feed(TestRecord::value(r#"{"amount": 5}"#).key("customer-1"));
+//! assert_eq!(fine.end, TestedEnd::Done);
+//!
+//! // One that fails each time: three attempts, and two pauses of a second.
+//! let refused = test.feed(TestRecord::value(r#"{"amount": 0}"#));
+//! assert_eq!((refused.attempts.len(), refused.took), (3, 2 * second));
+//! assert_eq!(refused.end, TestedEnd::Exhausted { cause: "an amount of 0".into() });
+//!
+//! // One that takes too long at first: cut off after 30 s, and done a second later.
+//! let slow = test.feed(TestRecord::value(r#"{"amount": 100}"#));
+//! let too_long = Failure::new(FailureKind::Timeout, "took longer than 30s");
+//! assert_eq!(slow.attempts[0].outcome, Err(too_long));
+//! assert_eq!((slow.end, slow.took), (TestedEnd::Done, 31 * second));
+//!
+//! // One that is no payment: the handler is not called, and there is no second attempt.
+//! let undecodable = test.feed(TestRecord::value("{}"));
+//! assert_eq!(undecodable.attempts.len(), 1);
+//!
+//! // And one whose partition is given up while it is handled.
+//! test.revoke_after(10 * second);
+//! let left = test.feed(TestRecord::value(r#"{"amount": 99}"#));
+//! assert_eq!((left.end, left.took), (TestedEnd::Left, 10 * second));
+//! ```
+//!
+//! The rest are hooks for benchmarks, hidden here: they change with the engine.
+
+mod handler_test;
+
+pub use handler_test::{HandlerTest, TestRecord, Tested, TestedAttempt, TestedEnd};
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -34,6 +102,7 @@ use crate::system::{SystemThread, start_with_capacity};
 ///
 /// # Panics
 /// When that does not hold.
+#[doc(hidden)]
 pub fn fuzz_commit_metadata(bytes: &[u8]) {
     mutation::fuzz_one(bytes);
 }
@@ -43,6 +112,7 @@ const STOP: Duration = Duration::from_secs(10);
 
 /// The engine without Kafka: supervisor, workers, tracker and control cells are the real ones. Only the poller is played, by the thread that
 /// calls [`run`](Self::run): it makes the records up, and answers each commit at once.
+#[doc(hidden)]
 #[derive(Debug, Clone)]
 pub struct EngineAlone {
     /// Partitions, each with a worker of its own.
@@ -68,6 +138,7 @@ pub struct EngineAlone {
 }
 
 /// What a run took and counted.
+#[doc(hidden)]
 #[derive(Debug, Clone)]
 pub struct Measured {
     /// From the first hand-over to the answer of the last commit, which waits for the commit interval to end.
@@ -311,5 +382,5 @@ fn make_up(cell: &ControlCell, from: NextOffset, records: usize, keys: u64, valu
         let key = (keys > 0).then(|| (offset as u64 % keys.max(1)).to_be_bytes());
         chunk.push(offset, 0, key.as_ref().map(|key| &key[..]), Some(value));
     }
-    chunk.finish(cell.partition.clone(), cell.epoch, Tile::new(from, to))
+    chunk.finish(cell.partition.clone(), cell.epoch, Tile::new(from, to), cell.revoking.clone())
 }

@@ -44,8 +44,9 @@ examples! {
         send_sync, send_async, custom_partitioner,
         subscribe_and_poll, subscribe_with_a_handler, standalone_assignment,
         commit_strategies, rebalance_listener, graceful_shutdown,
-        keys_in_parallel, batches, transform;
-    by themselves only: axum_service;
+        keys_in_parallel, batches, transform,
+        typed_handler, cpu_bound, actor_handler;
+    by themselves only: axum_service, test_a_handler;
     told of a broker only: print_records, replay, sqlite_offsets, buffered_sqlite;
 }
 
@@ -229,6 +230,37 @@ fn batches(place: &Place) {
     let lines = place.run("batches", &[]);
     assert!(lines[0].starts_with("1000 orders stored by "), "{lines:?}");
     place.assert_committed("batches", 1000);
+}
+
+fn typed_handler(place: &Place) {
+    place.with_orders(20);
+    let lines = place.run("typed_handler", &[]);
+    assert_eq!(orders(&lines), (0..20).filter(|number| number % 7 != 6).collect::<Vec<_>>());
+    let of = |end: &str| lines.iter().filter(|line| line.ends_with(end)).count();
+    assert_eq!((of(": cannot be decoded: its number is none"), of(", attempt 2: order 3")), (2, 1), "{lines:?}");
+    assert!(of(": took longer than 200ms") >= 1, "{lines:?}");
+    assert!(has(&lines, "20 done, 2 of them passed over; all is committed: true"), "{lines:?}");
+    place.assert_committed("typed_handler", 20);
+}
+
+fn cpu_bound(place: &Place) {
+    place.with_orders(50);
+    let lines = place.run("cpu_bound", &[]);
+    assert!(lines[0].starts_with("the fingerprint of all orders: "), "{lines:?}");
+    assert!(has(&lines, "50 done; all is committed: true"), "{lines:?}");
+    place.assert_committed("cpu_bound", 50);
+}
+
+fn actor_handler(place: &Place) {
+    place.with_orders(50);
+    let lines = place.run("actor_handler", &[]);
+    assert_eq!(lines, ["50 orders of 10 customers; all is committed: true"]);
+    place.assert_committed("actor_handler", 50);
+}
+
+fn test_a_handler() {
+    let lines = Example::start("test_a_handler", &[]).ends_well();
+    assert_eq!((lines.len(), lines[3].as_str()), (4, "Done after 32s"), "{lines:?}");
 }
 
 fn axum_service() {

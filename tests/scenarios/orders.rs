@@ -30,7 +30,7 @@ const STOP: Duration = Duration::from_secs(20);
 
 impl Stage {
     /// Appends to each partition `count` records, whose keys are `key` of their number.
-    fn produce_keyed(&self, count: usize, key: impl Fn(usize) -> Option<String>) {
+    pub fn produce_keyed(&self, count: usize, key: impl Fn(usize) -> Option<String>) {
         let producer: BaseProducer = self.client().set("linger.ms", "2").create().unwrap();
         for number in 0..count {
             for partition in 0..self.partitions {
@@ -49,10 +49,10 @@ impl Stage {
 
 /// Calls as they began and ended, and what was wrong with that.
 #[derive(Clone, Default)]
-struct Watch(Arc<Mutex<Watched>>);
+pub struct Watch(Arc<Mutex<Watched>>);
 
 #[derive(Default)]
-struct Watched {
+pub struct Watched {
     running: HashMap<(i32, Option<Vec<u8>>), usize>,
     of_partition: BTreeMap<i32, usize>,
     most: usize,
@@ -62,10 +62,10 @@ struct Watched {
 }
 
 /// A call under way; it has ended when this is dropped.
-struct Call(Watch, i32, Option<Vec<u8>>);
+pub struct Call(Watch, i32, Option<Vec<u8>>);
 
 impl Watch {
-    fn begins(&self, record: &Record) -> Call {
+    pub fn begins(&self, record: &Record) -> Call {
         let (partition, key) = (record.partition().0, record.key().map(<[u8]>::to_vec));
         let mut watched = self.0.lock().unwrap();
         let of_key = watched.running.entry((partition, key.clone())).or_default();
@@ -81,22 +81,26 @@ impl Watch {
         Call(self.clone(), partition, key)
     }
 
-    fn ended(&self, record: &Record) {
+    pub fn ended(&self, record: &Record) {
         let entry = (record.partition().0, record.key().map(<[u8]>::to_vec), record.offset().0);
         self.0.lock().unwrap().ended.push(entry);
     }
 
-    fn count(&self) -> usize {
+    pub fn most_of_partition(&self, partition: i32) -> usize {
+        self.0.lock().unwrap().most_of_partition[&partition]
+    }
+
+    pub fn count(&self) -> usize {
         self.0.lock().unwrap().ended.len()
     }
 
-    fn offsets(&self, partition: i32) -> Vec<i64> {
+    pub fn offsets(&self, partition: i32) -> Vec<i64> {
         self.0.lock().unwrap().ended.iter().filter(|(of, ..)| *of == partition).map(|(.., offset)| *offset).collect()
     }
 
     /// Each record once, and each key's in order.
     #[track_caller]
-    fn assert_once_each_in_key_order(&self, partitions: i32, count: i64) {
+    pub fn assert_once_each_in_key_order(&self, partitions: i32, count: i64) {
         let watched = self.0.lock().unwrap();
         assert_eq!(watched.overlaps, 0, "two calls held one key");
         let mut last: HashMap<_, i64> = HashMap::new();
@@ -112,7 +116,7 @@ impl Watch {
     }
 
     #[track_caller]
-    fn assert_once_each(&self, partition: i32, count: i64) {
+    pub fn assert_once_each(&self, partition: i32, count: i64) {
         let mut offsets = self.offsets(partition);
         offsets.sort_unstable();
         assert_eq!(offsets, (0..count).collect::<Vec<_>>(), "partition {partition}");

@@ -6,7 +6,6 @@ mod commits;
 mod reading;
 mod working;
 
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +20,7 @@ use crate::consume::engine;
 use crate::consume::error::ConsumerError;
 use crate::consume::failing::FailurePolicy;
 use crate::consume::handle::{ConsumerHandle, on_the_clock};
-use crate::consume::handler::{Handler, IntoOutcome, PartitionContext};
+use crate::consume::handler::{AsyncHandler, Handler, IntoOutcome, PartitionContext};
 use crate::consume::listener::RebalanceListener;
 use crate::consume::loading::LoadOffsets;
 use crate::consume::membership::Keeper;
@@ -204,16 +203,15 @@ impl ConsumerBuilder {
         self
     }
 
-    /// An asynchronous closure per record: one record at a time per partition, in offset order, partitions in parallel.
+    /// An asynchronous closure per record, or another [`AsyncHandler`]: one record at a time per partition, in offset order, partitions in
+    /// parallel.
+    ///
+    /// The closure's parameter needs its type, `|record: Record|`. [`typed`](crate::consume::typed) closures get a decoded value;
+    /// [layers](crate::consume::layer) add timeouts and spans; [`CpuBound`](crate::consume::CpuBound) closures compute on threads of their own.
     ///
     /// It runs on the engine's worker threads, or on the app's runtime with [`runtime`](Self::runtime). The record may be kept; see
     /// [`Record`] for what that costs.
-    pub fn async_handler<F, Fut>(mut self, handler: F) -> Self
-    where
-        F: Fn(Record) -> Fut + Send + Sync + 'static,
-        Fut: Future + Send + 'static,
-        Fut::Output: IntoOutcome + Send,
-    {
+    pub fn async_handler(mut self, handler: impl AsyncHandler) -> Self {
         self.routes.common = Some(Route::async_handler(handler));
         self
     }

@@ -34,8 +34,9 @@ pub enum ConsumerError {
     },
     /// A record failed as often as it may, and there is nowhere else for it to go. What was finished is committed; this record is not.
     #[error(
-        "{partition} offset {offset} failed {attempts} times, the last time because: {cause}; \
-         mend the cause and start again, or say by max_attempts, on_failure or on_exhausted what is to become of such records"
+        "{partition} offset {offset} failed {}, the last time because: {cause}; \
+         mend the cause and start again, or say by max_attempts, on_failure or on_exhausted what is to become of such records",
+        times(*attempts)
     )]
     Exhausted {
         /// Where.
@@ -167,6 +168,11 @@ fn instance_in_use(group: &str, instance: &str, code: RDKafkaErrorCode) -> Strin
             "another consumer with group.instance.id {instance} has joined group {group} and taken this one's place and partitions: {todo}"
         ),
     }
+}
+
+/// How often, in words.
+pub(crate) fn times(attempts: u32) -> String {
+    if attempts == 1 { "once".to_owned() } else { format!("{attempts} times") }
 }
 
 fn out_of_range(position: NextOffset, low: NextOffset, high: NextOffset) -> String {

@@ -2,12 +2,16 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::error;
 
 #[allow(unused_imports)]
 use crate::consume::error::ConsumerError;
-use crate::consume::handler::{Cause, FailureKind, Outcome};
+use crate::consume::handler::{Cause, Failure, FailureKind, Outcome};
 use crate::consume::record::Record;
 use crate::consume::retry::RetrySchedule;
+use crate::order::attempt::{NotDone, guarded};
 
 /// What becomes of a record that has failed as often as it may. Whatever it is, the record is not committed and not lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
@@ -46,6 +50,47 @@ pub(crate) struct FailurePolicy {
     pub(crate) decide: Option<Decide>,
 }
 
+/// What the policy makes of an attempt that did not finish its record.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// A failure: another attempt after this pause.
+    Again { pause: Duration, cause: Cause },
+    /// Another attempt was asked for, after this pause.
+    Asked { after: Duration, cause: Cause },
+    /// The app passes it over.
+    PassedOver { cause: Cause },
+    /// It failed as often as it may.
+    Exhausted { cause: Cause },
+    /// The engine is to stop.
+    Stop { cause: Cause },
+}
+
+impl FailurePolicy {
+    /// Judges one attempt. `random` gives 64 random bits, for the pause.
+    pub(crate) fn judge(&self, record: &Record, not_done: NotDone, random: impl FnOnce() -> u64) -> Verdict {
+        let Failure { kind, cause } = match not_done {
+            NotDone::Retry { after, cause } => return Verdict::Asked { after, cause },
+            NotDone::Stop { cause } => return Verdict::Stop { cause },
+            NotDone::Failed(failure) => failure,
+        };
+        let failed = FailedRecord { record, kind, cause: &cause };
+        let decided = self.decide.as_ref().and_then(|decide| {
+            guarded(|| decide(&failed)).unwrap_or_else(|panic| {
+                error!(%panic, "the app's policy for failures panicked: the usual follows");
+                None
+            })
+        });
+        match decided {
+            Some(Outcome::Done) => Verdict::PassedOver { cause },
+            Some(Outcome::Retry { after, cause }) => Verdict::Asked { after, cause },
+            Some(Outcome::Stop { cause }) => Verdict::Stop { cause },
+            // The same bytes decode no better the next time.
+            None if kind == FailureKind::Undecodable || record.attempt >= self.attempts => Verdict::Exhausted { cause },
+            None => Verdict::Again { pause: self.pause.pause(record.attempt, random()), cause },
+        }
+    }
+}
+
 impl Default for FailurePolicy {
     fn default() -> Self {
         Self { pause: RetrySchedule::default(), attempts: 10, on_exhausted: OnExhausted::default(), decide: None }
@@ -59,5 +104,56 @@ impl fmt::Debug for FailurePolicy {
             .field("attempts", &self.attempts)
             .field("on_exhausted", &self.on_exhausted)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::consume::record::tests::record;
+
+    fn policy(
+        attempts: u32,
+        decide: impl Fn(&FailedRecord<'_>) -> Option<Outcome> + Send + Sync + 'static,
+    ) -> FailurePolicy {
+        FailurePolicy { attempts, decide: Some(Arc::new(decide)), ..FailurePolicy::default() }
+    }
+
+    fn judge(policy: &FailurePolicy, kind: FailureKind, attempt: u32) -> Verdict {
+        let record = Record { attempt, ..record(None, None) };
+        policy.judge(&record, NotDone::Failed(Failure::new(kind, "why")), || 0)
+    }
+
+    #[test]
+    fn a_failure_is_tried_again_until_its_attempts_are_exhausted() {
+        let policy = policy(3, |_| None);
+        for kind in [FailureKind::Error, FailureKind::Panic, FailureKind::Timeout] {
+            let cause = Cause::new("why");
+            let pause = Duration::from_millis(200);
+            assert_eq!(judge(&policy, kind, 2), Verdict::Again { pause, cause: cause.clone() });
+            assert_eq!(judge(&policy, kind, 3), Verdict::Exhausted { cause });
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_decoded_is_exhausted_at_once() {
+        let exhausted = Verdict::Exhausted { cause: "why".into() };
+        assert_eq!(judge(&policy(u32::MAX, |_| None), FailureKind::Undecodable, 1), exhausted);
+    }
+
+    #[test]
+    fn the_app_decides_first_and_sees_what_failed() {
+        let by_kind = |failed: &FailedRecord<'_>| match failed.kind {
+            FailureKind::Undecodable => Some(Outcome::Done),
+            FailureKind::Timeout => Some(Outcome::Retry { after: Duration::ZERO, cause: "later".into() }),
+            FailureKind::Panic => Some(Outcome::Stop { cause: failed.cause.clone() }),
+            FailureKind::Error => panic!("no opinion"),
+        };
+        let policy = policy(1, by_kind);
+        let (why, later) = (|| Cause::new("why"), Cause::new("later"));
+        assert_eq!(judge(&policy, FailureKind::Undecodable, 1), Verdict::PassedOver { cause: why() });
+        assert_eq!(judge(&policy, FailureKind::Timeout, 9), Verdict::Asked { after: Duration::ZERO, cause: later });
+        assert_eq!(judge(&policy, FailureKind::Panic, 1), Verdict::Stop { cause: why() });
+        assert_eq!(judge(&policy, FailureKind::Error, 1), Verdict::Exhausted { cause: why() });
     }
 }

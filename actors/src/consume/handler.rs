@@ -73,7 +73,8 @@ pub enum FailureKind {
     Panic,
     /// The handler took too long.
     Timeout,
-    /// The record could not be decoded, and the handler was not called.
+    /// The record could not be decoded. Another attempt cannot change that, so it counts as exhausted after the first, unless
+    /// [`on_failure`](crate::consume::ConsumerBuilder::on_failure) says otherwise.
     Undecodable,
 }
 
@@ -81,6 +82,14 @@ impl Failure {
     /// A failure of this kind.
     pub fn new(kind: FailureKind, cause: impl Into<Cause>) -> Self {
         Self { kind, cause: cause.into() }
+    }
+}
+
+/// Any error is a failure of kind [`FailureKind::Error`], so that `?` makes one of it in a handler that answers `Result<_, Failure>`. Its text
+/// goes to log, state and errors: it should not repeat what the record holds.
+impl<E: fmt::Display> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::new(FailureKind::Error, error.to_string())
     }
 }
 
@@ -105,9 +114,10 @@ impl IntoOutcome for Outcome {
     }
 }
 
-impl<T: IntoOutcome, E: fmt::Display> IntoOutcome for Result<T, E> {
+/// The error is anything that can be shown as text, or a [`Failure`].
+impl<T: IntoOutcome, E: Into<Failure>> IntoOutcome for Result<T, E> {
     fn into_outcome(self) -> Result<Outcome, Failure> {
-        self.map_err(|error| Failure::new(FailureKind::Error, error.to_string()))?.into_outcome()
+        self.map_err(E::into)?.into_outcome()
     }
 }
 
@@ -126,6 +136,45 @@ pub trait Handler: 'static {
 
     /// Processes one record.
     fn handle(&mut self, record: &Record) -> impl Future<Output = Self::Answer>;
+}
+
+/// Processes records, several at a time where the [order](crate::consume::Order) allows it: what
+/// [`async_handler`](crate::consume::ConsumerBuilder::async_handler) takes.
+///
+/// Every `Fn(Record) -> impl Future` is one. So is what [`typed`] makes of a closure that takes a decoded value, what a [layer] makes
+/// of another handler, and a [`CpuBound`] pool of threads.
+///
+/// # An actor
+/// An actor of actix's is one by its `Recipient`, in a closure that sends it the record in a message of the actor's own:
+/// `move |record: Record| recipient.send(Book(record))`. The message's result is the answer: `()`, an [`Outcome`], or a `Result`. Where the
+/// mailbox is closed, or the actor ends with the message unanswered, the record fails and is tried again like any other. An actor that may
+/// have to be restarted runs under actix's `Supervisor`: its address stays the same. A mailbox's capacity is no bound here, for actix lets each
+/// call put one message on top; [`concurrency`](crate::consume::ConsumerBuilder::concurrency) bounds the calls.
+///
+/// A call that ends before its answer takes back a message that still waits in the mailbox. One that the actor is at goes on; an actor that
+/// handles one message at a time keeps the order even so, one that answers by futures of its own may then be at two of one key.
+///
+/// [`typed`]: crate::consume::typed
+/// [layer]: crate::consume::layer
+/// [`CpuBound`]: crate::consume::CpuBound
+pub trait AsyncHandler: Send + Sync + 'static {
+    /// One call. One that is ready at its first poll costs neither a task nor a wake-up. It is dropped where its epoch ends first.
+    type Future: Future<Output: IntoOutcome> + Send + 'static;
+
+    /// Begins to process one record. What it does before it returns holds up the other partitions of the thread.
+    fn call(&self, record: Record) -> Self::Future;
+}
+
+impl<F, Fut> AsyncHandler for F
+where
+    F: Fn(Record) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output: IntoOutcome> + Send + 'static,
+{
+    type Future = Fut;
+
+    fn call(&self, record: Record) -> Fut {
+        self(record)
+    }
 }
 
 /// What a partition's handler may know of the place where it works.
@@ -160,7 +209,7 @@ impl PartitionContext {
     }
 }
 
-/// A handler of its own type for each shape of closure; the engine is generic over [`Handler`] alone.
+/// A plain closure, as a handler.
 pub(crate) struct SyncClosure<F>(pub(crate) Arc<F>);
 
 impl<F, R> Handler for SyncClosure<F>
@@ -175,17 +224,13 @@ where
     }
 }
 
-pub(crate) struct AsyncClosure<F>(pub(crate) Arc<F>);
+/// One call after the other, of a handler that could take several at once.
+pub(crate) struct OneByOne<H>(pub(crate) Arc<H>);
 
-impl<F, Fut> Handler for AsyncClosure<F>
-where
-    F: Fn(Record) -> Fut + 'static,
-    Fut: Future + 'static,
-    Fut::Output: IntoOutcome,
-{
-    type Answer = Fut::Output;
+impl<H: AsyncHandler> Handler for OneByOne<H> {
+    type Answer = <H::Future as Future>::Output;
 
-    async fn handle(&mut self, record: &Record) -> Fut::Output {
-        (self.0)(record.clone()).await
+    async fn handle(&mut self, record: &Record) -> Self::Answer {
+        self.0.call(record.clone()).await
     }
 }

@@ -447,7 +447,8 @@ mod tests {
         produce(&servers, 0..20);
         let mut reader = Reader::start(&servers);
         let (chunk, end) = reader.read_to_end();
-        let chunk = chunk.finish(TopicPartition::new("t", 0), Epoch(1), Tile::new(NextOffset(0), end));
+        let chunk =
+            chunk.finish(TopicPartition::new("t", 0), Epoch(1), Tile::new(NextOffset(0), end), Default::default());
         let chunk = Arc::new(chunk);
         for position in 0..20 {
             let record = crate::consume::record::Record { chunk: Arc::clone(&chunk), position, attempt: 1 };

@@ -3,7 +3,11 @@
 use std::fmt;
 use std::sync::Arc;
 
+use tokio_util::sync::CancellationToken;
+
 use crate::consume::command::CommitEntry;
+use crate::consume::decode::Decode;
+use crate::consume::handler::{Failure, FailureKind};
 use crate::ids::{Epoch, NextOffset, Offset, PartitionId, TopicPartition};
 use crate::offsets::{Finished, Tile, TileProgress};
 
@@ -19,6 +23,7 @@ pub(crate) struct RecordChunk {
     pub(crate) arena: Vec<u8>,
     pub(crate) index: Vec<Entry>,
     pub(crate) headers: Vec<HeaderSpan>,
+    pub(crate) revoking: CancellationToken,
 }
 
 /// Where one record lies in its chunk.
@@ -188,6 +193,21 @@ impl Record {
     pub fn attempt(&self) -> u32 {
         self.attempt
     }
+
+    /// Cancelled when its partition is to be given up, or sought elsewhere: what is not finished by the drain deadline is started anew by the
+    /// next owner, or left behind by the seek.
+    #[inline]
+    pub fn revoking(&self) -> &CancellationToken {
+        &self.chunk.revoking
+    }
+
+    /// The record as a `D`, of its value, its key or its headers, as `D` says.
+    ///
+    /// # Errors
+    /// A [`Failure`] of kind [`FailureKind::Undecodable`]: by default the handler that passes it on has its record exhausted at once.
+    pub fn decode<D: Decode>(&self) -> Result<D, Failure> {
+        D::decode(self).map_err(|error| Failure::new(FailureKind::Undecodable, format!("cannot be decoded: {error}")))
+    }
 }
 
 /// Position and sizes, never the key's or the value's bytes.
@@ -268,8 +288,28 @@ impl ChunkBuilder {
         self.index.is_empty()
     }
 
-    pub(crate) fn finish(self, partition: TopicPartition, epoch: Epoch, tile: Tile) -> RecordChunk {
+    pub(crate) fn finish(
+        self,
+        partition: TopicPartition,
+        epoch: Epoch,
+        tile: Tile,
+        revoking: CancellationToken,
+    ) -> RecordChunk {
         let Self { arena, index, headers, .. } = self;
-        RecordChunk { partition, epoch, tile, arena, index, headers }
+        RecordChunk { partition, epoch, tile, arena, index, headers, revoking }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// The record at offset 7 of partition 2 of topic `t`, at its first attempt.
+    pub(crate) fn record(key: Option<&[u8]>, value: Option<&[u8]>) -> Record {
+        let mut chunk = ChunkBuilder::new(1, 1, 1, 1);
+        chunk.push(7, 0, key, value);
+        let tile = Tile::new(NextOffset(7), NextOffset(8));
+        let chunk = chunk.finish(TopicPartition::new("t", 2), Epoch(1), tile, CancellationToken::new());
+        Record { chunk: Arc::new(chunk), position: 0, attempt: 1 }
     }
 }

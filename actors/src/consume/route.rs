@@ -1,14 +1,13 @@
 //! Which handler the records of a topic go to.
 
 use std::collections::HashMap;
-use std::future::Future;
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
 use crate::consume::batch::{AsyncBatch, BatchBounds, IntoOutcomes, SyncBatch};
 use crate::consume::error::ConsumerError;
-use crate::consume::handler::{Handler, IntoOutcome, PartitionContext};
+use crate::consume::handler::{AsyncHandler, Handler, IntoOutcome, PartitionContext};
 use crate::consume::membership::Membership;
 use crate::consume::properties::configuration;
 use crate::consume::record::Record;
@@ -45,12 +44,7 @@ impl Route {
     }
 
     /// An asynchronous closure per record: see [`ConsumerBuilder::async_handler`](crate::consume::ConsumerBuilder::async_handler).
-    pub fn async_handler<F, Fut>(handler: F) -> Self
-    where
-        F: Fn(Record) -> Fut + Send + Sync + 'static,
-        Fut: Future + Send + 'static,
-        Fut::Output: IntoOutcome + Send,
-    {
+    pub fn async_handler(handler: impl AsyncHandler) -> Self {
         let handler = Arc::new(handler);
         Self(Shape::Async(Box::new(|runtime| Arc::new(AsyncWorkload { handler, runtime }))))
     }

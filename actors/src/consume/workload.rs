@@ -8,7 +8,7 @@ use actix::Addr;
 use tokio::runtime::Handle;
 
 use crate::consume::error::ConsumerError;
-use crate::consume::handler::{AsyncClosure, Handler, IntoOutcome, PartitionContext, SyncClosure};
+use crate::consume::handler::{AsyncHandler, Handler, IntoOutcome, OneByOne, PartitionContext, SyncClosure};
 use crate::consume::pull::Table;
 use crate::consume::record::Record;
 use crate::consume::supervisor::{ConsumerSupervisor, EngineFailed};
@@ -34,22 +34,17 @@ where
     }
 }
 
-pub(crate) struct AsyncWorkload<F> {
-    pub(crate) handler: Arc<F>,
+pub(crate) struct AsyncWorkload<H> {
+    pub(crate) handler: Arc<H>,
     pub(crate) runtime: Option<Handle>,
 }
 
-impl<F, Fut> Workload for AsyncWorkload<F>
-where
-    F: Fn(Record) -> Fut + Send + Sync + 'static,
-    Fut: Future + Send + 'static,
-    Fut::Output: IntoOutcome + Send,
-{
+impl<H: AsyncHandler> Workload for AsyncWorkload<H> {
     fn pump(&self, io: PumpIo) -> Pump {
         let handler = Arc::clone(&self.handler);
         let supervisor = io.supervisor.clone();
         let pump: Pin<Box<dyn Future<Output = ()> + Send>> = match io.order {
-            Order::Partition => Box::pin(pump(move |_: &PartitionContext| AsyncClosure(Arc::clone(&handler)), io)),
+            Order::Partition => Box::pin(pump(move |_: &PartitionContext| OneByOne(Arc::clone(&handler)), io)),
             Order::Key | Order::Unordered => Box::pin(crew::pump(AsyncCall(handler), io)),
         };
         on_runtime(self.runtime.as_ref(), pump, supervisor)

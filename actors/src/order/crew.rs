@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use crate::consume::handler::IntoOutcome;
+use crate::consume::handler::{AsyncHandler, IntoOutcome};
 use crate::consume::record::Record;
 use crate::order::limiter::Permits;
 use crate::order::pace::Pace;
@@ -22,18 +22,14 @@ pub(crate) trait Call: 'static {
     fn call(&self, record: Record) -> Self::Future;
 }
 
-/// An asynchronous closure.
-pub(crate) struct AsyncCall<F>(pub(crate) Arc<F>);
+/// What may run on other threads too.
+pub(crate) struct AsyncCall<H>(pub(crate) Arc<H>);
 
-impl<F, Fut> Call for AsyncCall<F>
-where
-    F: Fn(Record) -> Fut + 'static,
-    Fut: Future<Output: IntoOutcome>,
-{
-    type Future = Fut;
+impl<H: AsyncHandler> Call for AsyncCall<H> {
+    type Future = H::Future;
 
-    fn call(&self, record: Record) -> Fut {
-        (self.0)(record)
+    fn call(&self, record: Record) -> H::Future {
+        self.0.call(record)
     }
 }
 

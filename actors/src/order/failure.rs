@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use tracing::{error, info, warn};
 
-use crate::consume::error::ConsumerError;
-use crate::consume::failing::{FailedRecord, OnExhausted};
-use crate::consume::handler::{Cause, Failure, Outcome};
+use crate::consume::error::{ConsumerError, times};
+use crate::consume::failing::{OnExhausted, Verdict};
+use crate::consume::handler::Cause;
 use crate::consume::record::Record;
 use crate::consume::state::StoppedRecord;
-use crate::order::attempt::{NotDone, guarded};
+use crate::order::attempt::NotDone;
 use crate::order::pump::PumpIo;
 
 /// What the pump does with the record.
@@ -32,27 +32,12 @@ pub(crate) enum Next {
 impl PumpIo {
     /// Names what happened, and says what follows.
     pub(crate) fn judge(&self, record: &Record, not_done: NotDone) -> Next {
-        match not_done {
-            NotDone::Retry { after, cause } => self.asked_for(record, after, cause),
-            NotDone::Stop { cause } => self.stopped_by(record, &cause),
-            NotDone::Failed(failure) => self.failed(record, failure),
-        }
-    }
-
-    fn failed(&self, record: &Record, Failure { kind, cause }: Failure) -> Next {
-        let failed = FailedRecord { record, kind, cause: &cause };
-        let decided = self.failures.decide.as_ref().and_then(|decide| {
-            guarded(|| decide(&failed)).unwrap_or_else(|panic| {
-                error!(%panic, "the app's policy for failures panicked: the usual follows");
-                None
-            })
-        });
-        match decided {
-            None if record.attempt >= self.failures.attempts => self.exhausted(record, &cause),
-            None => self.again(record, self.failures.pause.pause(record.attempt, random()), &cause),
-            Some(Outcome::Retry { after, cause }) => self.asked_for(record, after, cause),
-            Some(Outcome::Stop { cause }) => self.stopped_by(record, &cause),
-            Some(Outcome::Done) => {
+        match self.failures.judge(record, not_done, random) {
+            Verdict::Again { pause, cause } => self.again(record, pause, &cause),
+            Verdict::Asked { after, cause } => self.asked_for(record, after, cause),
+            Verdict::Exhausted { cause } => self.exhausted(record, &cause),
+            Verdict::Stop { cause } => self.stopped_by(record, &cause),
+            Verdict::PassedOver { cause } => {
                 self.board.counters.passed_over.fetch_add(1, Ordering::Relaxed);
                 warn!(
                     topic = record.topic(), partition = record.partition().0, offset = record.offset().0, epoch = self.cell.epoch.0,
@@ -91,7 +76,7 @@ impl PumpIo {
         let (cell, attempts, offset) = (&self.cell, record.attempt, record.offset());
         self.board.counters.exhausted.fetch_add(1, Ordering::Relaxed);
         let cause = cause.to_string();
-        cell.set_last_error(format!("offset {offset} failed {attempts} times: {cause}"));
+        cell.set_last_error(format!("offset {offset} failed {}: {cause}", times(attempts)));
         match self.failures.on_exhausted {
             OnExhausted::Stop => {
                 let partition = record.topic_partition().clone();

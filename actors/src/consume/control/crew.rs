@@ -273,7 +273,7 @@ mod tests {
         let mut builder = ChunkBuilder::new(1000, 1000, 1, 1);
         offsets.iter().for_each(|offset| builder.push(*offset, 0, None, None));
         let tile = Tile::new(NextOffset(from), NextOffset(to));
-        Arc::new(builder.finish(TopicPartition::new("t", 0), Epoch(1), tile))
+        Arc::new(builder.finish(TopicPartition::new("t", 0), Epoch(1), tile, Default::default()))
     }
 
     #[test]

@@ -110,7 +110,7 @@ mod tests {
             let tile = crate::offsets::Tile::new(NextOffset(0), NextOffset(1));
             let mut builder = crate::consume::record::ChunkBuilder::new(1, 1, 1, 1);
             builder.push(0, 0, None, None);
-            let chunk = Arc::new(builder.finish(cell.partition.clone(), cell.epoch, tile));
+            let chunk = Arc::new(builder.finish(cell.partition.clone(), cell.epoch, tile, cell.revoking.clone()));
             let pump = std::thread::spawn({
                 let cell = Arc::clone(&cell);
                 move || cell.take_in_hand(&chunk)

@@ -173,7 +173,12 @@ mod tests {
         assert!(cell.sample(now).holder.is_none());
         let mut builder = ChunkBuilder::new(10, 1000, 2, 1);
         (5..8).for_each(|offset| builder.push(offset, 0, None, None));
-        let chunk = builder.finish(cell.partition.clone(), cell.epoch, Tile::new(NextOffset(5), NextOffset(8)));
+        let chunk = builder.finish(
+            cell.partition.clone(),
+            cell.epoch,
+            Tile::new(NextOffset(5), NextOffset(8)),
+            Default::default(),
+        );
         let open = Arc::new(OpenChunk::new(Arc::new(chunk)));
         cell.open_chunk(&open);
         open.finish(0);

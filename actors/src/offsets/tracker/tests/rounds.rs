@@ -145,7 +145,7 @@ fn a_drain_that_ends_while_a_handler_holds_a_record_commits_those_before_it() {
     let mut chunk = ChunkBuilder::new(10, 1000, 10, 1);
     (0..10).for_each(|offset| chunk.push(offset, 0, None, None));
     let tile = Tile::new(NextOffset(0), NextOffset(10));
-    assert!(cell.take_in_hand(&Arc::new(chunk.finish(cell.partition.clone(), cell.epoch, tile))));
+    assert!(cell.take_in_hand(&Arc::new(chunk.finish(cell.partition.clone(), cell.epoch, tile, Default::default()))));
     cell.handler_holds(7, 1);
     stage.tracker.drains.push(Drain { id: 1, stays: vec![(0, Epoch(1))], waiting: BTreeSet::new(), sealed: false });
     stage.tracker.end_drain(0, LastCommit::Made(Offsets::new()));
