@@ -69,7 +69,7 @@ fn a_record_that_fails_is_named_as_what_holds_the_watermark_with_its_attempts(on
 fn a_handler_that_keeps_its_thread_is_named_with_its_record_and_who_waits(on: On) {
     for order in [Order::Partition, Order::Key] {
         let stage = Stage::new(on, 2);
-        stage.produce_to(&[0], 0, 10, 20);
+        stage.produce(0, 3, 20);
         let gate = Gate::default();
         let at_gate = gate.clone();
         let handler = move |record: Record| {
@@ -83,6 +83,8 @@ fn a_handler_that_keeps_its_thread_is_named_with_its_record_and_who_waits(on: On
         };
         let builder = stage.lone_consumer("g").order(order).worker_threads(1).blocked_thread_after(LIMIT);
         let consumer = builder.async_handler(handler).start().unwrap();
+        eventually("both partitions have been on the thread", || consumer.state().counters.finished == 6);
+        stage.produce_to(&[0], 3, 7, 20);
         let mut blocked = Vec::new();
         eventually("the thread is named", || {
             blocked = consumer.state().blocked_threads;
