@@ -23,6 +23,8 @@ use crate::consume::native::member_id;
 
 /// How long a member that stops while it joins waits for the group's first word.
 const FIRST_WORD: Duration = Duration::from_secs(1);
+/// How often a member that has unsubscribed looks whether it has left.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// How long a member that has stopped may wait before it closes.
 #[derive(Debug, Clone, Copy)]
@@ -33,9 +35,6 @@ pub(super) struct Leave {
     join_over: Instant,
     unsubscribed: bool,
 }
-
-/// How often a member that has unsubscribed looks whether it has left.
-const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 impl Leave {
     /// Of a stop that begins now: it takes what the stop leaves of its time, less what closing takes.
