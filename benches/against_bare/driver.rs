@@ -12,6 +12,7 @@ use crate::end_to_end::Latencies;
 use crate::options::Options;
 use crate::settings::Settings;
 use crate::stats::{Shuffler, Spread};
+use crate::topics::Place;
 use crate::{machine, table, topics};
 
 /// Records a second of the end-to-end runs.
@@ -157,8 +158,9 @@ impl<'a> Stage<'a> {
         let mut topics = topics::Topics::on(&bootstrap_servers);
         eprintln!("writing two backlogs of {} records", options.records);
         let (even, skewed) = (topics.create("even"), topics.create("skewed"));
-        topics.fill(&even, options.records, PARTITIONS);
-        topics.fill(&skewed, options.records, 1);
+        let by_turns = |number| Place { partition: (number % PARTITIONS as u64) as usize, key: None };
+        topics.fill(&even, options.records, by_turns);
+        topics.fill(&skewed, options.records, |_| Place { partition: 0, key: None });
         Self { options, bootstrap_servers, glibc, topics, even, skewed, shuffler: Shuffler(options.seed) }
     }
 

@@ -5,7 +5,9 @@
 mod arms;
 mod drain;
 mod end_to_end;
+#[path = "../shared/measure.rs"]
 mod measure;
+#[path = "../shared/settings.rs"]
 mod settings;
 
 fn main() {

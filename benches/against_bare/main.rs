@@ -12,12 +12,17 @@ mod arms;
 mod drain;
 mod driver;
 mod end_to_end;
+#[path = "../shared/machine.rs"]
 mod machine;
+#[path = "../shared/measure.rs"]
 mod measure;
 mod options;
+#[path = "../shared/settings.rs"]
 mod settings;
+#[path = "../shared/stats.rs"]
 mod stats;
 mod table;
+#[path = "../shared/topics.rs"]
 mod topics;
 
 use mimalloc::MiMalloc;

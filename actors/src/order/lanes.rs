@@ -15,6 +15,8 @@ type KeyOf<T> = fn(&T) -> Option<&[u8]>;
 #[derive(Debug)]
 pub(crate) struct Lanes<T> {
     lanes: HashTable<Lane<T>>,
+    /// Lanes that have begun.
+    begun: u64,
     hasher: RandomState,
     key_of: KeyOf<T>,
 }
@@ -23,13 +25,18 @@ pub(crate) struct Lanes<T> {
 #[derive(Debug)]
 struct Lane<T> {
     hash: u64,
+    /// Tells it from the others where its key is not at hand: reading both keys again would cost two cache misses.
+    id: u64,
     key: Box<[u8]>,
     waiting: VecDeque<T>,
 }
 
 /// Who holds a lane: to be given back when the record is finished.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct LaneHash(u64);
+pub(crate) struct HeldLane {
+    hash: u64,
+    id: u64,
+}
 
 /// What is left of a batch.
 #[derive(Debug)]
@@ -42,7 +49,7 @@ pub(crate) struct Settled<T> {
 
 impl<T> Lanes<T> {
     pub(crate) fn new(key_of: KeyOf<T>) -> Self {
-        Self { lanes: HashTable::new(), hasher: RandomState::new(), key_of }
+        Self { lanes: HashTable::new(), begun: 0, hasher: RandomState::new(), key_of }
     }
 
     /// The record back, if it may start; otherwise it waits behind what is in flight of its key.
@@ -62,17 +69,18 @@ impl<T> Lanes<T> {
     }
 
     /// The record, which was admitted, is in flight from here on: what comes of its key waits. `None` where it has no key.
-    pub(crate) fn hold(&mut self, record: &T) -> Option<LaneHash> {
+    pub(crate) fn hold(&mut self, record: &T) -> Option<HeldLane> {
         let key = (self.key_of)(record)?;
         let hash = self.hasher.hash_one(key);
-        self.lanes.insert_unique(hash, Lane { hash, key: key.into(), waiting: VecDeque::new() }, |lane| lane.hash);
-        Some(LaneHash(hash))
+        let id = self.begun;
+        self.begun += 1;
+        self.lanes.insert_unique(hash, Lane { hash, id, key: key.into(), waiting: VecDeque::new() }, |lane| lane.hash);
+        Some(HeldLane { hash, id })
     }
 
     /// The record that holds this lane is finished. Gives the next of its key, which then holds the lane.
-    pub(crate) fn release(&mut self, LaneHash(hash): LaneHash, record: &T) -> Option<T> {
-        let key = (self.key_of)(record)?;
-        let mut lane = self.lanes.find_entry(hash, |lane| lane.hash == hash && *lane.key == *key).ok()?;
+    pub(crate) fn release(&mut self, held: HeldLane) -> Option<T> {
+        let mut lane = self.lanes.find_entry(held.hash, |lane| lane.id == held.id).ok()?;
         match lane.get_mut().waiting.pop_front() {
             Some(next) => Some(next),
             None => {
@@ -83,17 +91,21 @@ impl<T> Lanes<T> {
     }
 
     /// As [`hold`](Self::hold), for the records of a batch in turn: the first of each key holds its lane for all of them.
-    pub(crate) fn join(&mut self, record: &T) -> Option<LaneHash> {
-        let key = (self.key_of)(record)?;
-        let hash = self.hasher.hash_one(key);
-        let held = self.lanes.find(hash, |lane| lane.hash == hash && *lane.key == *key).is_some();
-        if held { None } else { self.hold(record) }
+    pub(crate) fn join(&mut self, record: &T) -> Option<HeldLane> {
+        if self.of(record).is_some() { None } else { self.hold(record) }
     }
 
-    /// The next that waits for the key of `holder`, if it may go into the holder's batch.
-    pub(crate) fn follow(&mut self, LaneHash(hash): LaneHash, holder: &T, may: impl FnOnce(&T) -> bool) -> Option<T> {
-        let key = (self.key_of)(holder)?;
-        let lane = self.lanes.find_mut(hash, |lane| lane.hash == hash && *lane.key == *key)?;
+    /// The lane of the record's key, whoever holds it.
+    fn of(&self, record: &T) -> Option<HeldLane> {
+        let key = (self.key_of)(record)?;
+        let hash = self.hasher.hash_one(key);
+        let lane = self.lanes.find(hash, |lane| lane.hash == hash && *lane.key == *key)?;
+        Some(HeldLane { hash, id: lane.id })
+    }
+
+    /// The next that waits in this lane, if it may go into the batch of who holds it.
+    pub(crate) fn follow(&mut self, held: HeldLane, may: impl FnOnce(&T) -> bool) -> Option<T> {
+        let lane = self.lanes.find_mut(held.hash, |lane| lane.id == held.id)?;
         if may(lane.waiting.front()?) { lane.waiting.pop_front() } else { None }
     }
 
@@ -103,7 +115,7 @@ impl<T> Lanes<T> {
     pub(crate) fn settle(
         &mut self,
         batch: Vec<T>,
-        lane_of: fn(&mut T) -> &mut Option<LaneHash>,
+        lane_of: fn(&mut T) -> &mut Option<HeldLane>,
         mut finished: impl FnMut(usize, &T) -> bool,
     ) -> Settled<T> {
         let mut settled = Settled { kept: Vec::new(), next: Vec::new() };
@@ -117,8 +129,7 @@ impl<T> Lanes<T> {
                 released.extend(held.map(|lane| (lane, record)));
             } else {
                 blocked.extend((self.key_of)(&record).map(Box::from));
-                let hash = (self.key_of)(&record).map(|key| LaneHash(self.hasher.hash_one(key)));
-                *lane_of(&mut record) = self.join(&record).or(hash);
+                *lane_of(&mut record) = self.of(&record).or_else(|| self.hold(&record));
                 settled.kept.push(record);
             }
         }
@@ -132,7 +143,7 @@ impl<T> Lanes<T> {
         }
         for (lane, record) in released {
             let is_blocked = (self.key_of)(&record).is_some_and(|key| blocked.contains(key));
-            if !is_blocked && let Some(mut next) = self.release(lane, &record) {
+            if !is_blocked && let Some(mut next) = self.release(lane) {
                 *lane_of(&mut next) = Some(lane);
                 settled.next.push(next);
             }
@@ -187,7 +198,7 @@ mod tests {
         #[test]
         fn each_key_runs_one_at_a_time_in_order_and_nothing_waits_without_need(steps in steps()) {
             let mut lanes = Lanes::new(Numbered::key);
-            let mut flying: Vec<(Numbered, Option<LaneHash>)> = Vec::new();
+            let mut flying: Vec<(Numbered, Option<HeldLane>)> = Vec::new();
             // The naive model: of each key, what has come and is not finished, in order.
             let mut model: BTreeMap<u8, VecDeque<usize>> = BTreeMap::new();
             let mut started: Vec<Numbered> = Vec::new();
@@ -217,7 +228,7 @@ mod tests {
                     Step::Ends(_) if flying.is_empty() => {}
                     Step::Ends(index) => {
                         let (record, lane) = flying.swap_remove(index.index(flying.len()));
-                        let next = lane.and_then(|lane| lanes.release(lane, &record));
+                        let next = lane.and_then(|lane| lanes.release(lane));
                         let line = record.key.as_ref().and_then(|key| model.get_mut(&key[0]));
                         let expected = line.and_then(|line| {
                             let _ = line.pop_front();
@@ -244,7 +255,7 @@ mod tests {
     struct Batched {
         number: usize,
         key: Option<Vec<u8>>,
-        lane: Option<LaneHash>,
+        lane: Option<HeldLane>,
     }
 
     /// What a batch's records may be of, and whether its call ends at once.
@@ -301,7 +312,7 @@ mod tests {
                 }
                 let mut at = 0;
                 while let Some(holder) = batch.get(at).filter(|_| batch.len() < 3) {
-                    match holder.lane.and_then(|lane| lanes.follow(lane, holder, |_| true)) {
+                    match holder.lane.and_then(|lane| lanes.follow(lane, |_| true)) {
                         Some(next) => batch.push(next),
                         None => at += 1,
                     }
@@ -359,7 +370,7 @@ mod tests {
         for number in 0..1000 {
             let record = Numbered { number, key: Some(number.to_be_bytes().to_vec()) };
             let lane = lanes.hold(&record).into_iter().next();
-            assert_eq!(lane.and_then(|lane| lanes.release(lane, &record)), None);
+            assert_eq!(lane.and_then(|lane| lanes.release(lane)), None);
         }
         assert!(lanes.lanes.is_empty());
     }

@@ -23,7 +23,7 @@ use crate::order::Order;
 use crate::order::attempt::Attempt;
 use crate::order::commits::Commits;
 use crate::order::failure::Next;
-use crate::order::lanes::{LaneHash, Lanes};
+use crate::order::lanes::{HeldLane, Lanes};
 use crate::order::pump::PumpIo;
 
 /// How far to go ahead of the first unfinished record, in offsets. What is finished behind it is remembered at a bit per record, and in the
@@ -39,7 +39,7 @@ pub(crate) struct Job {
     position: u32,
     attempt: u32,
     /// Its key's lane, which it holds.
-    lane: Option<LaneHash>,
+    lane: Option<HeldLane>,
     /// It was in a batch whose call failed as a whole: it is given alone from now on.
     alone: bool,
     /// Finished ahead of the schedule's own word, and whether it was its chunk's last.
@@ -162,8 +162,10 @@ impl Schedule {
 
     /// The next record that may start. Who starts it and does not end it at once says so by [`hold`](Self::hold).
     pub(crate) fn next(&mut self) -> Option<Job> {
-        // Who asks has seen that the partition is not stopped, or no longer.
-        self.runnable.extend(self.parked.drain(..));
+        if !self.parked.is_empty() {
+            // Who asks has seen that the partition is not stopped, or no longer.
+            self.runnable.extend(self.parked.drain(..));
+        }
         if let Some(backoff) = self.backoffs.peek()
             && backoff.due.0 <= Instant::now()
         {
@@ -281,7 +283,7 @@ impl Schedule {
         self.count_finished(&job);
         if let Some(lane) = job.lane
             && let Some(lanes) = &mut self.lanes
-            && let Some(mut next) = lanes.release(lane, &job)
+            && let Some(mut next) = lanes.release(lane)
         {
             next.lane = Some(lane);
             self.runnable.push_back(next);
@@ -300,7 +302,7 @@ impl Schedule {
 
     /// The next record of the key of `holder`, for its batch.
     pub(crate) fn follow(&mut self, holder: &Job) -> Option<Job> {
-        self.lanes.as_mut()?.follow(holder.lane?, holder, |job| !job.alone)
+        self.lanes.as_mut()?.follow(holder.lane?, |job| !job.alone)
     }
 
     /// As [`holder`](Self::holder), of a batch.

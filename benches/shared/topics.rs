@@ -10,6 +10,21 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
 use crate::arms::{PARTITIONS, VALUE_BYTES};
 
+/// Where a record goes, and its key.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    pub(crate) partition: usize,
+    pub(crate) key: Option<u64>,
+}
+
+impl Place {
+    /// A key's records all lie in one partition, and neighbouring keys in different ones.
+    #[allow(dead_code, reason = "one of the benches has no keys")]
+    pub(crate) fn of_key(key: u64) -> Self {
+        Self { partition: (key % PARTITIONS as u64) as usize, key: Some(key) }
+    }
+}
+
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Topics {
@@ -29,9 +44,9 @@ impl Topics {
         }
     }
 
-    /// A new topic whose name begins like this. It is deleted with `self`.
+    /// A new topic with this in its name. It is deleted with `self`.
     pub(crate) fn create(&mut self, what: &str) -> String {
-        let topic = format!("against-bare-{}-{what}-{}", std::process::id(), self.made.len());
+        let topic = format!("troupe-bench-{}-{what}-{}", std::process::id(), self.made.len());
         let new = NewTopic::new(&topic, PARTITIONS as i32, TopicReplication::Fixed(1));
         let created = self.runtime.block_on(self.admin.create_topics([&new], &options())).unwrap();
         created[0].as_ref().unwrap();
@@ -39,8 +54,8 @@ impl Topics {
         topic
     }
 
-    /// Writes `records` numbered ones, into the partitions by turns or all into the first.
-    pub(crate) fn fill(&self, topic: &str, records: u64, partitions: usize) {
+    /// Writes `records` numbered ones, each where `place` says.
+    pub(crate) fn fill(&self, topic: &str, records: u64, mut place: impl FnMut(u64) -> Place) {
         let producer: BaseProducer = ClientConfig::new()
             .set("bootstrap.servers", &self.bootstrap_servers)
             .set("linger.ms", "20")
@@ -51,8 +66,10 @@ impl Topics {
         let mut value = [b'x'; VALUE_BYTES];
         for number in 0..records {
             value[..8].copy_from_slice(&number.to_be_bytes());
-            let mut record =
-                BaseRecord::<(), [u8]>::to(topic).partition((number % partitions as u64) as i32).payload(&value);
+            let Place { partition, key } = place(number);
+            let key = key.map(u64::to_be_bytes);
+            let mut record = BaseRecord::<[u8], [u8]>::to(topic).partition(partition as i32).payload(&value);
+            record.key = key.as_ref().map(<[u8; 8]>::as_slice);
             while let Err((error, back)) = producer.send(record) {
                 assert!(is_full(&error), "{error}");
                 producer.poll(Duration::from_millis(10));

@@ -41,6 +41,7 @@ pub(crate) fn peak_resident() -> u64 {
     line.trim().trim_end_matches("kB").trim().parse::<u64>().unwrap() * 1024
 }
 
+#[allow(dead_code, reason = "one of the benches has no arms without mimalloc")]
 /// Bytes that glibc's allocator has taken from the system: next to nothing where mimalloc replaces `malloc` for librdkafka too.
 pub(crate) fn glibc_heap() -> u64 {
     // SAFETY: the call reads glibc's own bookkeeping, under its locks.

@@ -1,0 +1,48 @@
+//! Several records of a partition at once: this engine beside the loops that people write by hand, on one broker, in one run.
+//!
+//! `cargo bench --bench concurrency -- [--quick] [--only drains|latency|keys] [--runs N] [--seed N] [--bootstrap-server HOST:PORT]
+//! [--json FILE]`. Without a server it starts an Apache Kafka of its own (Java 17; Maven the first time). `--quick` takes about 10 minutes.
+//!
+//! Each figure is a process of its own: this program starts itself for it. All have mimalloc, as the binary has. The processor time is only
+//! worth something on a machine that does nothing else.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod arms;
+mod by_hand;
+mod drain;
+mod driver;
+mod keys;
+#[path = "../shared/machine.rs"]
+mod machine;
+#[path = "../shared/measure.rs"]
+mod measure;
+mod open_loop;
+mod options;
+mod ours;
+#[path = "../shared/settings.rs"]
+#[allow(dead_code, reason = "it sends with settings of its own")]
+mod settings;
+#[path = "../shared/stats.rs"]
+mod stats;
+mod table;
+#[path = "../shared/topics.rs"]
+mod topics;
+
+use mimalloc::MiMalloc;
+
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
+
+fn main() {
+    if arms::ran_as_arm() {
+        return;
+    }
+    match options::Options::from_arguments(std::env::args().skip(1)) {
+        Ok(options) => driver::run(&options),
+        Err(usage) => {
+            eprintln!("{usage}");
+            std::process::exit(2);
+        }
+    }
+}
