@@ -23,20 +23,20 @@ const SHARE: f64 = 0.7;
 const BY_HAND: [Client; 2] = [Client::ByHand, Client::ByHandSpawned];
 const AT_ONCE: [Client; 2] = [Client::Ours(Order::Key), Client::Ours(Order::Unordered)];
 
-/// Handlers that sleep so long, so many at once, and records for some seconds of that.
+/// Handlers that sleep so long, so many at once, and records for some seconds of that: enough that the last commit is a small part of it.
 pub(crate) const POINTS: [(Handling, u64); 6] = [
     (Handling { sleep_ms: 0, concurrency: 100 }, 2_000_000),
-    (Handling { sleep_ms: 1, concurrency: 100 }, 150_000),
+    (Handling { sleep_ms: 1, concurrency: 100 }, 300_000),
     (Handling { sleep_ms: 1, concurrency: 1000 }, 1_000_000),
-    (Handling { sleep_ms: 10, concurrency: 100 }, 30_000),
-    (Handling { sleep_ms: 10, concurrency: 1000 }, 300_000),
+    (Handling { sleep_ms: 10, concurrency: 100 }, 80_000),
+    (Handling { sleep_ms: 10, concurrency: 1000 }, 800_000),
     (Handling { sleep_ms: 10, concurrency: 10_000 }, 1_000_000),
 ];
 /// One record at a time in each partition.
 pub(crate) const IN_PARTITION_ORDER: [(Handling, u64); 3] = [
     (Handling { sleep_ms: 0, concurrency: PARTITIONS }, 2_000_000),
     (Handling { sleep_ms: 1, concurrency: PARTITIONS }, 15_000),
-    (Handling { sleep_ms: 10, concurrency: PARTITIONS }, 3_000),
+    (Handling { sleep_ms: 10, concurrency: PARTITIONS }, 6_000),
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]

@@ -10,13 +10,14 @@ use std::time::{Duration, Instant};
 use kafka_troupe::consume::{Consumer, Order, Record};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
+use crate::each_order::one_of_them;
 use crate::fixture::{On, PATIENCE, Stage, eventually};
 
 scenarios! {
     on Apache Kafka, "whose logs keep a backlog":
         a_backlog_of_two_hundred_thousand_takes_a_bounded_amount_of_memory;
     at length on Apache Kafka:
-        a_backlog_of_a_million_takes_a_bounded_amount_of_memory,
+        a_backlog_of_a_million_takes_a_bounded_amount_of_memory_in_each_order,
         a_backlog_of_four_million_takes_a_bounded_amount_of_memory,
         a_backlog_in_512_partitions_takes_no_more_than_is_told;
 }
@@ -32,8 +33,10 @@ struct Consuming {
 }
 
 impl Consuming {
-    fn start(stage: &Stage, properties: &[(&str, &str)]) -> Self {
-        let mut settings = vec![stage.broker.bootstrap_servers().to_owned(), stage.group("g"), stage.topic.clone()];
+    fn start(stage: &Stage, order: Order, properties: &[(&str, &str)]) -> Self {
+        let order = serde_json::to_string(&order).unwrap();
+        let mut settings =
+            vec![stage.broker.bootstrap_servers().to_owned(), stage.group("g"), stage.topic.clone(), order];
         settings.extend(properties.iter().map(|(name, value)| format!("{name}={value}")));
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "backlog::consumer", "--ignored", "--nocapture"])
@@ -76,13 +79,13 @@ fn consumer() {
     let Ok(settings) = std::env::var(BACKLOG) else { return };
     tracing_subscriber::fmt().with_ansi(false).with_writer(std::io::stdout).init();
     let settings: Vec<_> = settings.split(' ').collect();
-    let properties = settings[3..].iter().map(|property| property.split_once('=').unwrap());
+    let properties = settings[4..].iter().map(|property| property.split_once('=').unwrap());
     let consumer = Consumer::builder()
         .bootstrap_servers(settings[0])
         .group_id(settings[1])
         .topics([settings[2]])
         .properties(properties)
-        .order(Order::Key)
+        .order(serde_json::from_str(settings[3]).unwrap())
         .concurrency(100)
         .async_handler(|_: Record| async { tokio::time::sleep(Duration::from_millis(10)).await })
         .start()
@@ -108,10 +111,17 @@ fn produce(stage: &Stage, records: usize) {
 
 /// Watches a consumer at work on a backlog: its memory must stay below `most` and what it told as the worst case, and no longer grow after a
 /// third of the time.
-fn watch(on: On, partitions: i32, records: usize, span: Duration, most: u64, properties: &[(&str, &str)]) {
+fn watch(
+    on: On,
+    order: Order,
+    (partitions, records): (i32, usize),
+    span: Duration,
+    most: u64,
+    properties: &[(&str, &str)],
+) {
     let stage = Stage::new(on, partitions);
     produce(&stage, records);
-    let consuming = Consuming::start(&stage, properties);
+    let consuming = Consuming::start(&stage, order, properties);
     eventually("it works", || stage.committed("g").values().sum::<i64>() > 0);
     let begun = Instant::now();
     let mut early = 0;
@@ -124,7 +134,7 @@ fn watch(on: On, partitions: i32, records: usize, span: Duration, most: u64, pro
     let (late, bound) = (consuming.most_resident(), consuming.told("worst_case_mib").unwrap() * MIB);
     let committed: i64 = stage.committed("g").values().sum();
     eprintln!(
-        "{partitions} partitions, {records} records of 1 KB, {committed} of them processed in {} s: {} MiB resident at most, {} MiB of them \
+        "{order:?}, {partitions} partitions, {records} records of 1 KB, {committed} of them processed in {} s: {} MiB resident at most, {} MiB of them \
          after a third of that; told as the worst case: {} MiB",
         span.as_secs(),
         late / MIB,
@@ -144,15 +154,17 @@ fn watch(on: On, partitions: i32, records: usize, span: Duration, most: u64, pro
 }
 
 fn a_backlog_of_two_hundred_thousand_takes_a_bounded_amount_of_memory(on: On) {
-    watch(on, 8, 200_000, Duration::from_secs(10), 250 * MIB, &[]);
+    watch(on, one_of_them(), (8, 200_000), Duration::from_secs(10), 250 * MIB, &[]);
 }
 
-fn a_backlog_of_a_million_takes_a_bounded_amount_of_memory(on: On) {
-    watch(on, 8, 1_000_000, Duration::from_secs(60), 250 * MIB, &[]);
+fn a_backlog_of_a_million_takes_a_bounded_amount_of_memory_in_each_order(on: On) {
+    for order in [Order::Key, Order::Unordered, Order::Partition] {
+        watch(on, order, (8, 1_000_000), Duration::from_secs(60), 250 * MIB, &[]);
+    }
 }
 
 fn a_backlog_of_four_million_takes_a_bounded_amount_of_memory(on: On) {
-    watch(on, 8, 4_000_000, Duration::from_secs(60), 250 * MIB, &[]);
+    watch(on, Order::Key, (8, 4_000_000), Duration::from_secs(60), 250 * MIB, &[]);
 }
 
 fn a_backlog_in_512_partitions_takes_no_more_than_is_told(on: On) {
@@ -160,6 +172,6 @@ fn a_backlog_in_512_partitions_takes_no_more_than_is_told(on: On) {
     let small =
         [("queued.max.messages.kbytes", "256"), ("queued.min.messages", "1000"), ("fetch.message.max.bytes", "131072")];
     for properties in [&small[..], &[]] {
-        watch(on, 512, 1_000_000, Duration::from_secs(30), u64::MAX - 100 * MIB, properties);
+        watch(on, Order::Key, (512, 1_000_000), Duration::from_secs(30), u64::MAX - 100 * MIB, properties);
     }
 }

@@ -67,4 +67,5 @@ mod static_members;
 mod stopping;
 mod topics;
 mod unruly;
+mod watermark;
 mod zombies;
