@@ -81,6 +81,34 @@ impl Stage {
         config
     }
 
+    /// Another topic, of one partition, by its name.
+    pub fn another_topic(&self) -> String {
+        let topic = format!("{}-other", self.topic);
+        match &self.broker {
+            Broker::Embedded(broker) => broker.create_topic(&topic, 1).unwrap(),
+            Broker::Kafka(kafka) => kafka.create_topic(&topic, 1).unwrap(),
+        }
+        topic
+    }
+
+    /// All records of a topic, as the tool prints them.
+    pub fn read(&self, topic: &str) -> Vec<Value> {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_troupe"));
+        command.args([
+            "consume",
+            "--bootstrap-server",
+            self.servers(),
+            "--topic",
+            topic,
+            "--until-end",
+            "--json",
+            "-q",
+        ]);
+        let output = output(command.env_remove("RUST_LOG"));
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
     /// A record of each number in each partition, with its number as value, of one of ten keys.
     pub fn produce(&self, numbers: Range<usize>) {
         self.produce_values(numbers.map(|number| (format!("k{}", number % 10), number.to_string().into_bytes())));

@@ -21,6 +21,7 @@ pub(super) enum What {
     /// Done by workers, with so many attempts that had to be repeated.
     Worked {
         records: u64,
+        dead_letters: u64,
         repeated: u64,
     },
 }
@@ -65,8 +66,8 @@ impl Report {
             What::Printed(Printed { records, bytes }) => {
                 tracing::info!(records, bytes, committed, seconds, "consumed");
             }
-            What::Worked { records, repeated } => {
-                tracing::info!(records, repeated, committed, seconds, "consumed");
+            What::Worked { records, dead_letters, repeated } => {
+                tracing::info!(records, dead_letters, repeated, committed, seconds, "consumed");
             }
         }
     }
@@ -80,8 +81,16 @@ impl fmt::Display for Report {
         write!(f, "{} {} ", HumanCount(records), if records == 1 { "record" } else { "records" })?;
         match self.what {
             What::Printed(Printed { bytes, .. }) => write!(f, "({}) ", HumanBytes(bytes))?,
-            What::Worked { repeated: 0, .. } => f.write_str("done ")?,
-            What::Worked { repeated, .. } => write!(f, "done, {} attempts repeated, ", HumanCount(repeated))?,
+            What::Worked { dead_letters, repeated, .. } => {
+                f.write_str("done")?;
+                if dead_letters > 0 {
+                    write!(f, ", {} to the dead letters", HumanCount(dead_letters))?;
+                }
+                if repeated > 0 {
+                    write!(f, ", attempts repeated: {}", HumanCount(repeated))?;
+                }
+                f.write_str(if dead_letters + repeated > 0 { ", " } else { " " })?;
+            }
         }
         write!(f, "in {:.1} s; ", self.took.as_secs_f64())?;
         f.write_str(match self.committed {

@@ -21,17 +21,23 @@ pub(super) struct Handler {
     most: Option<u64>,
     /// A permit for each of them that is not done yet.
     left: Semaphore,
-    /// As many are done as were asked for.
-    enough: CancellationToken,
+    /// The attempt whose failure sends a record to the dead letters, if there are any.
+    gives_up: Option<u32>,
+    /// How many workers are done with.
     done: AtomicU64,
+    /// The same, and those that go to the dead letters.
+    ended: AtomicU64,
+    /// So many have ended as were asked for.
+    enough: CancellationToken,
 }
 
 impl Handler {
-    pub(super) fn new(pool: Arc<Pool>, most: Option<u64>) -> Self {
+    pub(super) fn new(pool: Arc<Pool>, most: Option<u64>, gives_up: Option<u32>) -> Self {
         // More than a semaphore can count is no bound that anybody lives to see.
         let permits = most.map_or(Semaphore::MAX_PERMITS, |most| usize::try_from(most).unwrap_or(usize::MAX));
         let left = Semaphore::new(permits.min(Semaphore::MAX_PERMITS));
-        Self { pool, most, left, enough: CancellationToken::new(), done: AtomicU64::new(0) }
+        let (done, ended) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { pool, most, left, gives_up, done, ended, enough: CancellationToken::new() }
     }
 
     /// Records that workers are through with.
@@ -54,10 +60,24 @@ impl Handler {
                 () = record.revoking().cancelled() => return Ok(left_to_others()),
             },
         };
-        let answer = loop {
-            let Some(lease) = self.pool.lease(&record).await else { return Ok(left_to_others()) };
+        let outcome = self.work(&record).await;
+        if matches!(outcome, Ok(Outcome::Done)) {
+            self.done.fetch_add(1, Ordering::Relaxed);
+        }
+        if let (Some(permit), true) = (permit, self.is_the_end(&record, &outcome)) {
+            permit.forget();
+            if Some(self.ended.fetch_add(1, Ordering::Relaxed) + 1) == self.most {
+                self.enough.cancel();
+            }
+        }
+        outcome
+    }
+
+    async fn work(&self, record: &Record) -> Result<Outcome, Failure> {
+        loop {
+            let Some(lease) = self.pool.lease(record).await else { return Ok(left_to_others()) };
             match lease.answer().await {
-                Ok(answer) => break answer,
+                Ok(answer) => return outcome(answer),
                 Err(ended) if ended.before => {}
                 Err(ended) => {
                     let kind = match ended.fault {
@@ -67,17 +87,17 @@ impl Handler {
                     return Err(Failure::new(kind, ended.to_string()));
                 }
             }
-        };
-        if answer == Answer::Done {
-            if let Some(permit) = permit {
-                permit.forget();
-            }
-            let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
-            if Some(done) == self.most {
-                self.enough.cancel();
-            }
         }
-        outcome(answer)
+    }
+
+    /// No worker gets the record again.
+    fn is_the_end(&self, record: &Record, outcome: &Result<Outcome, Failure>) -> bool {
+        match outcome {
+            Ok(Outcome::Done) => true,
+            Ok(Outcome::DeadLetter { .. }) => self.gives_up.is_some(),
+            Ok(_) => false,
+            Err(_) => self.gives_up.is_some_and(|attempts| record.attempt() >= attempts),
+        }
     }
 }
 
@@ -87,10 +107,7 @@ fn outcome(answer: Answer) -> Result<Outcome, Failure> {
         Answer::Failed { cause } => return Err(Failure::new(FailureKind::Error, cause)),
         Answer::Retry { after, cause } => Outcome::Retry { after, cause: cause.into() },
         Answer::Stop { cause } => Outcome::Stop { cause: cause.into() },
-        Answer::DeadLetter { cause } => Outcome::Stop {
-            cause: format!("the worker wants it among the dead letters ({cause}), and there is no topic for them")
-                .into(),
-        },
+        Answer::DeadLetter { cause } => Outcome::DeadLetter { cause: cause.into() },
     })
 }
 

@@ -60,15 +60,16 @@ pub(super) struct Exec {
     /// own and with its number in TROUPE_WORKER. A worker reads lines from stdin, each a record
     /// as --json prints it with the number of the attempt, and answers each by a line on stdout:
     ///
-    ///   ok                                  the record is done, and may be committed
-    ///   error TEXT                          the attempt failed; there is another after a pause
-    ///   {"outcome":"done"}                  as ok
-    ///   {"outcome":"retry","after_ms":250}  again in so long (1 s if not said); no failure
-    ///   {"outcome":"stop","cause":TEXT}     end the run; the record is not committed
+    ///   ok                                      the record is done, and may be committed
+    ///   error TEXT                              the attempt failed; another after a pause
+    ///   {"outcome":"done"}                      as ok
+    ///   {"outcome":"retry","after_ms":250}      again in so long (else 1 s); no failure
+    ///   {"outcome":"dead_letter","cause":TEXT}  give it up: see --dead-letter-topic
+    ///   {"outcome":"stop","cause":TEXT}         end the run, without this record
     ///
-    /// Anything else ends the worker and fails the attempt. A worker that dies is replaced and its
-    /// record tried again. It should flush after each line, and end when its stdin does. What it
-    /// writes to stderr is passed on with its number. docs/workers.md has all of it.
+    /// Anything else ends the worker and fails the attempt. A worker that dies is replaced and
+    /// its record tried again. It should flush after each line, and end when its stdin does.
+    /// What it writes to stderr is passed on with its number. docs/workers.md has all of it.
     #[arg(long, value_name = "CMD", conflicts_with_all = ["json", "key_separator"], verbatim_doc_comment)]
     pub(super) exec: Option<String>,
     /// Which records wait for each other [default: partition]
@@ -80,9 +81,17 @@ pub(super) struct Exec {
     /// Workers, each with one record at a time [default: one per processor]
     #[arg(long, value_name = "N", requires = "exec", value_parser = clap::value_parser!(u32).range(1..))]
     concurrency: Option<u32>,
-    /// How often a record is tried before the run ends with it [default: 10]
+    /// How often a record is tried before it goes to the dead letters [default: 10]
+    ///
+    /// Without --dead-letter-topic the run ends with it.
     #[arg(long, value_name = "N", requires = "exec", value_parser = clap::value_parser!(u32).range(1..))]
     max_attempts: Option<u32>,
+    /// Where records go whose attempts are used up, or that a worker gives up
+    ///
+    /// The topic has to exist. A record is committed when it is stored there. After a hundred in
+    /// a row, or when half of a partition's last thousand fail, the run ends instead.
+    #[arg(long, value_name = "TOPIC", requires = "exec", verbatim_doc_comment)]
+    dead_letter_topic: Option<String>,
     /// How long an attempt may take [default: for ever]
     ///
     /// Then the worker is killed and replaced, and the attempt has failed.
@@ -98,6 +107,7 @@ impl Exec {
             self.order.clone().map(|order| ("consumer.order", order, "--order")),
             self.concurrency.map(|it| ("consumer.concurrency", number(it), "--concurrency")),
             self.max_attempts.map(|it| ("consumer.max_attempts", number(it), "--max-attempts")),
+            self.dead_letter_topic.clone().map(|it| ("consumer.dead_letter_topic", it, "--dead-letter-topic")),
         ]
         .into_iter()
         .flatten()
@@ -131,7 +141,8 @@ impl Work<'_> {
         if group.is_none() {
             tracing::warn!("without --group nothing is committed, and the next start does all of it again");
         }
-        let within = self.connection.config().consumer.stop_deadline;
+        let config = &self.connection.config().consumer;
+        let within = config.stop_deadline;
         let grace = (within / GRACE_SHARE).min(MOST_GRACE);
         let for_engine = within.saturating_sub(2 * grace + REST);
         let over = CancellationToken::new();
@@ -146,10 +157,10 @@ impl Work<'_> {
             }
         });
         let started = Instant::now();
-        let consumer_config = &self.connection.config().consumer;
-        let workers = consumer_config.concurrency.unwrap_or_else(workers);
+        let workers = config.concurrency.unwrap_or_else(workers);
         let pool = Pool::start(processes, workers, self.options.attempt_timeout, runtime.clone(), terminal.pass_on());
-        let handler = Arc::new(Handler::new(Arc::clone(&pool), self.most));
+        let gives_up = config.dead_letter_topic.is_some().then_some(config.max_attempts);
+        let handler = Arc::new(Handler::new(Arc::clone(&pool), self.most, gives_up));
         let consumer = match self.start(&handler, runtime, for_engine, shutdown) {
             Ok(consumer) => consumer,
             Err(error) => {
@@ -169,14 +180,16 @@ impl Work<'_> {
             }
         };
         pool.close(grace).await;
-        let what = What::Worked { records: handler.done(), repeated: consumer.state().counters.retries };
+        let state = consumer.state();
+        let dead_letters = state.dead_letters.map_or(0, |letters| letters.written);
+        let what = What::Worked { records: handler.done(), dead_letters, repeated: state.counters.retries };
         let report = Report::new(what, group.is_some(), &consumer, &ended, started.elapsed());
         terminal.summarize(&report, || report.log());
         match (broken, ended) {
             (Some(broken), _) => Err(broken),
             (None, Ok(_)) => Ok(Exit::Fine),
-            (None, Err(error @ (ConsumerError::StoppedByHandler { .. } | ConsumerError::Exhausted { .. }))) => {
-                terminal.report(&error.into());
+            (None, Err(error)) if is_about_a_record(&error) => {
+                terminal.report(&with_what_to_do(error));
                 Ok(Exit::Failed)
             }
             (None, Err(error)) => Err(explained(error, self.topic, group)),
@@ -207,6 +220,21 @@ impl Work<'_> {
             error => error.into(),
         })
     }
+}
+
+/// A record was not done, and neither the brokers nor the machine are to blame.
+fn is_about_a_record(error: &ConsumerError) -> bool {
+    use ConsumerError as E;
+    matches!(
+        error,
+        E::StoppedByHandler { .. } | E::Exhausted { .. } | E::NoDeadLetterTopic { .. } | E::DeadLetterLimit { .. }
+    )
+}
+
+fn with_what_to_do(error: ConsumerError) -> anyhow::Error {
+    let has_no_topic = matches!(error, ConsumerError::NoDeadLetterTopic { .. });
+    let error = anyhow::Error::from(error);
+    if has_no_topic { error.context("a worker gave a record up, and there is no --dead-letter-topic") } else { error }
 }
 
 /// A runtime on a thread of its own, until it is over.
