@@ -18,7 +18,7 @@ impl Exit {
     fn meaning(self) -> &'static str {
         match self {
             Self::Fine => "all is well, or a signal ended it in good order",
-            Self::Failed => "a verdict or a gate failed, or a record was not sent",
+            Self::Failed => "a verdict or a gate failed, or a record was not sent or not done",
             Self::Usage => "the command line was not understood",
             Self::Environment => "the environment or the broker failed",
             Self::Invalid => "the measurement is not valid",

@@ -12,6 +12,7 @@ use std::fmt;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use kafka_troupe::Record;
 use serde::{Deserialize, Serialize};
 
 /// A record to print. It borrows everything.
@@ -28,9 +29,22 @@ pub(crate) struct RecordToPrint<'a> {
     pub(crate) value: Option<&'a [u8]>,
 }
 
+impl<'a> From<&'a Record> for RecordToPrint<'a> {
+    fn from(record: &'a Record) -> Self {
+        Self {
+            topic: record.topic(),
+            partition: record.partition().0,
+            offset: record.offset().0,
+            timestamp: record.timestamp(),
+            key: record.key(),
+            value: record.value(),
+        }
+    }
+}
+
 /// Appends the record to `line` as JSON, without a line end. Nothing is allocated but what `line` grows by.
 ///
-/// `headers` are names and values in their order, as [`Record::headers`](kafka_troupe::Record::headers) gives them.
+/// `headers` are names and values in their order, as [`Record::headers`] gives them.
 pub(crate) fn write<'h>(
     line: &mut Vec<u8>,
     record: RecordToPrint<'_>,

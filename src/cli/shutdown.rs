@@ -1,3 +1,5 @@
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use anyhow::Context;
@@ -11,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 #[derive(Debug)]
 pub(crate) struct Shutdown {
     requested: CancellationToken,
+    last_act: LastAct,
 }
 
 impl Shutdown {
@@ -25,17 +28,40 @@ impl Shutdown {
             }
         };
         let requested = CancellationToken::new();
-        let request = requested.clone();
+        let last_act = LastAct::default();
+        let (request, act) = (requested.clone(), last_act.clone());
         thread::Builder::new()
             .name("signals".to_owned())
-            .spawn(move || runtime.block_on(obey(signals, &request)))
+            .spawn(move || runtime.block_on(obey(signals, &request, &act)))
             .context("cannot listen for signals")?;
-        Ok(Self { requested })
+        Ok(Self { requested, last_act })
     }
 
     /// Cancelled by the first signal.
     pub(crate) fn requested(&self) -> &CancellationToken {
         &self.requested
+    }
+
+    /// What is to be done, and takes no time, before the second signal ends the process.
+    pub(crate) fn before_exit_at_once(&self, act: impl FnOnce() + Send + 'static) {
+        self.last_act.set(Some(Box::new(act)));
+    }
+}
+
+type Act = Box<dyn FnOnce() + Send>;
+
+#[derive(Clone, Default)]
+struct LastAct(Arc<Mutex<Option<Act>>>);
+
+impl LastAct {
+    fn set(&self, act: Option<Act>) -> Option<Act> {
+        std::mem::replace(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner), act)
+    }
+}
+
+impl fmt::Debug for LastAct {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LastAct")
     }
 }
 
@@ -54,10 +80,13 @@ impl Signals {
     }
 }
 
-async fn obey(mut signals: Signals, request: &CancellationToken) {
+async fn obey(mut signals: Signals, request: &CancellationToken, last_act: &LastAct) {
     signals.next().await;
     request.cancel();
     tracing::info!("stopping: finishing and committing what is begun; a second signal ends it at once");
     let code = signals.next().await;
+    if let Some(act) = last_act.set(None) {
+        act();
+    }
     std::process::exit(code);
 }

@@ -11,6 +11,9 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
+/// What a worker has to say is its own, and not for us to silence.
+const WORKER: &str = "troupe::worker";
+
 /// What a person may ask of any command.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Output on stderr")]
@@ -48,7 +51,7 @@ impl Manners {
         }
         let everything = Targets::new();
         Ok(match (self.quiet, self.verbose) {
-            (true, _) => everything.with_default(LevelFilter::ERROR),
+            (true, _) => everything.with_default(LevelFilter::ERROR).with_target(WORKER, LevelFilter::INFO),
             // What the command itself has to say is for everybody. (A target is a prefix: the colons keep `troupe_actors` out.)
             (false, 0) => everything.with_default(LevelFilter::WARN).with_target("troupe::", LevelFilter::INFO),
             (false, 1) => everything.with_default(LevelFilter::INFO).with_target("troupe::", LevelFilter::DEBUG),
@@ -123,6 +126,11 @@ impl Terminal {
         }
     }
 
+    /// Somebody who passes on what other processes say, from any thread.
+    pub(crate) fn pass_on(&self) -> PassOn {
+        PassOn { bars: self.bars.clone(), log_format: self.log_format }
+    }
+
     /// Says why the command could not do its work.
     pub(crate) fn report(&self, error: &anyhow::Error) {
         match self.log_format {
@@ -134,6 +142,31 @@ impl Terminal {
     fn print(&self, text: impl Display) {
         // Nobody is left to be told that stderr is closed.
         let _ = AboveTheBars(self.bars.clone()).write_all(format!("{text}\n").as_bytes());
+    }
+}
+
+/// Passes on to stderr what workers write to theirs.
+#[derive(Clone, Debug)]
+pub(crate) struct PassOn {
+    bars: MultiProgress,
+    log_format: LogFormat,
+}
+
+impl PassOn {
+    #[cfg(test)]
+    pub(crate) fn to_nobody() -> Self {
+        Self { bars: MultiProgress::new(), log_format: LogFormat::Json }
+    }
+
+    /// A line of the worker with this number: as it is to a person, as an event to a log that programs read.
+    pub(crate) fn line(&self, worker: usize, line: &str) {
+        match self.log_format {
+            LogFormat::Json => tracing::info!(target: WORKER, worker, "{line}"),
+            LogFormat::Text => {
+                // Nobody is left to be told that stderr is closed.
+                let _ = AboveTheBars(self.bars.clone()).write_all(format!("worker {worker}: {line}\n").as_bytes());
+            }
+        }
     }
 }
 

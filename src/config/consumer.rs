@@ -2,8 +2,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use troupe_actors::consume::{
-    AutoOffsetReset, CommitWhen, Consumer, ConsumerBuilder, OnExhausted, OnLogRewind, OnOffsetOutOfRange, Order,
-    StartAt,
+    AutoOffsetReset, CommitWhen, Consumer, ConsumerBuilder, DeadLetters, OnDeadLetterFailure, OnExhausted, OnLogRewind,
+    OnOffsetOutOfRange, Order, StartAt,
 };
 use troupe_actors::ids::TopicPartition;
 
@@ -105,6 +105,28 @@ settings! {
     /// nobody overlooks; the record is lost in neither case.
     on_exhausted: OnExhausted = OnExhausted::Stop, "stop", "`stop`, `stop_partition`";
 
+    /// The topic that takes records which have failed as often as they may, cannot be decoded, or are given up by the handler; `on_exhausted`
+    /// has no say then. It has to exist. None, for only a person knows which topic may hold such records, and for how long.
+    dead_letter_topic: Option<String> = None, none, "a name";
+
+    /// What becomes of a record that cannot be written there: it is tried again for as long as it takes, and holds the watermark; or the
+    /// consumer ends. To wait costs nothing but time, and is told in log and state.
+    on_dead_letter_failure: OnDeadLetterFailure = OnDeadLetterFailure::Block, "block", "`block`, `stop`";
+
+    /// Dead letters that one partition may have in a row; the consumer ends at the record that would be one more. A hundred are no bad record
+    /// but a bad deploy; 4294967295 is no limit.
+    #[serde(deserialize_with = "number::above_zero")]
+    max_dead_letters_in_a_row: u32 = 100, "100", "a number of records";
+
+    /// The share of dead letters among the last `dead_letter_window` records of a partition that may not be exceeded; 1 is no limit. When half
+    /// of them fail, the others are to be doubted too.
+    #[serde(deserialize_with = "number::share")]
+    max_dead_letter_ratio: f64 = 0.5, "0.5", "a number, 0 to 1";
+
+    /// The records of which `max_dead_letter_ratio` is a share. As many as make a share mean something.
+    #[serde(deserialize_with = "number::above_zero")]
+    dead_letter_window: u32 = 1000, "1000", "a number of records";
+
     /// When finished work is committed: at least so long after the commit before, whenever a partition has finished so many records, or a
     /// chunk; or only when the app says so. A tenth of a second of work is what a crash repeats; ten small requests a second cost a broker
     /// nothing.
@@ -176,6 +198,12 @@ impl ConsumerConfig {
             .retry_pause(self.retry_pause, self.max_retry_pause)
             .max_attempts(self.max_attempts)
             .on_exhausted(self.on_exhausted)
+            .dead_letters(
+                DeadLetters::perhaps_to(self.dead_letter_topic.clone())
+                    .on_failure(self.on_dead_letter_failure)
+                    .max_in_a_row(self.max_dead_letters_in_a_row)
+                    .max_ratio(self.max_dead_letter_ratio, self.dead_letter_window),
+            )
             .commit_when(self.commit_when)
             .await_commits(self.await_commits)
             .commit_rate(self.commit_rate)

@@ -147,6 +147,18 @@ impl<'de> Deserializer<'de> for &'de Value {
 
     whole_numbers! { deserialize_u32: u32, deserialize_u64: u64, }
 
+    fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+        match self {
+            Value::Integer(number) => visitor.visit_i64(*number),
+            Value::Float(number) => visitor.visit_f64(*number),
+            Value::Said(text) => match text.parse() {
+                Ok(number) => visitor.visit_f64(number),
+                Err(_) => Err(de::Error::invalid_type(self.unexpected(), &"a number")),
+            },
+            other => Err(de::Error::invalid_type(other.unexpected(), &"a number")),
+        }
+    }
+
     fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
         match self {
             Value::Boolean(value) => visitor.visit_bool(*value),
@@ -190,7 +202,7 @@ impl<'de> Deserializer<'de> for &'de Value {
     }
 
     forward_to_deserialize_any! {
-        i8 i16 i32 i64 i128 u8 u16 u128 f32 f64 char str string bytes byte_buf unit unit_struct newtype_struct tuple tuple_struct map
+        i8 i16 i32 i64 i128 u8 u16 u128 f32 char str string bytes byte_buf unit unit_struct newtype_struct tuple tuple_struct map
         struct identifier ignored_any
     }
 }

@@ -123,8 +123,9 @@ fn text(value: &toml::Value) -> String {
         toml::Value::String(text) => text.clone(),
         toml::Value::Array(list) => list.iter().map(text).collect::<Vec<_>>().join(","),
         toml::Value::Integer(number) => number.to_string(),
+        toml::Value::Float(number) => number.to_string(),
         toml::Value::Boolean(value) => value.to_string(),
         // No setting is one of those.
-        toml::Value::Float(_) | toml::Value::Datetime(_) | toml::Value::Table(_) => String::new(),
+        toml::Value::Datetime(_) | toml::Value::Table(_) => String::new(),
     }
 }

@@ -27,6 +27,7 @@ macro_rules! scenarios {
 
 mod admin;
 mod fixture;
+mod letters;
 mod listener;
 mod process;
 mod random;
@@ -40,6 +41,7 @@ mod by_hand;
 mod churn;
 mod commits;
 mod computing;
+mod dead_letters;
 mod each_order;
 mod embedding;
 mod exhausted;

@@ -16,6 +16,7 @@ use crate::consume::batch::{BatchBounds, IntoOutcomes};
 use crate::consume::callback::OnCommit;
 use crate::consume::commit::CommitPolicy;
 use crate::consume::control::Credits;
+use crate::consume::dead_letters::{DeadLetters, Letterbox};
 use crate::consume::engine;
 use crate::consume::error::ConsumerError;
 use crate::consume::failing::FailurePolicy;
@@ -23,7 +24,7 @@ use crate::consume::handle::{ConsumerHandle, on_the_clock};
 use crate::consume::handler::{AsyncHandler, Handler, IntoOutcome, PartitionContext};
 use crate::consume::listener::RebalanceListener;
 use crate::consume::loading::LoadOffsets;
-use crate::consume::membership::Keeper;
+use crate::consume::membership::{Keeper, Membership};
 use crate::consume::memory::MemoryBounds;
 use crate::consume::naming::NamingLimits;
 use crate::consume::poller::{OnLogRewind, OnOffsetOutOfRange, PollerOptions};
@@ -106,6 +107,7 @@ pub struct ConsumerBuilder {
     stop_deadline: Duration,
     naming: NamingLimits,
     failures: FailurePolicy,
+    dead_letters: DeadLetters,
     on_log_rewind: OnLogRewind,
     on_offset_out_of_range: OnOffsetOutOfRange,
     token: CancellationToken,
@@ -142,6 +144,7 @@ impl Default for ConsumerBuilder {
             stop_deadline: Duration::from_secs(25),
             naming: NamingLimits::default(),
             failures: FailurePolicy::default(),
+            dead_letters: DeadLetters::perhaps_to(None),
             on_log_rewind: OnLogRewind::default(),
             on_offset_out_of_range: OnOffsetOutOfRange::default(),
             token: CancellationToken::new(),
@@ -372,6 +375,7 @@ impl ConsumerBuilder {
             return Err(configuration("listener_deadline must be above 0".to_owned()));
         }
         self.check_commits(membership)?;
+        self.check_dead_letters()?;
         let reset = self.reset(membership)?;
         let order = self.order.unwrap_or_default();
         let (concurrency, partition_concurrency) = self.bounds(order)?;
@@ -383,6 +387,8 @@ impl ConsumerBuilder {
             // They tell of a member that joined and got nothing.
             self.properties.set_default("statistics.interval.ms", "1000");
         }
+        let group = self.properties.get("group.id").filter(|_| membership != Membership::Standalone);
+        let letterbox = Letterbox::new(self.dead_letters, &self.properties, group)?;
         let listener_deadline = self.listener.as_ref().map_or(Duration::ZERO, |_| on_the_clock(self.listener_deadline));
         engine::start(engine::Settings {
             config: self.properties.client_config(membership.stores())?,
@@ -400,6 +406,7 @@ impl ConsumerBuilder {
             stop_deadline: on_the_clock(self.stop_deadline),
             naming: self.naming,
             failures: self.failures,
+            letterbox,
             token: self.token,
             poller: PollerOptions {
                 group: self.properties.get("group.id").unwrap_or_default().to_owned(),
@@ -449,6 +456,7 @@ impl std::fmt::Debug for ConsumerBuilder {
             .field("stop_deadline", &self.stop_deadline)
             .field("naming", &self.naming)
             .field("failures", &self.failures)
+            .field("dead_letters", &self.dead_letters)
             .field("on_log_rewind", &self.on_log_rewind)
             .field("on_offset_out_of_range", &self.on_offset_out_of_range)
             .finish_non_exhaustive()

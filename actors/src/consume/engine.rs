@@ -19,6 +19,7 @@ use crate::consume::command::{PollerCommand, PollerPort};
 use crate::consume::commit::CommitPolicy;
 use crate::consume::context::PollerContext;
 use crate::consume::control::Budget;
+use crate::consume::dead_letters::Letterbox;
 use crate::consume::error::{ConsumerError, Stopped};
 use crate::consume::failing::FailurePolicy;
 use crate::consume::handle::ConsumerHandle;
@@ -60,6 +61,7 @@ pub(crate) struct Settings {
     pub(crate) stop_deadline: Duration,
     pub(crate) naming: NamingLimits,
     pub(crate) failures: FailurePolicy,
+    pub(crate) letterbox: Option<Letterbox>,
     pub(crate) token: CancellationToken,
     pub(crate) poller: PollerOptions,
 }
@@ -69,7 +71,7 @@ pub(crate) type Ending = Option<Result<Stopped, ConsumerError>>;
 
 /// Starts the threads: the actor system's own, where the supervisor lives; the tracker's arbiter; the workers' arbiters; poller, resolver, and
 /// the callbacks' own.
-pub(crate) fn start(settings: Settings) -> Result<ConsumerHandle, ConsumerError> {
+pub(crate) fn start(mut settings: Settings) -> Result<ConsumerHandle, ConsumerError> {
     let wake = Arc::new(Wake::new());
     let created = settings.config.create_with_context(PollerContext::default());
     // Not rdkafka's words: they repeat the value, which may be a secret.
@@ -89,6 +91,7 @@ pub(crate) fn start(settings: Settings) -> Result<ConsumerHandle, ConsumerError>
     let budget = Arc::new(Budget::new(memory.in_all, Arc::clone(&wake)));
     let mut board = Board::new(settings.membership, budget);
     board.naming = settings.naming;
+    board.letterbox = settings.letterbox.take().map(Arc::new);
     let board = Arc::new(board);
     let (ending, ended) = watch::channel(None);
     let (started, starting) = std::sync::mpsc::sync_channel(1);
@@ -141,7 +144,7 @@ impl Parts {
         self,
         started: impl FnOnce((Addr<ConsumerSupervisor>, Addr<OffsetTracker>)),
     ) -> Result<Stopped, ConsumerError> {
-        let token = self.settings.token.clone();
+        let (token, board) = (self.settings.token.clone(), Arc::clone(&self.board));
         let system = System::new();
         let ran = system.block_on(async {
             let (supervisor, mut running) =
@@ -165,6 +168,7 @@ impl Parts {
             }
         };
         token.cancel();
+        board.letterbox.iter().for_each(|letterbox| letterbox.close());
         let finished = finished.map_err(|_| ConsumerError::Engine { detail: "the supervisor died".to_owned() })?;
         // A thread on which a handler has not returned cannot be joined; it ends when the handler does.
         for (number, arbiter) in running.workers.into_iter().enumerate() {

@@ -48,6 +48,53 @@ pub enum ConsumerError {
         /// The last failure's words.
         cause: String,
     },
+    /// A record was to go to the dead letters, and the consumer has no topic for them. What was finished is committed; this record is not.
+    #[error(
+        "{partition} offset {offset} is to go to the dead letters, because: {cause}; there is no topic for them: set dead_letters          (dead_letter_topic in a file), or have the handler say Stop"
+    )]
+    NoDeadLetterTopic {
+        /// Where.
+        partition: TopicPartition,
+        /// The record.
+        offset: Offset,
+        /// Why it was given up.
+        cause: String,
+    },
+    /// The topic for dead letters does not exist. Nothing was consumed.
+    #[error("the dead-letter topic {topic} does not exist, and is not created by itself; create it: {command}")]
+    NoSuchDeadLetterTopic {
+        /// The topic's name.
+        topic: String,
+        /// The command that creates it, with as many partitions as the topic that is read.
+        command: String,
+    },
+    /// A record could not be written to the dead letters, and is not to be tried again there
+    /// ([`OnDeadLetterFailure::Stop`](crate::consume::OnDeadLetterFailure::Stop)). What was finished is committed; this record is not.
+    #[error("{partition} offset {offset} cannot be written to the dead-letter topic {topic}: {reason}")]
+    DeadLetterRefused {
+        /// Where.
+        partition: TopicPartition,
+        /// The record.
+        offset: Offset,
+        /// The topic that did not take it.
+        topic: String,
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// A record would be one dead letter too many. What was finished is committed; this record is not.
+    #[error(
+        "{partition} offset {offset} would be one dead letter too many: {limit}. It failed because: {cause}; mend the cause and start again,          or raise the limit of dead_letters"
+    )]
+    DeadLetterLimit {
+        /// Where.
+        partition: TopicPartition,
+        /// The record.
+        offset: Offset,
+        /// Which limit, and what was counted.
+        limit: String,
+        /// Why it was given up.
+        cause: String,
+    },
     /// The position to go on from is not in the log. Where it lies before its start, the records from there up to `low` are lost to the
     /// consumer: retention took them, or somebody deleted them.
     #[error("{partition}: position {position} is out of the log's range, {}", out_of_range(*position, *low, *high))]
@@ -133,9 +180,11 @@ impl ConsumerError {
     /// The partition it happened at, and the offset, where there are such.
     pub(crate) fn place(&self) -> (Option<&TopicPartition>, Option<i64>) {
         match self {
-            Self::StoppedByHandler { partition, offset, .. } | Self::Exhausted { partition, offset, .. } => {
-                (Some(partition), Some(offset.0))
-            }
+            Self::StoppedByHandler { partition, offset, .. }
+            | Self::Exhausted { partition, offset, .. }
+            | Self::NoDeadLetterTopic { partition, offset, .. }
+            | Self::DeadLetterRefused { partition, offset, .. }
+            | Self::DeadLetterLimit { partition, offset, .. } => (Some(partition), Some(offset.0)),
             Self::OffsetOutOfRange { partition, position, .. } => (Some(partition), Some(position.0)),
             Self::LogRewound { partition, found, .. } => (Some(partition), Some(found.0)),
             Self::NoCommittedOffset { partition } | Self::UnknownPartition { partition, .. } => (Some(partition), None),

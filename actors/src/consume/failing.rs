@@ -13,7 +13,8 @@ use crate::consume::record::Record;
 use crate::consume::retry::RetrySchedule;
 use crate::order::attempt::{NotDone, guarded};
 
-/// What becomes of a record that has failed as often as it may. Whatever it is, the record is not committed and not lost.
+/// What becomes of a record that has failed as often as it may, where no [dead-letter topic](crate::consume::ConsumerBuilder::dead_letters)
+/// takes it. Whatever it is, the record is not committed and not lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -61,6 +62,8 @@ pub(crate) enum Verdict {
     PassedOver { cause: Cause },
     /// It failed as often as it may.
     Exhausted { cause: Cause },
+    /// It is given up.
+    DeadLetter { cause: Cause },
     /// The engine is to stop.
     Stop { cause: Cause },
 }
@@ -70,6 +73,7 @@ impl FailurePolicy {
     pub(crate) fn judge(&self, record: &Record, not_done: NotDone, random: impl FnOnce() -> u64) -> Verdict {
         let Failure { kind, cause } = match not_done {
             NotDone::Retry { after, cause } => return Verdict::Asked { after, cause },
+            NotDone::DeadLetter { cause } => return Verdict::DeadLetter { cause },
             NotDone::Stop { cause } => return Verdict::Stop { cause },
             NotDone::Failed(failure) => failure,
         };
@@ -83,6 +87,7 @@ impl FailurePolicy {
         match decided {
             Some(Outcome::Done) => Verdict::PassedOver { cause },
             Some(Outcome::Retry { after, cause }) => Verdict::Asked { after, cause },
+            Some(Outcome::DeadLetter { cause }) => Verdict::DeadLetter { cause },
             Some(Outcome::Stop { cause }) => Verdict::Stop { cause },
             // The same bytes decode no better the next time.
             None if kind == FailureKind::Undecodable || record.attempt >= self.attempts => Verdict::Exhausted { cause },
@@ -147,6 +152,9 @@ mod tests {
             FailureKind::Undecodable => Some(Outcome::Done),
             FailureKind::Timeout => Some(Outcome::Retry { after: Duration::ZERO, cause: "later".into() }),
             FailureKind::Panic => Some(Outcome::Stop { cause: failed.cause.clone() }),
+            FailureKind::Error if failed.record.attempt() == 3 => {
+                Some(Outcome::DeadLetter { cause: "hopeless".into() })
+            }
             FailureKind::Error => panic!("no opinion"),
         };
         let policy = policy(1, by_kind);
@@ -155,5 +163,6 @@ mod tests {
         assert_eq!(judge(&policy, FailureKind::Timeout, 9), Verdict::Asked { after: Duration::ZERO, cause: later });
         assert_eq!(judge(&policy, FailureKind::Panic, 1), Verdict::Stop { cause: why() });
         assert_eq!(judge(&policy, FailureKind::Error, 1), Verdict::Exhausted { cause: why() });
+        assert_eq!(judge(&policy, FailureKind::Error, 3), Verdict::DeadLetter { cause: "hopeless".into() });
     }
 }

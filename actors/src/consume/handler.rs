@@ -24,6 +24,13 @@ pub enum Outcome {
         /// Why, for log and state.
         cause: Cause,
     },
+    /// Give the record up: it goes to the [dead-letter topic](crate::consume::ConsumerBuilder::dead_letters), and is finished once it is stored
+    /// there. A consumer that has none stops with [`ConsumerError::NoDeadLetterTopic`](crate::consume::ConsumerError::NoDeadLetterTopic), and
+    /// the record stays unprocessed.
+    DeadLetter {
+        /// Why, for the dead letter's header and the log.
+        cause: Cause,
+    },
     /// Stop the whole engine: it drains, commits and ends with an error that names this record, which stays unprocessed.
     Stop {
         /// Why.

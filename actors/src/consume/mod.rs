@@ -9,6 +9,7 @@ pub(crate) mod commit;
 mod context;
 pub(crate) mod control;
 pub mod cpu_bound;
+pub(crate) mod dead_letters;
 pub mod decode;
 mod engine;
 pub(crate) mod error;
@@ -51,6 +52,7 @@ pub use builder::{Consumer, ConsumerBuilder};
 pub use commit::{CommitError, CommitReport, CommitWhen, PartitionCommit, PendingCommit};
 pub use control::PartitionPhase;
 pub use cpu_bound::CpuBound;
+pub use dead_letters::{DEAD_LETTER_HEADERS, DeadLetters, OnDeadLetterFailure};
 pub use decode::{Decode, Json, typed};
 pub use error::{ConsumerError, Stopped, UnfinishedRecord};
 pub use failing::{FailedRecord, OnExhausted};
@@ -68,6 +70,6 @@ pub use route::Route;
 pub use seek::{PartitionError, Partitions, PendingSeek};
 pub use start::StartAt;
 pub use state::{
-    BlockedThread, CommitState, ConsumerState, CounterState, InFlightRecord, PartitionState, StoppedRecord,
-    WatermarkHolder,
+    BlockedThread, CommitState, ConsumerState, CounterState, DeadLetterState, InFlightRecord, PartitionState,
+    StoppedRecord, WatermarkHolder,
 };

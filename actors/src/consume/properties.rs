@@ -54,6 +54,24 @@ const OWNED: &[(&str, &str, &str)] = &[
     ("enable.partition.eof", "true", "the end-of-partition offset closes the gap behind the last record"),
 ];
 
+/// What a consumer's properties begin with that hold for any client of its cluster: how to reach it, and who comes.
+const OF_ANY_CLIENT: &[&str] = &[
+    "api.version.",
+    "broker.address.",
+    "client.",
+    "connections.",
+    "enable.sasl.",
+    "enable.ssl.",
+    "https.",
+    "reconnect.",
+    "resolve.",
+    "retry.backoff",
+    "sasl.",
+    "security.",
+    "socket.",
+    "ssl.",
+];
+
 /// Properties by name. Values of secret ones are not shown.
 #[derive(Clone, Default)]
 pub(crate) struct Properties(BTreeMap<String, String>);
@@ -70,6 +88,12 @@ impl Properties {
 
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
+    }
+
+    /// Those that hold for a producer on the same cluster too, but for its addresses.
+    pub(crate) fn shared_with_producers(&self) -> impl Iterator<Item = (&str, &str)> {
+        let shared = self.0.iter().filter(|(name, _)| OF_ANY_CLIENT.iter().any(|begin| name.starts_with(begin)));
+        shared.map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     /// Takes `auto.offset.reset` out: the engine resets itself, for librdkafka would do it silently.
@@ -214,6 +238,16 @@ mod tests {
         assert_eq!(config.get("auto.offset.reset"), Some("error"));
         properties.set("group.protocol", "consumer");
         assert_eq!(properties.client_config(false).unwrap().get("partition.assignment.strategy"), None);
+    }
+
+    #[test]
+    fn a_producer_beside_it_has_the_way_to_the_cluster_and_nothing_of_groups_and_fetches() {
+        let mut properties = Properties::default();
+        let shared = [("client.id", "me"), ("sasl.password", "hunter2"), ("ssl.ca.location", "/ca.pem")];
+        let own =
+            [("bootstrap.servers", "b"), ("fetch.wait.max.ms", "5"), ("group.id", "g"), ("session.timeout.ms", "9")];
+        shared.iter().chain(&own).for_each(|(name, value)| properties.set(*name, *value));
+        assert_eq!(properties.shared_with_producers().collect::<Vec<_>>(), shared);
     }
 
     #[test]

@@ -124,9 +124,11 @@ impl Resolver {
         let loader = load.map(Loader::start).transpose()?;
         let thread = std::thread::Builder::new().name("troupe-resolve".to_owned()).spawn({
             let wanted = Arc::clone(&wanted);
-            let (silent, first_seen) = (false, HashMap::new());
+            let (silent, has_dead_letters, first_seen) = (false, board.letterbox.is_none(), HashMap::new());
             move || {
-                Lookup { consumer, start_at, reset, loader, board, wanted, silent, first_seen }.serve(&inbox, &poller)
+                let mut lookup =
+                    Lookup { consumer, start_at, reset, loader, board, wanted, silent, has_dead_letters, first_seen };
+                lookup.serve(&inbox, &poller)
             }
         })?;
         Ok(Self { requests: Some(requests), wanted, thread: Some(thread) })
@@ -178,6 +180,8 @@ pub(super) struct Lookup {
     wanted: Arc<AtomicU64>,
     /// The brokers have not told the topics' ids when they were last asked.
     silent: bool,
+    /// The dead-letter topic has been seen, or there is none.
+    pub(super) has_dead_letters: bool,
     /// How many partitions each topic had when it was first described: any above were added since.
     first_seen: HashMap<Arc<str>, usize>,
 }
@@ -238,6 +242,7 @@ impl Lookup {
             Sought::Assigned { partitions, again } => (partitions.clone(), Some(again)),
             Sought::Subscribed(subscription) => (self.subscribed(subscription)?, None),
         };
+        self.check_dead_letters(&partitions)?;
         // Before the positions: a topic that is created again in between shows another id at the next look.
         let topics = self.glance(&partitions);
         let mut starts = self.positions(id, partitions, again, tries)?;
@@ -367,7 +372,7 @@ impl Lookup {
     }
 
     /// The partitions that the topic has now. The request creates no topic: consumers ask with `allow.auto.create.topics=false`.
-    fn partitions_of(&self, topic: &str) -> Result<Vec<TopicPartition>, Failure> {
+    pub(super) fn partitions_of(&self, topic: &str) -> Result<Vec<TopicPartition>, Failure> {
         use RDKafkaErrorCode as E;
         let metadata = self.consumer.fetch_metadata(Some(topic), TRY)?;
         let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else {

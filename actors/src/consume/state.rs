@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::consume::control::crew::InHandler;
 use crate::consume::control::stuck::Sample;
 use crate::consume::control::{Budget, ControlCell, PartitionPhase};
+use crate::consume::dead_letters::Letterbox;
 use crate::consume::membership::Membership;
 use crate::consume::naming::{Named, NamingLimits, Plight};
 use crate::ids::{Epoch, Offset, TopicPartition};
@@ -32,10 +33,28 @@ pub struct ConsumerState {
     pub blocked_threads: Vec<BlockedThread>,
     /// How commits go.
     pub commits: CommitState,
+    /// How dead letters go, where there is a topic for them.
+    pub dead_letters: Option<DeadLetterState>,
     /// Counted since the start.
     pub counters: CounterState,
     /// Breaches of the engine's invariants since the start: all 0, or there is a bug.
     pub invariants: InvariantSnapshot,
+}
+
+/// How dead letters go.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct DeadLetterState {
+    /// Their topic.
+    pub topic: String,
+    /// Records that are stored there, since the start.
+    pub written: u64,
+    /// Records that are being written now, and not confirmed.
+    pub on_the_way: u64,
+    /// How often one could not be written, since the start.
+    pub failures: u64,
+    /// Why they cannot be written, and what to do, until one is written again.
+    pub trouble: Option<String>,
 }
 
 /// How commits go.
@@ -72,7 +91,7 @@ pub struct PartitionState {
     /// `end_offset` less `committed` (less the start position, before the first commit; less `watermark`, where a standalone consumer
     /// commits nothing); `None` while the end is unknown.
     pub lag: Option<i64>,
-    /// Records that a handler holds now.
+    /// Records that a handler holds now, or that are being written to the dead letters.
     pub in_flight: u64,
     /// Records handed out and not reported finished, those in flight included.
     pub buffered_records: u64,
@@ -265,6 +284,8 @@ pub(crate) struct Board {
     /// The epochs whose pumps have not ended, fenced ones included.
     pumping: DashMap<Epoch, Arc<ControlCell>>,
     pub(crate) naming: NamingLimits,
+    /// `None`: there is no topic for dead letters.
+    pub(crate) letterbox: Option<Arc<Letterbox>>,
 }
 
 impl Board {
@@ -282,6 +303,7 @@ impl Board {
             pumps: DashMap::new(),
             pumping: DashMap::new(),
             naming: NamingLimits::default(),
+            letterbox: None,
         }
     }
 
@@ -337,6 +359,7 @@ impl Board {
                     .get()
                     .map(|cluster| cluster.limit.with(|limit| limit.next()).map_or(0, |(_, length)| length as u64)),
             },
+            dead_letters: self.letterbox.as_ref().map(|letterbox| letterbox.state()),
             counters: self.counters.snapshot(),
             invariants: self.invariants.snapshot(),
         }

@@ -1,8 +1,8 @@
 //! The consumer supervisor: the life of the workers, and the life of the engine.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use actix::{Actor, Addr, ArbiterHandle, AsyncContext, Context, Handler, Message};
@@ -13,6 +13,7 @@ use tracing::{error, info, warn};
 use crate::consume::command::{DrainPlan, PollerCommand, PollerPort};
 use crate::consume::commit::CommitPolicy;
 use crate::consume::control::ControlCell;
+use crate::consume::dead_letters::limits::Breaker;
 use crate::consume::error::{ConsumerError, Stopped};
 use crate::consume::failing::FailurePolicy;
 use crate::consume::inbox::Inbox;
@@ -160,6 +161,7 @@ impl ConsumerSupervisor {
             supervisor: ctx.address(),
             board: Arc::clone(&self.board),
             failures: self.parts.failures.clone(),
+            breaker: Mutex::new(Breaker::new(self.board.letterbox.as_ref().map(|it| it.limits()).unwrap_or_default())),
             commits: self.parts.commits,
             order: self.parts.order,
             per_partition: self.parts.per_partition,

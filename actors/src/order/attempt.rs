@@ -27,6 +27,8 @@ pub(crate) enum Attempt {
 pub(crate) enum NotDone {
     /// The handler asked for another attempt.
     Retry { after: Duration, cause: Cause },
+    /// The handler gave the record up.
+    DeadLetter { cause: Cause },
     /// The handler asked for the engine's stop.
     Stop { cause: Cause },
     /// It does not say what is to become of the record. After a panic the handler's state cannot be trusted.
@@ -39,6 +41,7 @@ impl From<Result<Outcome, Failure>> for Attempt {
         let not_done = match answer {
             Ok(Outcome::Done) => return Self::Done,
             Ok(Outcome::Retry { after, cause }) => NotDone::Retry { after, cause },
+            Ok(Outcome::DeadLetter { cause }) => NotDone::DeadLetter { cause },
             Ok(Outcome::Stop { cause }) => NotDone::Stop { cause },
             Err(failure) => NotDone::Failed(failure),
         };

@@ -86,14 +86,16 @@ impl<C: Call> Crew<C> {
             return Poll::Ready(());
         }
         cell.crew_begins();
+        // Last of all: what ends before may have to be written too.
         let over = self.take_up_ended() || self.start();
+        let over = self.schedule.take_up_letters(cx) || over;
         self.schedule.give_back_credits();
         if over {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
         self.pace.waited();
-        if self.slots.running() == 0 {
+        if self.slots.running() == 0 && !self.schedule.is_sending_letters() {
             cell.crew_rests();
             if cell.is_ending() {
                 return Poll::Ready(());

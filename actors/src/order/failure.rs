@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tracing::{error, info, warn};
 
+use crate::consume::dead_letters::envelope::Letter;
 use crate::consume::error::{ConsumerError, times};
 use crate::consume::failing::{OnExhausted, Verdict};
 use crate::consume::handler::Cause;
@@ -15,12 +16,14 @@ use crate::order::attempt::NotDone;
 use crate::order::pump::PumpIo;
 
 /// What the pump does with the record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Next {
     /// Another attempt after this pause.
     Again(Duration),
     /// It counts as finished.
     PassedOver,
+    /// It goes to the dead letters, and counts as finished once it is there.
+    DeadLetter(Letter),
     /// Its partition stops. When it is resumed, the record is tried as if for the first time.
     Parked,
     /// Nothing: the partition is given up, and the handler leaves the record to its next owner.
@@ -30,12 +33,13 @@ pub(crate) enum Next {
 }
 
 impl PumpIo {
-    /// Names what happened, and says what follows.
-    pub(crate) fn judge(&self, record: &Record, not_done: NotDone) -> Next {
+    /// Names what happened, and says what follows. `others`: how many records of this epoch have ended that are no dead letters.
+    pub(crate) fn judge(&self, record: &Record, not_done: NotDone, others: u64) -> Next {
         match self.failures.judge(record, not_done, random) {
             Verdict::Again { pause, cause } => self.again(record, pause, &cause),
             Verdict::Asked { after, cause } => self.asked_for(record, after, cause),
-            Verdict::Exhausted { cause } => self.exhausted(record, &cause),
+            Verdict::Exhausted { cause } => self.exhausted(record, cause, others),
+            Verdict::DeadLetter { cause } => self.given_up(record, cause, others),
             Verdict::Stop { cause } => self.stopped_by(record, &cause),
             Verdict::PassedOver { cause } => {
                 self.board.counters.passed_over.fetch_add(1, Ordering::Relaxed);
@@ -72,9 +76,12 @@ impl PumpIo {
         Next::Again(pause)
     }
 
-    fn exhausted(&self, record: &Record, cause: &Cause) -> Next {
+    fn exhausted(&self, record: &Record, cause: Cause, others: u64) -> Next {
         let (cell, attempts, offset) = (&self.cell, record.attempt, record.offset());
         self.board.counters.exhausted.fetch_add(1, Ordering::Relaxed);
+        if self.board.letterbox.is_some() {
+            return self.given_up(record, cause, others);
+        }
         let cause = cause.to_string();
         cell.set_last_error(format!("offset {offset} failed {}: {cause}", times(attempts)));
         match self.failures.on_exhausted {
@@ -108,6 +115,6 @@ impl PumpIo {
 }
 
 /// Randomness for jitter: the standard library's own keys.
-fn random() -> u64 {
+pub(crate) fn random() -> u64 {
     RandomState::new().build_hasher().finish()
 }

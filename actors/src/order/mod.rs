@@ -9,6 +9,7 @@ pub(crate) mod crew;
 pub(crate) mod failure;
 mod forming;
 pub(crate) mod lanes;
+mod letters;
 pub(crate) mod limiter;
 pub(crate) mod pace;
 pub(crate) mod partition;

@@ -26,7 +26,8 @@ pub(crate) async fn pump<H: Handler>(factory: impl Fn(&PartitionContext) -> H, i
         let cell = Arc::clone(&io.cell);
         move || cell.wake_pump()
     });
-    let mut lane = Lane { factory, handler: None, pace: Pace::new(Instant::now()), skip, commits, permits, io };
+    let mut lane =
+        Lane { factory, handler: None, pace: Pace::new(Instant::now()), skip, commits, permits, others: 0, io };
     while let Some(chunk) = lane.io.next_chunk().await {
         lane.run(chunk).await;
         lane.permits.give_back_idle();
@@ -50,6 +51,8 @@ struct Lane<H, F> {
     skip: Skip,
     commits: Commits,
     permits: Permits,
+    /// Records that have ended, but for dead letters.
+    others: u64,
     io: PumpIo,
 }
 
@@ -152,11 +155,14 @@ impl<H: Handler, F: Fn(&PartitionContext) -> H> Lane<H, F> {
                 return Ran::Ending;
             }
             let not_done = match self.try_once(record).await {
-                Attempt::Done => return Ran::Finished,
+                Attempt::Done => {
+                    self.others += 1;
+                    return Ran::Finished;
+                }
                 Attempt::Fenced => return Ran::Ending,
                 Attempt::NotDone(not_done) => *not_done,
             };
-            match self.io.judge(record, not_done) {
+            match self.io.judge(record, not_done, self.others) {
                 Next::Again(pause) => {
                     // A pause is no call.
                     self.permits.finish();
@@ -169,7 +175,17 @@ impl<H: Handler, F: Fn(&PartitionContext) -> H> Lane<H, F> {
                     }
                     record.attempt = record.attempt.saturating_add(1);
                 }
-                Next::PassedOver => return Ran::Finished,
+                Next::PassedOver => {
+                    self.others += 1;
+                    return Ran::Finished;
+                }
+                Next::DeadLetter(letter) => {
+                    // Nor is a letter.
+                    self.permits.finish();
+                    self.permits.give_back_idle();
+                    let written = self.io.write(record, letter).await;
+                    return if written { Ran::Finished } else { Ran::Ending };
+                }
                 Next::Parked => {
                     self.permits.finish();
                     self.permits.give_back_idle();

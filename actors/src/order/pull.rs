@@ -142,6 +142,7 @@ impl Puller {
         for (job, attempt) in answers {
             self.schedule.ended(job, attempt);
         }
+        self.schedule.take_up_letters(cx);
         self.schedule.give_back_credits();
         self.lay_out();
         if self.rests(&cell) && cell.is_ending() {
@@ -184,7 +185,7 @@ impl Puller {
     /// and as late as here: the app takes while this pump lays out.
     fn rests(&self, cell: &ControlCell) -> bool {
         let state = self.tray.lock();
-        let rests = state.taken == 0 && state.answers.is_empty();
+        let rests = state.taken == 0 && state.answers.is_empty() && !self.schedule.is_sending_letters();
         if rests {
             cell.crew_rests();
         }

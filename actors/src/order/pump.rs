@@ -2,7 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use tokio::runtime::Handle;
 
 use crate::consume::commit::CommitPolicy;
 use crate::consume::control::ControlCell;
+use crate::consume::dead_letters::limits::Breaker;
 use crate::consume::error::ConsumerError;
 use crate::consume::failing::FailurePolicy;
 use crate::consume::handler::PartitionContext;
@@ -48,6 +49,8 @@ pub(crate) struct PumpIo {
     pub(crate) supervisor: Addr<ConsumerSupervisor>,
     pub(crate) board: Arc<Board>,
     pub(crate) failures: FailurePolicy,
+    /// Locked per dead letter.
+    pub(crate) breaker: Mutex<Breaker>,
     pub(crate) commits: CommitPolicy,
     pub(crate) order: Order,
     /// Calls at once, in this partition.

@@ -24,6 +24,7 @@ use crate::order::attempt::Attempt;
 use crate::order::commits::Commits;
 use crate::order::failure::Next;
 use crate::order::lanes::{HeldLane, Lanes};
+use crate::order::letters::Letters;
 use crate::order::pump::PumpIo;
 
 /// How far to go ahead of the first unfinished record, in offsets. What is finished behind it is remembered at a bit per record, and in the
@@ -123,11 +124,14 @@ pub(crate) struct Schedule {
     timer: Option<Pin<Box<Sleep>>>,
     /// Those that stopped the partition: they are tried again when it is resumed.
     parked: Vec<Job>,
+    letters: Letters<Job>,
     /// A handler has stopped the engine: nothing more is started.
     stopped: bool,
     /// What an earlier owner has finished.
     skip: Skip,
     commits: Commits,
+    /// Records that have ended, but for dead letters.
+    others: u64,
     /// Finished since credits were given back.
     freed: u64,
 }
@@ -146,9 +150,11 @@ impl Schedule {
             backoffs: BinaryHeap::new(),
             timer: None,
             parked: Vec::new(),
+            letters: Letters::new(),
             stopped: false,
             skip: io.cell.remembered.skip(),
             commits: Commits::new(io.commits),
+            others: 0,
             freed: 0,
             io,
         }
@@ -254,7 +260,7 @@ impl Schedule {
         if not_done.is_panic() {
             self.io.board.counters.panics.fetch_add(1, Ordering::Relaxed);
         }
-        let next = self.io.judge(&job.record(), *not_done);
+        let next = self.io.judge(&job.record(), *not_done, self.others);
         if next != Next::PassedOver {
             self.hold(&mut job);
         }
@@ -270,6 +276,10 @@ impl Schedule {
                 self.backoffs.push(Backoff { due, job });
             }
             Next::PassedOver => self.finish(job),
+            Next::DeadLetter(letter) => {
+                let record = job.record();
+                self.letters.write(&self.io, job, record, letter);
+            }
             Next::Parked => {
                 job.attempt = 1;
                 self.parked.push(job);
@@ -279,7 +289,27 @@ impl Schedule {
         }
     }
 
+    /// Whether a dead letter is being written: who waits for calls waits for it too.
+    pub(crate) fn is_sending_letters(&self) -> bool {
+        self.letters.is_sending()
+    }
+
+    /// Takes up the dead letters that are written; whether there were some. The pump is woken when others are.
+    pub(crate) fn take_up_letters(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut some = false;
+        while let Some(job) = self.letters.poll_written(&self.io, &mut self.stopped, cx) {
+            some = true;
+            self.settle(job);
+        }
+        some
+    }
+
     fn finish(&mut self, job: Job) {
+        self.others += 1;
+        self.settle(job);
+    }
+
+    fn settle(&mut self, job: Job) {
         self.count_finished(&job);
         if let Some(lane) = job.lane
             && let Some(lanes) = &mut self.lanes
@@ -338,8 +368,9 @@ impl Schedule {
         let mut judge = |schedule: &mut Self, at: usize, job: &Job| {
             let answer = std::mem::replace(&mut answers[at], Ok(Outcome::Done));
             let next = schedule.judge_in_batch(job, answer);
+            let finished = next.is_none();
             nexts.extend(next);
-            next.is_none()
+            finished
         };
         let kept: Vec<_> = match self.lanes.take() {
             Some(mut lanes) => {
@@ -361,11 +392,12 @@ impl Schedule {
     /// What follows for a record of a batch; `None`: it is finished, and counted as that.
     fn judge_in_batch(&mut self, job: &Job, answer: Result<Outcome, Failure>) -> Option<Next> {
         if let Attempt::NotDone(not_done) = Attempt::from(answer) {
-            let next = self.io.judge(&job.record(), *not_done);
+            let next = self.io.judge(&job.record(), *not_done, self.others);
             if next != Next::PassedOver {
                 return Some(next);
             }
         }
+        self.others += 1;
         self.count_finished(job);
         None
     }

@@ -84,6 +84,11 @@ pub enum TestedEnd {
         /// The last time for this reason.
         cause: Cause,
     },
+    /// The handler, or `on_failure`, gave it up: it goes to the dead letters, or stops an engine that has no topic for them.
+    DeadLettered {
+        /// Why.
+        cause: Cause,
+    },
     /// The engine is to stop.
     Stopped {
         /// Why.
@@ -218,6 +223,7 @@ impl HandlerTest {
                     }
                     Verdict::PassedOver { .. } => break TestedEnd::PassedOver,
                     Verdict::Exhausted { cause } => break TestedEnd::Exhausted { cause },
+                    Verdict::DeadLetter { cause } => break TestedEnd::DeadLettered { cause },
                     Verdict::Stop { cause } => break TestedEnd::Stopped { cause },
                 }
             };
@@ -286,6 +292,7 @@ impl TestRecord {
 fn outcome_of(not_done: &NotDone) -> Result<Outcome, Failure> {
     Ok(match not_done {
         NotDone::Retry { after, cause } => Outcome::Retry { after: *after, cause: cause.clone() },
+        NotDone::DeadLetter { cause } => Outcome::DeadLetter { cause: cause.clone() },
         NotDone::Stop { cause } => Outcome::Stop { cause: cause.clone() },
         NotDone::Failed(failure) => return Err(failure.clone()),
     })
@@ -458,6 +465,14 @@ mod tests {
             end => format!("{end:?}"),
         };
         assert_eq!([count("a"), count("b"), count("bad"), count("c")], ["1", "2", "1", "2"]);
+    }
+
+    #[test]
+    fn a_record_that_is_given_up_has_one_attempt_and_a_cause() {
+        let hopeless = || Outcome::DeadLetter { cause: "hopeless".into() };
+        let tested = HandlerTest::handler(move |_: &Record| hopeless()).feed(TestRecord::tombstone());
+        assert_eq!(outcomes(&tested), [Ok(hopeless())]);
+        assert_eq!(tested.end, TestedEnd::DeadLettered { cause: "hopeless".into() });
     }
 
     #[test]

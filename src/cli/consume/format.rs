@@ -1,6 +1,6 @@
 use kafka_troupe::Record;
 
-use crate::cli::record_json::{self, RecordToPrint};
+use crate::cli::record_json;
 
 /// How a record looks on stdout: one line each, unless a value has line ends of its own.
 #[derive(Clone, Debug)]
@@ -25,17 +25,7 @@ impl Format {
                 }
                 line.extend_from_slice(record.value().unwrap_or(NULL));
             }
-            Self::Json => {
-                let printed = RecordToPrint {
-                    topic: record.topic(),
-                    partition: record.partition().0,
-                    offset: record.offset().0,
-                    timestamp: record.timestamp(),
-                    key: record.key(),
-                    value: record.value(),
-                };
-                record_json::write(line, printed, record.headers());
-            }
+            Self::Json => record_json::write(line, record.into(), record.headers()),
         }
         line.push(b'\n');
     }

@@ -1,5 +1,6 @@
 mod cluster;
 mod edges;
+mod exec;
 mod format;
 mod output;
 mod printer;
@@ -23,10 +24,11 @@ use super::exit::{self, Exit, Misuse};
 use super::shutdown::Shutdown;
 use super::terminal::Terminal;
 use cluster::Cluster;
+use exec::{Exec, Work};
 use format::Format;
 use output::Output;
 use printer::Printer;
-use report::Report;
+use report::{Report, What};
 use until_end::UntilEnd;
 
 /// How long a stop may take: a reader that stands still may hold up a write.
@@ -43,10 +45,12 @@ const EXAMPLES: &str = "  troupe consume --bootstrap-server localhost:9092 --top
                      the first three, as key:value
   … --command-config client.properties -X isolation.level=read_uncommitted
                      where a login is needed; also what transactions have not committed
+  … --group billing --exec ./bill.py --order key --concurrency 8 --attempt-timeout 30s
+                     by eight workers, instead of printing; commits what they have done
   … --config troupe.toml --print-config
                      what it would run with, and who said so";
 
-/// Print a topic's records, and commit exactly what is printed
+/// Print a topic's records or hand them to workers, and commit what is done
 ///
 /// A record counts as done when all of its line is written to stdout, and only then may its offset
 /// be committed. So whatever ends the command, a signal, a reader that goes away, a limit, the
@@ -57,17 +61,20 @@ const EXAMPLES: &str = "  troupe consume --bootstrap-server localhost:9092 --top
 ///
 /// Each partition's records are printed in the order of their offsets; between partitions there is
 /// none.
+///
+/// With --exec CMD records are handed to workers, programs in any language, instead of being
+/// printed; one is done when its worker says so.
 #[derive(Args, Debug)]
 #[command(verbatim_doc_comment)]
 #[command(after_help = exit::help(EXAMPLES))]
 #[command(after_long_help = format!("{}\n{}", connect::help(Role::Consumer), exit::help(EXAMPLES)))]
 pub(crate) struct Consume {
-    /// The topic to print
+    /// The topic to read
     ///
     /// Where it is missing, the one that the settings name in consumer.topics.
     #[arg(long, value_name = "TOPIC")]
     topic: Option<String>,
-    /// Consume as a member of this group, and commit what is printed
+    /// Consume as a member of this group, and commit what is printed or done
     #[arg(long, value_name = "GROUP")]
     group: Option<String>,
     /// Where to start if the group has no commit [default: earliest]
@@ -79,7 +86,7 @@ pub(crate) struct Consume {
     /// The same as --from earliest
     #[arg(long, conflicts_with = "from")]
     from_beginning: bool,
-    /// End when this many records are printed [alias: --max-messages]
+    /// End when this many records are printed or done [alias: --max-messages]
     ///
     /// Exactly these are committed. In a group each member counts for itself.
     #[arg(long, value_name = "N", alias = "max-messages", value_parser = clap::value_parser!(u64).range(1..))]
@@ -99,6 +106,8 @@ pub(crate) struct Consume {
     /// Print the key too, and this between key and value
     #[arg(long, value_name = "SEPARATOR", conflicts_with = "json")]
     key_separator: Option<String>,
+    #[command(flatten)]
+    exec: Exec,
     #[command(flatten)]
     connect: Connect,
     #[command(flatten)]
@@ -124,17 +133,36 @@ impl Consume {
             true => Some(until_end(&connection, topic, partitions).await?),
             false => None,
         };
-        let group = group(&connection);
+        match &self.exec.exec {
+            Some(command) => {
+                let (options, most) = (&self.exec, self.max_records);
+                let work = Work { options, command, connection: &connection, topic, most };
+                work.run(until_end, terminal, shutdown).await
+            }
+            None => self.print(&connection, topic, until_end, terminal, shutdown).await,
+        }
+    }
+
+    async fn print(
+        &self,
+        connection: &Connection,
+        topic: &str,
+        until_end: Option<UntilEnd>,
+        terminal: &Terminal,
+        shutdown: &Shutdown,
+    ) -> anyhow::Result<Exit> {
+        let group = group(connection);
         let output = Arc::new(Output::stdout(self.max_records).context("there is no stdout")?);
         let started = Instant::now();
-        let consumer = self.start(&connection, &output, shutdown)?;
+        let consumer = self.start(connection, &output, shutdown)?;
         let ended = tokio::select! {
             // By a signal, or by what went wrong.
             ended = consumer.wait() => ended,
             () = output.over().cancelled() => consumer.shutdown(STOP).await,
             () = end_reached(until_end, &consumer, group.is_some()) => consumer.shutdown(STOP).await,
         };
-        let report = Report::new(output.printed(), group.is_some(), &consumer, &ended, started.elapsed());
+        let what = What::Printed(output.printed());
+        let report = Report::new(what, group.is_some(), &consumer, &ended, started.elapsed());
         terminal.summarize(&report, || report.log());
         match ended {
             Ok(_) => Ok(Exit::Fine),
@@ -155,17 +183,28 @@ impl Consume {
             Some(From::Latest) => Some(from("latest", "--from")),
             None => None,
         });
+        let of_workers = self.exec.said();
+        options.extend(of_workers.iter().map(|(name, value, option)| (*name, value.as_str(), *option)));
         let mut connection = self.connect.settings(Role::Consumer, &options)?;
         let consumer = &mut connection.config_mut().consumer;
         consumer.standalone = consumer.group_id.is_none();
-        // A file may have been made for another consumer: this one prints in the partitions' order and commits what is printed.
-        consumer.order = None;
+        // A file may have been made for another consumer: this one commits what is printed, or done, and prints in the partitions' order.
+        match &self.exec.exec {
+            Some(command) if command.trim().is_empty() => {
+                return Err(Misuse("--exec takes a command for the shell, and this one is empty".to_owned()).into());
+            }
+            Some(_) => consumer.concurrency = consumer.concurrency.or_else(|| Some(exec::workers())),
+            None => {
+                consumer.order = None;
+                consumer.dead_letter_topic = None;
+                consumer.stop_deadline = STOP;
+            }
+        }
         consumer.client_auto_commit = false;
         if consumer.commit_when == CommitWhen::Manual || consumer.standalone {
             consumer.commit_when = CommitWhen::default();
         }
         consumer.await_commits &= !consumer.standalone;
-        consumer.stop_deadline = STOP;
         Ok(connection)
     }
 
@@ -192,15 +231,14 @@ impl Consume {
     }
 }
 
-/// The one topic to print.
+/// The one topic to read.
 fn topic(connection: &Connection) -> anyhow::Result<&str> {
     match connection.config().consumer.topics.as_slice() {
         [topic] => Ok(topic),
         [] => Err(Misuse("which topic? Give --topic TOPIC, or consumer.topics in --config FILE".to_owned()).into()),
         topics => {
             let topics = topics.join(", ");
-            Err(Misuse(format!("one topic is printed, and consumer.topics names {topics}: say which with --topic"))
-                .into())
+            Err(Misuse(format!("one topic is read, and consumer.topics names {topics}: say which with --topic")).into())
         }
     }
 }

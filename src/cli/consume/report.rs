@@ -10,12 +10,23 @@ use super::output::Printed;
 /// What the command has done, in the end.
 #[derive(Debug)]
 pub(super) struct Report {
-    printed: Printed,
+    what: What,
     committed: Committed,
     took: Duration,
 }
 
-/// How much of what was printed the group knows of.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum What {
+    Printed(Printed),
+    /// Done by workers, with so many attempts that had to be repeated.
+    Worked {
+        records: u64,
+        dead_letters: u64,
+        repeated: u64,
+    },
+}
+
+/// How much of it the group knows of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Committed {
     All,
@@ -27,7 +38,7 @@ enum Committed {
 
 impl Report {
     pub(super) fn new(
-        printed: Printed,
+        what: What,
         in_group: bool,
         consumer: &ConsumerHandle,
         ended: &Result<Stopped, ConsumerError>,
@@ -41,7 +52,7 @@ impl Report {
             _ if missed > 0 => Committed::Part,
             _ => Committed::All,
         };
-        Self { printed, committed, took }
+        Self { what, committed, took }
     }
 
     pub(super) fn log(&self) {
@@ -50,16 +61,38 @@ impl Report {
             Committed::Part => "part",
             Committed::Nothing => "nothing",
         };
-        let (Printed { records, bytes }, seconds) = (self.printed, self.took.as_secs_f64());
-        tracing::info!(records, bytes, committed, seconds, "consumed");
+        let seconds = self.took.as_secs_f64();
+        match self.what {
+            What::Printed(Printed { records, bytes }) => {
+                tracing::info!(records, bytes, committed, seconds, "consumed");
+            }
+            What::Worked { records, dead_letters, repeated } => {
+                tracing::info!(records, dead_letters, repeated, committed, seconds, "consumed");
+            }
+        }
     }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Printed { records, bytes } = self.printed;
-        let (count, noun) = (HumanCount(records), if records == 1 { "record" } else { "records" });
-        write!(f, "{count} {noun} ({}) in {:.1} s; ", HumanBytes(bytes), self.took.as_secs_f64())?;
+        let records = match self.what {
+            What::Printed(Printed { records, .. }) | What::Worked { records, .. } => records,
+        };
+        write!(f, "{} {} ", HumanCount(records), if records == 1 { "record" } else { "records" })?;
+        match self.what {
+            What::Printed(Printed { bytes, .. }) => write!(f, "({}) ", HumanBytes(bytes))?,
+            What::Worked { dead_letters, repeated, .. } => {
+                f.write_str("done")?;
+                if dead_letters > 0 {
+                    write!(f, ", {} to the dead letters", HumanCount(dead_letters))?;
+                }
+                if repeated > 0 {
+                    write!(f, ", attempts repeated: {}", HumanCount(repeated))?;
+                }
+                f.write_str(if dead_letters + repeated > 0 { ", " } else { " " })?;
+            }
+        }
+        write!(f, "in {:.1} s; ", self.took.as_secs_f64())?;
         f.write_str(match self.committed {
             Committed::All => "all committed",
             Committed::Part => "not all committed: the group gets some of them again",

@@ -28,6 +28,11 @@ const CONSUMER: &[(&str, &str, &str)] = &[
     ("max_retry_pause", "30s", "30s"),
     ("max_attempts", "4294967295", "4294967295"),
     ("on_exhausted", "stop_partition", "stop_partition"),
+    ("dead_letter_topic", "d", "d"),
+    ("on_dead_letter_failure", "stop", "stop"),
+    ("max_dead_letters_in_a_row", "5", "5"),
+    ("max_dead_letter_ratio", "0.25", "0.25"),
+    ("dead_letter_window", "50", "50"),
     ("commit_when", "500 records", "500 records"),
     ("await_commits", "true", "true"),
     ("commit_rate", "2MiB", "2MiB"),
@@ -105,6 +110,7 @@ fn the_documented_defaults_are_the_structs() {
                 Some(toml::Value::String(text)) => assert_eq!(text, doc.default, "{}", doc.name),
                 Some(toml::Value::Array(list)) => assert!(list.is_empty() && doc.default.is_empty(), "{}", doc.name),
                 Some(toml::Value::Integer(number)) => assert_eq!(number.to_string(), doc.default, "{}", doc.name),
+                Some(toml::Value::Float(number)) => assert_eq!(number.to_string(), doc.default, "{}", doc.name),
                 Some(toml::Value::Boolean(value)) => assert_eq!(value.to_string(), doc.default, "{}", doc.name),
                 // The builder decides, in one way or in others.
                 None => assert!(UNSET.contains(&(doc.name, doc.default)), "{}", doc.name),
@@ -117,6 +123,7 @@ fn the_documented_defaults_are_the_structs() {
     /// `ConsumerBuilder::start` says so.
     const UNSET: &[(&str, &str)] = &[
         ("group_id", ""),
+        ("dead_letter_topic", ""),
         ("auto_offset_reset", "earliest"),
         ("order", "partition"),
         ("concurrency", "100"),

@@ -43,6 +43,17 @@ where
     }
 }
 
+/// From 0 to 1.
+pub(in crate::config) fn share<'de, D>(deserializer: D) -> Result<f64, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    match f64::deserialize(deserializer)? {
+        share if (0.0..=1.0).contains(&share) => Ok(share),
+        outside => Err(D::Error::custom(format!("{outside}: it must be 0 to 1"))),
+    }
+}
+
 pub(in crate::config) fn within<'de, const MIN: u64, const MAX: u64, T, D>(deserializer: D) -> Result<T, D::Error>
 where
     T: Deserialize<'de> + Whole,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::ConsumerBuilder;
+use crate::consume::dead_letters::DeadLetters;
 use crate::consume::error::ConsumerError;
 use crate::consume::failing::{FailedRecord, OnExhausted};
 use crate::consume::handle::ConsumerHandle;
@@ -60,6 +61,24 @@ impl ConsumerBuilder {
         self
     }
 
+    /// Where records go that have failed as often as they may, that cannot be decoded, or that the handler gives up by
+    /// [`Outcome::DeadLetter`]; [`on_exhausted`](Self::on_exhausted) has no say then. Default: nowhere.
+    ///
+    /// The record is written with its key, value and headers, and with [headers](crate::consume::DEAD_LETTER_HEADERS) that say where it comes
+    /// from and why. It is finished once it is stored; until then only its key (or its partition, in that order) waits. It is never dropped:
+    /// [`OnDeadLetterFailure`](crate::consume::OnDeadLetterFailure) says what follows where it cannot be written, and
+    /// [limits](DeadLetters::max_in_a_row) stop the engine after a bad deploy.
+    ///
+    /// The topic has to exist: before its first record the consumer looks, and otherwise ends with
+    /// [`ConsumerError::NoSuchDeadLetterTopic`], which prints the command that creates it.
+    ///
+    /// A crash between the dead letter and the commit of its offset repeats it: the record is handled again, and may be written again. So does
+    /// one that is being written at the drain deadline. Each such record is repeated once per crash or cut, and told by its headers.
+    pub fn dead_letters(mut self, letters: DeadLetters) -> Self {
+        self.dead_letters = letters;
+        self
+    }
+
     /// Decides what a failure means, case by case: an [`Outcome`], or `None` for the usual (another attempt after the retry pause, up to
     /// [`max_attempts`](Self::max_attempts)). `Outcome::Done` passes the record over, and it is never handled again.
     ///
@@ -107,6 +126,17 @@ impl ConsumerBuilder {
         let handle = self.run(Some(Arc::new(PullWorkload(Arc::clone(&table)))))?;
         let records = Records::new(table, handle.supervisor(), most);
         Ok((handle, records))
+    }
+
+    pub(super) fn check_dead_letters(&self) -> Result<(), ConsumerError> {
+        self.dead_letters.check()?;
+        let named = self.partitions.iter().map(|each| &*each.topic).chain(self.topics.iter().map(String::as_str));
+        match named.into_iter().find(|topic| Some(*topic) == self.dead_letters.topic.as_deref()) {
+            Some(topic) => {
+                Err(configuration(format!("the topic {topic} is read, and cannot be that of its own dead letters")))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Handler calls at once: in all partitions, and in one.

@@ -1,0 +1,288 @@
+//! The letterbox: the producer that writes dead letters, and what is known of those that nobody waits for any more.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use tracing::{info, warn};
+
+use super::envelope::{Envelope, Letter, Subject};
+use super::remedy::{creation, remedy};
+use super::{DeadLetters, Limits, OnDeadLetterFailure};
+use crate::consume::error::ConsumerError;
+use crate::consume::properties::{Properties, configuration};
+use crate::consume::record::Record;
+use crate::consume::reminder::Reminder;
+use crate::consume::state::DeadLetterState;
+use crate::produce::{Confirmation, ErrorClass, Producer, SendError, Sender};
+
+/// Letters of fenced epochs whose fate is remembered, at most.
+const LATE: usize = 4096;
+
+/// What the producer runs with unless the app says otherwise. The topic is known to exist, and is never created. How large a record may be is
+/// the topic's to say, for the one that it is of was taken by a topic too.
+const DEFAULTS: &[(&str, &str)] =
+    &[("allow.auto.create.topics", "false"), ("message.max.bytes", "1000000000"), ("message.timeout.ms", "60000")];
+/// How long a letter waits for the brokers' word of a topic that is known to have existed.
+const METADATA: Duration = Duration::from_secs(10);
+
+/// See the module.
+pub(crate) struct Letterbox {
+    letters: DeadLetters,
+    topic: String,
+    group: Option<String>,
+    servers: String,
+    /// The consumer's properties that are its producer's too.
+    shared: Vec<(String, String)>,
+    producer: Mutex<Option<Producer>>,
+    /// The engine is over: none is started any more.
+    closed: AtomicBool,
+    renewing: AtomicBool,
+    on_the_way: AtomicU64,
+    written: AtomicU64,
+    failures: AtomicU64,
+    trouble: Mutex<Trouble>,
+    late: Mutex<HashMap<Subject, Confirmation>>,
+}
+
+/// What keeps letters from being written, for state and log.
+#[derive(Default)]
+struct Trouble {
+    text: Option<String>,
+    told: Reminder,
+}
+
+impl Letterbox {
+    /// `None` where dead letters go nowhere. `group`: `None` for a standalone consumer.
+    pub(crate) fn new(
+        letters: DeadLetters,
+        properties: &Properties,
+        group: Option<&str>,
+    ) -> Result<Option<Self>, ConsumerError> {
+        let Some(topic) = letters.topic.clone() else { return Ok(None) };
+        let letterbox = Self {
+            group: group.map(str::to_owned),
+            servers: properties.get("bootstrap.servers").unwrap_or_default().to_owned(),
+            shared: properties
+                .shared_with_producers()
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
+            letters,
+            topic,
+            producer: Mutex::default(),
+            closed: AtomicBool::new(false),
+            renewing: AtomicBool::new(false),
+            on_the_way: AtomicU64::new(0),
+            written: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
+            trouble: Mutex::default(),
+            late: Mutex::default(),
+        };
+        *lock(&letterbox.producer) = Some(letterbox.start()?);
+        Ok(Some(letterbox))
+    }
+
+    fn start(&self) -> Result<Producer, ConsumerError> {
+        let given = self.shared.iter().chain(&self.letters.properties);
+        let producer = Producer::builder()
+            .bootstrap_servers(&self.servers)
+            // A partition, or a key, waits for each.
+            .linger(Duration::ZERO)
+            .metadata_timeout(METADATA)
+            .properties(DEFAULTS.iter().copied())
+            .properties(given.map(|(name, value)| (name, value)))
+            .start();
+        producer.map_err(|error| configuration(format!("the producer of the dead letters: {error}")))
+    }
+
+    pub(crate) fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    /// The command that creates the topic.
+    pub(crate) fn creation(&self, partitions: usize) -> String {
+        creation(&self.servers, self.topic(), partitions)
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
+        self.letters.limits
+    }
+
+    pub(crate) fn on_failure(&self) -> OnDeadLetterFailure {
+        self.letters.on_failure
+    }
+
+    /// Nothing more is written, and what is on its way is waited for by nobody.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        let producer = lock(&self.producer).take();
+        // Ends in the background.
+        drop(producer);
+    }
+
+    pub(crate) fn state(&self) -> DeadLetterState {
+        DeadLetterState {
+            topic: self.topic.clone(),
+            written: self.written.load(Ordering::Relaxed),
+            on_the_way: self.on_the_way.load(Ordering::Relaxed),
+            failures: self.failures.load(Ordering::Relaxed),
+            trouble: lock(&self.trouble).text.clone(),
+        }
+    }
+
+    /// Writes the letter; ready when it is stored, or could not be.
+    ///
+    /// Dropped before, the letter may be written all the same, for what librdkafka has cannot be recalled. So that the record, when it comes
+    /// here again, is not written twice, the next letter of it waits for the answer to this one.
+    pub(crate) fn send(self: &Arc<Self>, record: Record, letter: &Letter) -> Sending {
+        let (letterbox, cause) = (Arc::clone(self), letter.cause.clone());
+        letterbox.on_the_way.fetch_add(1, Ordering::Relaxed);
+        let counted = Counted(Arc::clone(self));
+        Box::pin(async move {
+            let _counted = counted;
+            let subject = Subject::of(&record);
+            let late = lock(&letterbox.late).remove(&subject);
+            if let Some(confirmation) = late
+                && letterbox.answer(subject.clone(), confirmation).await.is_ok()
+            {
+                return letterbox.is_written();
+            }
+            let sender = letterbox.sender()?;
+            let accepted = {
+                let envelope = Envelope::new(&record, &cause);
+                sender.enqueue(envelope.around(&record, letterbox.topic(), letterbox.group.as_deref())).await
+            };
+            match accepted {
+                Ok(confirmation) => letterbox.answer(subject, confirmation).await?,
+                Err(error) => return Err(error),
+            }
+            letterbox.is_written()
+        })
+    }
+
+    fn is_written(&self) -> Result<(), SendError> {
+        self.written.fetch_add(1, Ordering::Relaxed);
+        let trouble = std::mem::take(&mut *lock(&self.trouble));
+        if trouble.text.is_some() {
+            info!(dead_letter_topic = self.topic(), "dead letters are written again");
+        }
+        Ok(())
+    }
+
+    fn sender(&self) -> Result<Sender, SendError> {
+        let producer = lock(&self.producer);
+        let gone = || SendError::Closed { topic: self.topic().into(), reason: None };
+        producer.as_ref().map(Producer::sender).ok_or_else(gone)
+    }
+
+    fn answer(self: &Arc<Self>, subject: Subject, confirmation: Confirmation) -> Answer {
+        Answer { letterbox: Arc::clone(self), waits: Some((subject, confirmation)) }
+    }
+
+    /// A letter could not be written: says so, from time to time. Gives what to say of the record.
+    pub(crate) fn failed(self: &Arc<Self>, record: &Record, error: &SendError) -> String {
+        self.failures.fetch_add(1, Ordering::Relaxed);
+        if error.class() == ErrorClass::Fatal {
+            self.renew();
+        }
+        let remedy = remedy(error, &self.servers, self.topic());
+        let text = format!("{error}; {remedy}");
+        let mut trouble = lock(&self.trouble);
+        let is_due = trouble.told.is_due(Instant::now());
+        trouble.text = Some(text.clone());
+        drop(trouble);
+        if is_due {
+            warn!(
+                topic = record.topic(), partition = record.partition().0, offset = record.offset().0,
+                dead_letter_topic = self.topic(), %error, remedy, "dead letters cannot be written"
+            );
+        }
+        text
+    }
+
+    /// The producer takes nothing more: another one is started, on a thread of its own, for that may block.
+    fn renew(self: &Arc<Self>) {
+        if self.renewing.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let letterbox = Arc::clone(self);
+        let renewed = std::thread::Builder::new().name("troupe-letters".to_owned()).spawn(move || {
+            match letterbox.start() {
+                Ok(producer) => {
+                    let mut current = lock(&letterbox.producer);
+                    let is_open = !letterbox.closed.load(Ordering::Acquire);
+                    let old = if is_open { current.replace(producer) } else { Some(producer) };
+                    drop(current);
+                    drop(old);
+                }
+                Err(error) => warn!(%error, "another producer of dead letters could not be started"),
+            }
+            letterbox.renewing.store(false, Ordering::Release);
+        });
+        if renewed.is_err() {
+            self.renewing.store(false, Ordering::Release);
+        }
+    }
+}
+
+/// A letter on its way.
+pub(crate) type Sending = Pin<Box<dyn Future<Output = Result<(), SendError>> + Send>>;
+
+struct Counted(Arc<Letterbox>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.on_the_way.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// An answer to come. Dropped before it has, it is kept for the record's next letter.
+struct Answer {
+    letterbox: Arc<Letterbox>,
+    waits: Option<(Subject, Confirmation)>,
+}
+
+impl Future for Answer {
+    type Output = Result<(), SendError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some((_, confirmation)) = &mut self.waits else {
+            // Polled again after it was ready, against the contract of futures.
+            return Poll::Ready(Err(SendError::Closed { topic: self.letterbox.topic().into(), reason: None }));
+        };
+        let polled = Pin::new(confirmation).poll(cx);
+        if polled.is_ready() {
+            self.waits = None;
+        }
+        polled.map_ok(drop)
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        if let Some((subject, confirmation)) = self.waits.take() {
+            let mut late = lock(&self.letterbox.late);
+            if late.len() < LATE {
+                late.insert(subject, confirmation);
+            }
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl fmt::Debug for Letterbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Letterbox")
+            .field("letters", &self.letters)
+            .field("state", &self.state())
+            .finish_non_exhaustive()
+    }
+}
