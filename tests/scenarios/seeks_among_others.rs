@@ -237,7 +237,10 @@ fn storm(on: On, rounds: usize) {
             next > before + 1 && !targets.contains(&next) && !committed_before
         });
         let around = gap.map(|at| &handled[at.saturating_sub(5)..(at + 5).min(handled.len())]);
-        assert!(gap.is_none(), "partition {number}: passed over what nobody asked to pass over, around {around:?}; sought: {targets:?}");
+        assert!(
+            gap.is_none(),
+            "partition {number}: passed over what nobody asked to pass over, around {around:?}; sought: {targets:?}"
+        );
     }
 }
 

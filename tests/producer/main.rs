@@ -1,0 +1,15 @@
+//! The producer against librdkafka's mock cluster: what senders are told, and what is then in the log.
+#![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub)]
+
+mod fixture;
+
+mod batching;
+mod bounds;
+mod callbacks;
+mod ends;
+mod order;
+mod outages;
+mod partitions;
+mod records;
+mod starting;
+mod topics;
