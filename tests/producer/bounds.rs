@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use troupe_actors::produce::{ProducerRecord, SendError, TryEnqueueError};
+use troupe_actors::produce::{ProducerRecord, SendError, TrySendError};
 
 use crate::fixture::{LONG, by_key, cluster, cut_off, enqueue_many, in_time, producer, read, until};
 
@@ -11,8 +11,8 @@ async fn a_full_buffer_holds_senders_back_until_records_are_confirmed() {
     let cluster = cluster(&[("t", 1)]);
     let (producer, sender) = cut_off(&cluster, producer(&cluster).buffer_records(10)).await;
     let confirmations = enqueue_many(&sender, 10).await;
-    match sender.try_enqueue(ProducerRecord::to("t").value("eleventh")) {
-        Err(TryEnqueueError::Full(record)) => {
+    match sender.try_send(ProducerRecord::to("t").value("eleventh")) {
+        Err(TrySendError::Full(record)) => {
             assert!(format!("{record:?}").contains("value_bytes: Some(8)"));
         }
         other => panic!("{other:?}"),
@@ -33,7 +33,7 @@ async fn a_full_buffer_holds_senders_back_until_records_are_confirmed() {
     for confirmation in confirmations {
         in_time(confirmation).await.unwrap();
     }
-    assert_eq!(in_time(waiting).await.unwrap().unwrap().offset.0, 11);
+    assert_eq!(in_time(waiting).await.unwrap().unwrap().offset.unwrap().0, 11);
     let report = in_time(producer.shutdown(LONG)).await.unwrap();
     assert_eq!(report.accepted, 12);
 }

@@ -3,13 +3,19 @@
 
 mod fixture;
 
+mod acks;
 mod batching;
 mod bounds;
 mod callbacks;
+mod encoding;
 mod ends;
+mod java;
+mod layers;
+mod many;
 mod order;
 mod outages;
 mod partitions;
 mod records;
 mod starting;
 mod topics;
+mod waiting;

@@ -24,7 +24,7 @@ async fn every_record_is_confirmed_with_the_offset_at_which_it_is_then_read() {
         let delivery = in_time(confirmation).await.unwrap();
         assert_eq!(&*delivery.topic, "t");
         assert!(delivery.timestamp.is_some());
-        confirmed.insert((delivery.partition.0, delivery.offset.0), n as u32);
+        confirmed.insert((delivery.partition.0, delivery.offset.unwrap().0), n as u32);
     }
     for found in read(&cluster, "t", 4, 2_000) {
         let n = confirmed.remove(&(found.partition, found.offset));

@@ -16,7 +16,7 @@ async fn records_outlive_a_broker_that_goes_away_and_comes_back() {
     cluster.broker_up(-1).unwrap();
     for (n, confirmation) in confirmations.into_iter().enumerate() {
         let delivery = in_time(confirmation).await.unwrap();
-        assert_eq!(delivery.offset.0, 1 + n as i64);
+        assert_eq!(delivery.offset.unwrap().0, 1 + n as i64);
     }
     in_time(producer.shutdown(LONG)).await.unwrap();
 }
@@ -30,7 +30,7 @@ async fn records_for_a_broker_that_stays_away_time_out_each_once() {
     for _ in 0..100 {
         let answers = answers.clone();
         sender
-            .enqueue_with(ProducerRecord::to("t").value("v"), move |answer| {
+            .send_with(ProducerRecord::to("t").value("v"), move |answer| {
                 assert!(matches!(answer, Err(SendError::TimedOut { .. })), "{answer:?}");
                 answers.fetch_add(1, Ordering::Relaxed);
             })

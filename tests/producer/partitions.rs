@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 
 use troupe_actors::ids::PartitionId;
-use troupe_actors::produce::{Partitioner, ProducerRecord, SendError, Unplaced};
+use troupe_actors::produce::{BuiltInPartitioner, Partitioner, Placement, ProducerRecord, SendError, Unplaced};
 
 use crate::fixture::{AGES, LONG, cluster, in_time, producer};
 
@@ -53,11 +53,11 @@ async fn records_without_key_share_a_partition_within_a_batch_and_move_on_with_t
 struct Whimsical;
 
 impl Partitioner for Whimsical {
-    fn partition(&self, record: Unplaced<'_>, partitions: NonZeroU32) -> Option<PartitionId> {
+    fn partition(&self, record: Unplaced<'_>, partitions: NonZeroU32) -> Placement {
         match record.value {
             Some(b"panic") => panic!("on purpose"),
-            Some(b"beyond") => Some(PartitionId(partitions.get() as i32)),
-            _ => Some(PartitionId(partitions.get() as i32 - 1)),
+            Some(b"beyond") => Placement::Partition(PartitionId(partitions.get() as i32)),
+            _ => Placement::Partition(PartitionId(partitions.get() as i32 - 1)),
         }
     }
 }
@@ -81,4 +81,58 @@ async fn a_partitioner_that_panics_or_errs_fails_that_record_only() {
     assert!(matches!(answers[2], Err(SendError::UnknownPartition { .. })));
     assert_eq!(answers[3].as_ref().unwrap().partition, PartitionId(3));
     in_time(producer.shutdown(LONG)).await.unwrap();
+}
+
+struct ByHeader;
+
+impl Partitioner for ByHeader {
+    fn partition(&self, record: Unplaced<'_>, _: NonZeroU32) -> Placement {
+        match record.headers().find(|(name, _)| *name == "to") {
+            Some((_, Some(b"any"))) => Placement::Any,
+            Some((_, Some([partition]))) => Placement::Partition(PartitionId(i32::from(*partition))),
+            Some(_) => Placement::Refused("it says no place".into()),
+            None => Placement::Next,
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_apps_partitioner_sees_the_headers_and_may_refuse_a_record_which_then_fails_alone() {
+    let cluster = cluster(&[("t", 3)]);
+    let producer = producer(&cluster).partitioner(ByHeader).start().unwrap();
+    let sender = producer.sender();
+    let batch = [
+        ProducerRecord::to("t").header("to", &[2]),
+        ProducerRecord::to("t").header("to", "").key("secret"),
+        ProducerRecord::to("t").header("to", &[0]),
+        ProducerRecord::to("t"),
+        ProducerRecord::to("t"),
+        ProducerRecord::to("t").header("to", &[9]).partition(1),
+    ];
+    let error = in_time(sender.send_all(batch)).await.unwrap_err();
+    let placed: Vec<_> = error.deliveries.iter().map(|each| each.as_ref().map(|at| at.partition.0)).collect();
+    assert_eq!(placed, [Some(2), None, Some(0), Some(1), Some(2), Some(1)]);
+    let [(1, refused)] = &*error.failures else { panic!("{error}") };
+    assert!(matches!(refused, SendError::RefusedByPartitioner { .. }));
+    assert_eq!(refused.to_string(), "t: the partitioner refused the record: it says no place");
+    in_time(producer.shutdown(LONG)).await.unwrap();
+}
+
+#[tokio::test]
+async fn round_robin_takes_the_partitions_in_turn_whatever_the_keys_and_sticky_one_per_batch() {
+    let cluster = cluster(&[("t", 3)]);
+    for (partitioner, expected) in [(BuiltInPartitioner::RoundRobin, 3), (BuiltInPartitioner::Sticky, 1)] {
+        let producer = producer(&cluster).partitioner(partitioner).linger(AGES).batch_records(9).start().unwrap();
+        let keys: Vec<_> = (0..9_i64).collect();
+        let records = keys.iter().map(|key| ProducerRecord::to("t").key(key));
+        let deliveries = in_time(producer.sender().send_all(records)).await.unwrap();
+        let mut partitions: Vec<_> = deliveries.iter().map(|at| at.partition.0).collect();
+        if partitioner == BuiltInPartitioner::RoundRobin {
+            assert!(partitions.windows(2).all(|pair| pair[1] == (pair[0] + 1) % 3), "{partitions:?}");
+        }
+        partitions.sort_unstable();
+        partitions.dedup();
+        assert_eq!(partitions.len(), expected);
+        in_time(producer.shutdown(LONG)).await.unwrap();
+    }
 }

@@ -24,7 +24,7 @@ async fn headers_timestamps_and_null_values_arrive_as_they_were_sent_and_in_orde
     for confirmation in confirmations {
         deliveries.push(in_time(confirmation).await.unwrap());
     }
-    let offsets: Vec<_> = deliveries.iter().map(|d| d.offset.0).collect();
+    let offsets: Vec<_> = deliveries.iter().map(|d| d.offset.unwrap().0).collect();
     assert_eq!(offsets, [0, 1, 2, 3, 4]);
     let found = read(&cluster, "t", 1, 5);
     let values: Vec<_> = found.iter().map(|f| f.value.as_deref()).collect();
@@ -44,8 +44,8 @@ async fn a_record_that_is_too_large_fails_alone() {
     let before = sender.enqueue(ProducerRecord::to("t").value("1")).await.unwrap();
     let between = sender.enqueue(ProducerRecord::to("t").value(&large)).await.unwrap();
     let after = sender.enqueue(ProducerRecord::to("t").value("2")).await.unwrap();
-    assert_eq!(in_time(before).await.unwrap().offset.0, 0);
-    assert_eq!(in_time(after).await.unwrap().offset.0, 1);
+    assert_eq!(in_time(before).await.unwrap().offset.unwrap().0, 0);
+    assert_eq!(in_time(after).await.unwrap().offset.unwrap().0, 1);
     let error = in_time(between).await.unwrap_err();
     assert!(matches!(error, SendError::TooLarge { bytes: 3_000, .. }), "{error}");
     assert_eq!(error.class(), ErrorClass::Permanent);

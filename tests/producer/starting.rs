@@ -10,10 +10,10 @@ fn it_needs_no_runtime() {
     let producer = producer(&cluster).start().unwrap();
     let sender = producer.sender();
     let first = sender.send_blocking(ProducerRecord::to("t").value("1")).unwrap();
-    assert_eq!(first.offset.0, 0);
+    assert_eq!(first.offset.unwrap().0, 0);
     let second = sender.enqueue_blocking(ProducerRecord::to("t").value("2")).unwrap();
     producer.flush_blocking(LONG).unwrap();
-    assert_eq!(second.wait_blocking().unwrap().offset.0, 1);
+    assert_eq!(second.wait_blocking().unwrap().offset.unwrap().0, 1);
     let report = producer.shutdown_blocking(LONG).unwrap();
     assert_eq!((report.accepted, report.confirmed), (2, 2));
 }

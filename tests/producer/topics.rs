@@ -60,7 +60,7 @@ async fn records_wait_for_a_topic_that_is_created_after_them() {
     cluster.topic_error("late", RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR).unwrap();
     for (offset, confirmation) in waiting.into_iter().enumerate() {
         let delivery = in_time(confirmation).await.unwrap();
-        assert_eq!(delivery.offset.0, offset as i64);
+        assert_eq!(delivery.offset.unwrap().0, offset as i64);
     }
     in_time(producer.shutdown(LONG)).await.unwrap();
 }
