@@ -13,19 +13,22 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use kafka_troupe::ids::PartitionId;
-use kafka_troupe::produce::{Partitioner, Producer, ProducerRecord, Unplaced, partition_of_key};
+use kafka_troupe::produce::{Partitioner, Placement, Producer, ProducerRecord, Unplaced, partition_of_key};
 use stage::Stage;
 
 /// The others share the other partitions by their keys.
 struct ImportantFirst;
 
 impl Partitioner for ImportantFirst {
-    fn partition(&self, record: Unplaced<'_>, partitions: NonZeroU32) -> Option<PartitionId> {
-        // Without a key, any.
-        let key = record.key?;
+    fn partition(&self, record: Unplaced<'_>, partitions: NonZeroU32) -> Placement {
+        let Some(key) = record.key else {
+            return Placement::Any;
+        };
         match NonZeroU32::new(partitions.get() - 1) {
-            Some(others) if !key.starts_with(b"important-") => Some(PartitionId(partition_of_key(key, others).0 + 1)),
-            _ => Some(PartitionId(0)),
+            Some(others) if !key.starts_with(b"important-") => {
+                Placement::Partition(PartitionId(partition_of_key(key, others).0 + 1))
+            }
+            _ => Placement::Partition(PartitionId(0)),
         }
     }
 }

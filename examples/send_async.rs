@@ -28,7 +28,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             Ok(delivery) => println!("order {number} is stored: {delivery}"),
             Err(error) => eprintln!("order {number} is not stored: {error}"),
         };
-        sender.enqueue_with(record, callback).await?;
+        sender.send_with(record, callback).await?;
     }
     producer.flush(Duration::from_secs(10)).await?;
     println!("all callbacks were called");

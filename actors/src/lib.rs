@@ -7,6 +7,7 @@
 //! - [`ids`], [`invariants`]: the types of positions, and what must always hold. [`secret`]: which properties are not shown.
 
 mod block_on;
+mod blocking;
 mod client_log;
 pub mod consume;
 pub mod ids;

@@ -8,6 +8,7 @@ use actix::dev::channel::channel;
 use actix::{Actor, Addr, Context};
 use actix_rt::{Arbiter, ArbiterHandle, System};
 
+use crate::blocking;
 use crate::thread::{BoundedThread, StillRunning};
 
 /// Starts an actor on an arbiter, with room for `capacity` messages from the first one on.
@@ -103,6 +104,10 @@ fn run(arbiters: usize, started: &Started) {
             return;
         }
     };
+    blocking::this_is_an_arbiter();
+    for arbiter in &arbiters {
+        arbiter.spawn_fn(blocking::this_is_an_arbiter);
+    }
     let handles = arbiters.iter().map(Arbiter::handle).collect();
     let _ = started.send(Ok((System::current(), handles)));
     if let Err(error) = runner.run() {

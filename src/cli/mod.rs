@@ -8,6 +8,7 @@
 //! - Every command that connects finds its Kafka and its settings in the same way: [`connect`].
 //! - A look that waits for a broker is made on a thread of its own: [`apart`].
 //! - A group is looked at from outside in one way: [`group`].
+//! - Records are sent at a rate in one way: [`pace`].
 //! - A record is printed and read as JSON in one way: [`record_json`].
 
 mod apart;
@@ -19,12 +20,14 @@ pub(crate) mod exit;
 mod group;
 mod lag;
 mod offsets;
+mod pace;
 mod produce;
 mod record_json;
 pub(crate) mod shutdown;
 mod table;
 pub(crate) mod terminal;
 mod verifiable_consumer;
+mod verifiable_producer;
 
 use clap::{Parser, Subcommand};
 
@@ -61,6 +64,7 @@ pub(crate) enum Command {
     Offsets(offsets::Offsets),
     Produce(produce::Produce),
     VerifiableConsumer(verifiable_consumer::VerifiableConsumer),
+    VerifiableProducer(verifiable_producer::VerifiableProducer),
 }
 
 impl Command {
@@ -72,6 +76,7 @@ impl Command {
             Self::Offsets(offsets) => offsets.run(terminal, shutdown).await,
             Self::Produce(produce) => produce.run(terminal, shutdown).await,
             Self::VerifiableConsumer(consumer) => consumer.run(terminal, shutdown).await,
+            Self::VerifiableProducer(producer) => producer.run(shutdown).await,
         }
     }
 }

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use troupe_actors::produce::{Producer, ProducerBuilder};
+use troupe_actors::produce::{BuiltInPartitioner, Producer, ProducerBuilder};
 
 use super::properties::Properties;
 use super::settings::{SettingDoc, settings};
@@ -42,6 +42,10 @@ settings! {
     /// everywhere.
     #[serde(with = "duration")]
     metadata_timeout: Duration = Duration::from_secs(30), "30s", "a duration, as in `250ms`";
+
+    /// Which partition a record goes to that names none: as Java's producer has it, or librdkafka's; or each the next; or all of a batch the
+    /// same. The last two keep no order of a key. Java's is what most others that write to a topic use.
+    partitioner: BuiltInPartitioner = BuiltInPartitioner::Murmur2, "murmur2", "`murmur2`, `consistent_random`, `round_robin`, `sticky`";
 }
 
 impl ProducerConfig {
@@ -59,7 +63,8 @@ impl ProducerConfig {
             .actors(self.actors)
             .buffer_records(self.buffer_records)
             .buffer_bytes(self.buffer_bytes)
-            .metadata_timeout(self.metadata_timeout);
+            .metadata_timeout(self.metadata_timeout)
+            .partitioner(self.partitioner);
         self.kafka.iter().fold(builder, |builder, (name, value)| match name {
             "bootstrap.servers" => builder.bootstrap_servers(value),
             _ => builder.property(name, value),

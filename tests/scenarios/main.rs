@@ -57,6 +57,7 @@ mod naming;
 mod orders;
 mod outages;
 mod pausing;
+mod producing;
 mod pull;
 mod rebalancing;
 mod refusals;

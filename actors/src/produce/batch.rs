@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::completion::Completion;
 use super::credits::Generation;
 use super::intake::{Intake, Settled};
-use super::{ProducerRecord, SendError};
+use super::leftovers::Accepted;
+use super::{ProducerRecord, SendError, Undelivered};
 use crate::ids::PartitionId;
 
 /// The number of a topic within one intake: where its state is found without looking at its name.
@@ -42,6 +43,8 @@ struct Extras {
 pub(super) struct Records {
     arena: Vec<u8>,
     entries: Vec<Entry>,
+    /// Those that were set, by the places of their records.
+    timestamps: Vec<(usize, i64)>,
 }
 
 /// How much a batch holds.
@@ -54,7 +57,11 @@ pub(super) struct BatchSize {
 impl Records {
     /// None yet, with room for as much as `size`.
     pub(super) fn sized_as(size: BatchSize) -> Self {
-        Self { arena: Vec::with_capacity(size.bytes), entries: Vec::with_capacity(size.records) }
+        Self {
+            arena: Vec::with_capacity(size.bytes),
+            entries: Vec::with_capacity(size.records),
+            timestamps: Vec::new(),
+        }
     }
 
     pub(super) fn size(&self) -> BatchSize {
@@ -62,19 +69,20 @@ impl Records {
     }
 
     pub(super) fn push(&mut self, record: &ProducerRecord<'_>) {
+        self.timestamps.extend(record.timestamp.map(|timestamp| (self.entries.len(), timestamp)));
         let extras = (record.timestamp.is_some() || !record.headers.is_empty()).then(|| {
             Box::new(Extras {
                 timestamp: record.timestamp,
                 headers: record
                     .headers
                     .iter()
-                    .map(|(name, value)| (self.copy(name.as_bytes()), value.map(|value| self.copy(value))))
+                    .map(|(name, value)| (self.copy(name.as_bytes()), value.as_deref().map(|value| self.copy(value))))
                     .collect(),
             })
         });
         let entry = Entry {
-            key: record.key.map(|key| self.copy(key)),
-            value: record.value.map(|value| self.copy(value)),
+            key: record.key.as_deref().map(|key| self.copy(key)),
+            value: record.value.as_deref().map(|value| self.copy(value)),
             partition: record.partition,
             extras,
         };
@@ -135,6 +143,24 @@ impl<'a> RecordView<'a> {
             .map(move |(name, value)| (self.bytes(*name), value.map(|span| self.bytes(span))))
     }
 
+    /// The record as it was given, but for the partition that was picked for it since.
+    pub(super) fn given_up(self, topic: &str, partition: Option<PartitionId>) -> Undelivered {
+        let text = |name: &[u8]| String::from_utf8_lossy(name).into_owned().into();
+        let record = ProducerRecord {
+            topic: topic.to_owned().into(),
+            partition: partition.or(self.partition()),
+            key: self.key().map(|key| key.to_vec().into()),
+            value: self.value().map(|value| value.to_vec().into()),
+            timestamp: self.timestamp(),
+            headers: self
+                .headers()
+                .map(|(name, value)| (text(name), value.map(|value| value.to_vec().into())))
+                .collect(),
+            fault: None,
+        };
+        Undelivered { record, possibly_persisted: false }
+    }
+
     /// Without headers and timestamp: librdkafka takes such records by the batch.
     pub(super) fn is_plain(self) -> bool {
         self.entry.extras.is_none()
@@ -166,24 +192,51 @@ pub(super) struct Answers {
     pub(super) intake: Arc<Intake>,
     pub(super) topic: Arc<str>,
     pub(super) generation: Generation,
-    records: Vec<Option<Unanswered>>,
+    /// The number of the batch among those of its intake.
+    pub(super) number: u64,
+    /// The records themselves, until they are placed.
+    pub(super) records: Records,
+    /// The timestamps that were set, which no report of a failure tells, by the places of their records.
+    timestamps: Vec<(usize, i64)>,
+    waiting: Vec<Option<Unanswered>>,
     left: usize,
 }
 
 impl Answers {
-    /// None yet, with room for `records`.
-    pub(super) fn new(intake: Arc<Intake>, topic: Arc<str>, generation: Generation, records: usize) -> Self {
-        Self { intake, topic, generation, records: Vec::with_capacity(records), left: 0 }
+    /// None yet, with room for as much as `size`.
+    pub(super) fn new(
+        intake: Arc<Intake>,
+        topic: Arc<str>,
+        generation: Generation,
+        number: u64,
+        size: BatchSize,
+    ) -> Self {
+        let (records, waiting) = (Records::sized_as(size), Vec::with_capacity(size.records));
+        Self { intake, topic, generation, number, records, timestamps: Vec::new(), waiting, left: 0 }
     }
 
-    pub(super) fn push(&mut self, record: Unanswered) {
-        self.records.push(Some(record));
+    pub(super) fn push(&mut self, record: &ProducerRecord<'_>, unanswered: Unanswered) {
+        self.records.push(record);
+        self.waiting.push(Some(unanswered));
         self.left += 1;
+    }
+
+    /// Takes the records out, to be placed.
+    pub(super) fn take_records(&mut self) -> Records {
+        let mut records = std::mem::take(&mut self.records);
+        self.timestamps = std::mem::take(&mut records.timestamps);
+        records
+    }
+
+    /// The timestamp that was set for the record at `place`.
+    pub(super) fn timestamp(&self, place: usize) -> Option<i64> {
+        let at = self.timestamps.binary_search_by_key(&place, |(place, _)| *place).ok()?;
+        Some(self.timestamps[at].1)
     }
 
     /// Takes the record at `place` out, to be answered; `None` if it was before.
     pub(super) fn take(&mut self, place: usize) -> Option<Unanswered> {
-        let taken = self.records.get_mut(place)?.take()?;
+        let taken = self.waiting.get_mut(place)?.take()?;
         self.left -= 1;
         Some(taken)
     }
@@ -204,7 +257,15 @@ impl Answers {
         }
         self.left = 0;
         let mut settled = Settled::default();
-        for record in self.records.drain(..).flatten() {
+        let leftovers = &self.intake.leftovers;
+        for (place, record) in self.waiting.drain(..).enumerate() {
+            let Some(record) = record else {
+                continue;
+            };
+            if leftovers.keeps() && place < self.records.len() {
+                let at = Accepted { batch: self.number, place };
+                leftovers.add(at, self.records.get(place).given_up(&self.topic, None));
+            }
             let error = SendError::Abandoned { topic: self.topic.clone(), partition: None, possibly_persisted };
             settled.answer(record, Err(Box::new(error)));
         }
@@ -221,7 +282,6 @@ impl Drop for Answers {
 /// What a `ProducerActor` hands to its `PartitionerActor`.
 pub(super) struct RecordBatch {
     pub(super) topic: TopicIndex,
-    pub(super) records: Records,
     pub(super) answers: Answers,
     /// Key, value and header bytes.
     pub(super) bytes: usize,

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use super::batch::MAX_BATCH_RECORDS;
 use super::intake::Limits;
+use super::layer::Layers;
 use super::properties::Properties;
-use super::{Murmur2Partitioner, Partitioner, Producer, ProducerError};
+use super::{BuiltInPartitioner, Outgoing, Partitioner, Producer, ProducerError};
 
 /// More arbiters than this serve nobody: each is a thread.
 const MAX_ACTORS: usize = 64;
@@ -27,6 +28,7 @@ pub struct ProducerBuilder {
     pub(super) buffer_bytes: usize,
     pub(super) metadata_timeout: Duration,
     pub(super) partitioner: Arc<dyn Partitioner>,
+    pub(super) layers: Layers,
     pub(super) library_queue_records: Option<usize>,
 }
 
@@ -42,7 +44,8 @@ impl ProducerBuilder {
             buffer_records: 100_000,
             buffer_bytes: 64 * 1024 * 1024,
             metadata_timeout: Duration::from_secs(30),
-            partitioner: Arc::new(Murmur2Partitioner),
+            partitioner: Arc::new(BuiltInPartitioner::Murmur2),
+            layers: Layers::default(),
             library_queue_records: None,
         }
     }
@@ -55,7 +58,8 @@ impl ProducerBuilder {
 
     /// Sets a property of librdkafka, such as `compression.type`; `message.timeout.ms` (five minutes) bounds how long a record is tried.
     /// Those that the producer sets itself are refused at the start. `enable.idempotence` is `true` and `acks` is `all` unless set here: without
-    /// idempotence, retries may reorder and repeat records.
+    /// idempotence, retries may reorder and repeat records. `acks` 0 and 1 are refused with it: set `enable.idempotence` to `false` too. With `acks` 0 a
+    /// record counts as confirmed when it is written to the connection, and its [`Delivery`](super::Delivery) has no offset.
     pub fn property(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.properties.set(name.into(), value.into());
         self
@@ -116,9 +120,27 @@ impl ProducerBuilder {
         self
     }
 
-    /// Picks partitions otherwise than Java's producer does.
+    /// Picks partitions otherwise than Java's producer does: by another rule that is [known](BuiltInPartitioner), or by one of the app's own.
     pub fn partitioner(mut self, partitioner: impl Partitioner) -> Self {
         self.partitioner = Arc::new(partitioner);
+        self
+    }
+
+    /// Adds headers to every record on its way out: the tracing context of whoever sends, the id of a schema. Layers are called in the order in which
+    /// they were added, when the record is handed over, on the thread or task of its sender and in its span; a panic is the sender's. A record that
+    /// [`try_send`](super::Sender::try_send) gives back is as it was before.
+    ///
+    /// ```
+    /// # use troupe_actors::produce::Producer;
+    /// # fn schema_of(topic: &str) -> i32 { 7 }
+    /// Producer::builder().layer(|record| {
+    ///     let id = schema_of(record.record().topic());
+    ///     record.add_header("schema-id", id.to_be_bytes());
+    /// })
+    /// # ;
+    /// ```
+    pub fn layer(mut self, layer: impl Fn(&mut Outgoing<'_, '_>) + Send + Sync + 'static) -> Self {
+        self.layers.push(layer);
         self
     }
 
@@ -204,6 +226,7 @@ impl fmt::Debug for ProducerBuilder {
             .field("buffer_records", &self.buffer_records)
             .field("buffer_bytes", &self.buffer_bytes)
             .field("metadata_timeout", &self.metadata_timeout)
+            .field("partitioner", &self.partitioner.name())
             .field("properties", &self.properties)
             .finish_non_exhaustive()
     }

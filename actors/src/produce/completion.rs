@@ -11,12 +11,14 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+use super::group::Member;
 use super::{Delivery, SendError};
 use crate::block_on::block_on;
+use crate::blocking;
 use crate::ids::{Offset, PartitionId};
 
 /// What its sender is told of a record.
-type Answer = Result<Delivery, SendError>;
+pub(super) type Answer = Result<Delivery, SendError>;
 
 /// The same as it is handed about, many at a time: small, for a full buffer of them is beyond any cache. Whoever reads it knows the topic.
 pub(super) type Verdict = Result<Stored, Box<SendError>>;
@@ -25,7 +27,8 @@ pub(super) type Verdict = Result<Stored, Box<SendError>>;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stored {
     pub(super) partition: PartitionId,
-    pub(super) offset: Offset,
+    /// `None` where the broker did not tell.
+    pub(super) offset: Option<Offset>,
     /// Milliseconds since the Unix epoch; negative where there is none.
     pub(super) timestamp: i64,
 }
@@ -95,6 +98,7 @@ impl Slots {
 enum Receiver {
     Slot(Arc<Block>, u8),
     Callback(Box<(Arc<str>, Callback)>),
+    Group(Arc<Member>, u32),
 }
 
 /// The record's half: answers its sender once.
@@ -107,6 +111,11 @@ pub(super) struct CallbackPanicked;
 impl Completion {
     pub(super) fn callback(topic: Arc<str>, callback: Callback) -> Self {
         Self(Some(Receiver::Callback(Box::new((topic, callback)))))
+    }
+
+    /// The record at `place` of a group.
+    pub(super) fn of_group(member: Arc<Member>, place: u32) -> Self {
+        Self(Some(Receiver::Group(member, place)))
     }
 
     /// Answers the sender.
@@ -131,12 +140,18 @@ impl Receiver {
             }
             Self::Callback(parts) => {
                 let (topic, callback) = *parts;
-                catch_unwind(AssertUnwindSafe(|| callback(answer_of(verdict, &topic)))).map_err(|panic| {
+                let answer = answer_of(verdict, &topic);
+                let called = || blocking::in_callback(|| callback(answer));
+                catch_unwind(AssertUnwindSafe(called)).map_err(|panic| {
                     // Dropping a panic's payload may panic again.
                     mem::forget(panic);
                     tracing::error!(%topic, "a delivery callback panicked");
                     CallbackPanicked
                 })
+            }
+            Self::Group(member, place) => {
+                member.group.answer(place, answer_of(verdict, &member.topic));
+                Ok(())
             }
         }
     }
@@ -148,6 +163,7 @@ impl Drop for Completion {
             let topic = match &receiver {
                 Receiver::Slot(block, _) => block.topic.clone(),
                 Receiver::Callback(parts) => parts.0.clone(),
+                Receiver::Group(member, _) => member.topic.clone(),
             };
             // A panic of the callback is in the log; there is nobody else to tell.
             let _ = receiver.answer(Err(Box::new(SendError::Abandoned {
@@ -169,12 +185,15 @@ pub struct Confirmation {
 }
 
 impl Confirmation {
-    /// Waits on this thread. Not for a thread that runs async tasks: it would stand still.
+    /// Waits on this thread.
     ///
     /// # Errors
-    /// Why the record was not confirmed.
+    /// Why the record was not confirmed. [`SendError::MustNotBlock`] on a thread that runs async tasks or actors, and in a delivery callback.
     pub fn wait_blocking(self) -> Result<Delivery, SendError> {
-        block_on(self)
+        match blocking::must_not_block() {
+            Some(place) => Err(SendError::MustNotBlock { topic: self.block.topic.clone(), place }),
+            None => block_on(self),
+        }
     }
 }
 
@@ -214,11 +233,11 @@ mod tests {
     use super::*;
 
     fn delivery(offset: i64) -> Delivery {
-        Delivery { topic: "t".into(), partition: PartitionId(1), offset: Offset(offset), timestamp: None }
+        Delivery { topic: "t".into(), partition: PartitionId(1), offset: Some(Offset(offset)), timestamp: None }
     }
 
     fn stored(offset: i64) -> Verdict {
-        Ok(Stored { partition: PartitionId(1), offset: Offset(offset), timestamp: -1 })
+        Ok(Stored { partition: PartitionId(1), offset: Some(Offset(offset)), timestamp: -1 })
     }
 
     #[test]

@@ -32,12 +32,17 @@ impl Credits {
 
     /// Whether a record of `bytes` can be taken now.
     pub(super) fn has_room(&self, bytes: usize) -> bool {
-        self.records < self.max_records && bytes <= self.max_bytes - self.bytes
+        self.records < self.max_records && bytes <= self.max_bytes.saturating_sub(self.bytes)
     }
 
-    /// Takes the credit for one record that there [is room](Self::has_room) for.
+    /// Whether there would be room if the bounds were twice as high.
+    pub(super) fn has_room_twice(&self, bytes: usize) -> bool {
+        self.records / 2 < self.max_records && bytes <= (2 * self.max_bytes).saturating_sub(self.bytes)
+    }
+
+    /// Takes the credit for one record that there [is room](Self::has_room) for, or [would be](Self::has_room_twice).
     pub(super) fn take(&mut self, bytes: usize) {
-        debug_assert!(self.has_room(bytes));
+        debug_assert!(self.has_room_twice(bytes));
         self.records += 1;
         self.bytes += bytes;
         if let Some(open) = self.generations.back_mut() {

@@ -19,6 +19,7 @@ use super::completion::Verdict;
 use super::credits::Generation;
 use super::in_flight::InFlight;
 use super::intake::{Intake, Settled};
+use super::leftovers::Accepted;
 use super::native::{NativeProducer, Report, Said};
 use super::partition_counts::{LookUp, LookUps};
 use super::partitioner_actor::{QueueHasRoom, Stalled};
@@ -83,14 +84,18 @@ impl DeliveryThread {
 
     fn serve(&self, said: Said<'_>, run: &mut Run) {
         match said {
-            Said::Reports(mut reports) => loop {
-                run.reports.clear();
-                run.reports.extend(reports.by_ref().take(RUN));
-                if run.reports.is_empty() {
-                    return;
+            Said::Reports(reports) => {
+                let keeps = self.intakes.iter().any(|intake| intake.leftovers.keeps());
+                let mut reports = reports.with_what_was_given_up(keeps);
+                loop {
+                    run.reports.clear();
+                    run.reports.extend(reports.by_ref().take(RUN));
+                    if run.reports.is_empty() {
+                        return;
+                    }
+                    self.answer(run);
                 }
-                self.answer(run);
-            },
+            }
             Said::Log(level, facility, message) => {
                 self.native.client().context().log(level, &facility.to_string_lossy(), &message.to_string_lossy())
             }
@@ -109,7 +114,8 @@ impl DeliveryThread {
     fn answer(&self, run: &mut Run) {
         let mut stale_topic = None;
         let mut batches = self.in_flight.lock();
-        for report in &run.reports {
+        let mut reports = std::mem::take(&mut run.reports);
+        for report in reports.drain(..) {
             // A report without a record: given up before, at the end of the producer.
             let _ = batches.take(report.mark, |record, batch| {
                 let of_this_batch = |(intake, generation, _): &(Arc<Intake>, _, _)| {
@@ -119,7 +125,12 @@ impl DeliveryThread {
                     let fresh = (batch.intake.clone(), batch.generation, Settled::default());
                     run.settled.push(fresh);
                 }
+                let place = report.mark.place();
                 let verdict = report.result.map_err(|refusal| {
+                    if let Some(mut given_up) = refusal.given_up {
+                        given_up.record.timestamp = batch.timestamp(place);
+                        batch.intake.leftovers.add(Accepted { batch: batch.number, place }, *given_up);
+                    }
                     let topic = batch.topic.clone();
                     if is_stale_metadata(refusal.code) {
                         stale_topic = Some(topic.clone());
@@ -137,6 +148,7 @@ impl DeliveryThread {
             });
         }
         drop(batches);
+        run.reports = reports;
         if let Some(topic) = stale_topic {
             // A helper that is gone has nobody left to tell.
             let _ = self.look_ups.send(LookUp { topic, asker: None });

@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use rdkafka::types::RDKafkaErrorCode;
 
+use super::Delivery;
+use crate::blocking::MustNotBlock;
+use crate::consume::Cause;
 use crate::ids::PartitionId;
 
 /// What to do about a failed record.
@@ -26,7 +29,7 @@ pub enum ErrorClass {
 #[non_exhaustive]
 pub enum SendError {
     /// librdkafka or the broker refused the record.
-    #[error("{topic}{} refused the record: {error}", Suffix(*.partition))]
+    #[error("{topic}{} refused the record: {error}{}", Suffix(*.partition), Fate(*.possibly_persisted))]
     Rejected {
         /// The record's topic.
         topic: Arc<str>,
@@ -83,8 +86,32 @@ pub enum SendError {
         /// The record's topic.
         topic: Arc<str>,
     },
+    /// The partitioner would not have the record.
+    #[error("{topic}: the partitioner refused the record: {cause}")]
+    RefusedByPartitioner {
+        /// The record's topic.
+        topic: Arc<str>,
+        /// Its reason.
+        cause: Cause,
+    },
+    /// Key, value or a header could not be made into bytes.
+    #[error("{topic}: the record could not be encoded: {cause}")]
+    NotEncoded {
+        /// The record's topic.
+        topic: Arc<str>,
+        /// The encoder's reason.
+        cause: Cause,
+    },
+    /// A call that waits was made where nothing may wait. The record is not sent, unless it was before.
+    #[error("{topic}: this would block {place}")]
+    MustNotBlock {
+        /// The record's topic.
+        topic: Arc<str>,
+        /// Where it was made, and what to do instead.
+        place: MustNotBlock,
+    },
     /// No confirmation within `message.timeout.ms`, or no word of the topic's partitions within the metadata timeout.
-    #[error("{topic}{}: not confirmed in time", Suffix(*.partition))]
+    #[error("{topic}{}: not confirmed in time{}", Suffix(*.partition), Fate(*.possibly_persisted))]
     TimedOut {
         /// The record's topic.
         topic: Arc<str>,
@@ -94,7 +121,7 @@ pub enum SendError {
         possibly_persisted: bool,
     },
     /// The producer gave the record up: its shutdown deadline passed, it was dropped, or a part of it died.
-    #[error("{topic}{}: given up by the producer before it was confirmed", Suffix(*.partition))]
+    #[error("{topic}{}: given up by the producer before it was confirmed{}", Suffix(*.partition), Fate(*.possibly_persisted))]
     Abandoned {
         /// The record's topic.
         topic: Arc<str>,
@@ -112,7 +139,7 @@ pub enum SendError {
         reason: Option<Arc<str>>,
     },
     /// librdkafka raised an error from which the producer does not recover.
-    #[error("{topic}{}: the producer failed for good: {error}", Suffix(*.partition))]
+    #[error("{topic}{}: the producer failed for good: {error}{}", Suffix(*.partition), Fate(*.possibly_persisted))]
     Fatal {
         /// The record's topic.
         topic: Arc<str>,
@@ -135,6 +162,9 @@ impl SendError {
             | Self::UnknownTopic { topic }
             | Self::UnknownPartition { topic, .. }
             | Self::PartitionerPanicked { topic }
+            | Self::RefusedByPartitioner { topic, .. }
+            | Self::NotEncoded { topic, .. }
+            | Self::MustNotBlock { topic, .. }
             | Self::ConnectionRefused { topic, .. }
             | Self::TimedOut { topic, .. }
             | Self::Abandoned { topic, .. }
@@ -155,6 +185,9 @@ impl SendError {
             Self::InvalidTopic { .. }
             | Self::UnknownTopic { .. }
             | Self::PartitionerPanicked { .. }
+            | Self::RefusedByPartitioner { .. }
+            | Self::NotEncoded { .. }
+            | Self::MustNotBlock { .. }
             | Self::ConnectionRefused { .. }
             | Self::Closed { .. } => None,
         }
@@ -182,6 +215,9 @@ impl SendError {
             Self::TooLarge { .. }
             | Self::InvalidTopic { .. }
             | Self::PartitionerPanicked { .. }
+            | Self::RefusedByPartitioner { .. }
+            | Self::NotEncoded { .. }
+            | Self::MustNotBlock { .. }
             | Self::ConnectionRefused { .. } => ErrorClass::Permanent,
             Self::Closed { .. } | Self::Fatal { .. } => ErrorClass::Fatal,
         }
@@ -267,6 +303,15 @@ impl fmt::Display for Because<'_> {
     }
 }
 
+/// What is not known of a record is said.
+struct Fate(bool);
+
+impl fmt::Display for Fate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0 { "; it may be stored all the same" } else { "" })
+    }
+}
+
 /// A topic's name goes on with its partition, where that is known.
 struct Suffix(Option<PartitionId>);
 
@@ -279,24 +324,60 @@ impl fmt::Display for Suffix {
     }
 }
 
-/// Why a record was not taken at once; see [`Sender::try_enqueue`](super::Sender::try_enqueue).
+/// Why a record was not taken at once; see [`Sender::try_send`](super::Sender::try_send).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum TryEnqueueError<'a> {
+pub enum TrySendError<'a> {
     /// The buffer has no room, or others wait for it already. Here is the record again.
     #[error("the producer's buffer is full")]
-    Full(super::ProducerRecord<'a>),
+    Full(Box<super::ProducerRecord<'a>>),
     /// Waiting would not help.
     #[error(transparent)]
     Refused(#[from] SendError),
+}
+
+/// Records of a batch that were not confirmed; see [`Sender::send_all`](super::Sender::send_all).
+#[derive(Debug, thiserror::Error)]
+#[error("{} of {} records failed, the first at place {}: {}", .failures.len(), .deliveries.len(), first(.failures).0, first(.failures).1)]
+#[non_exhaustive]
+pub struct BatchError {
+    /// By a record's place in the batch: where it is stored, and `None` for those that failed.
+    pub deliveries: Vec<Option<Delivery>>,
+    /// Each that failed, by its place, counted from 0, in order. There is one at least.
+    pub failures: Vec<(usize, SendError)>,
+}
+
+fn first(failures: &[(usize, SendError)]) -> (usize, &dyn fmt::Display) {
+    match failures.first() {
+        Some((place, error)) => (*place, error),
+        None => (0, &"unknown"),
+    }
+}
+
+/// A stream was not sent to its end; see [`Sender::send_stream`](super::Sender::send_stream).
+#[derive(Debug, thiserror::Error)]
+#[error("record {place} of the stream failed: {error}; {confirmed} were confirmed, {failed} failed")]
+#[non_exhaustive]
+pub struct StreamError {
+    /// The record that was known to have failed first, counted from 0 in the order of the stream. Others, before and behind it, may have failed too.
+    pub place: u64,
+    /// Why.
+    #[source]
+    pub error: SendError,
+    /// Records taken from the stream: all that follow are still in there.
+    pub taken: u64,
+    /// Those of them that are stored.
+    pub confirmed: u64,
+    /// Those that are not, as far as anybody knows.
+    pub failed: u64,
 }
 
 /// Why the producer did not start, or did not end as asked.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProducerError {
-    /// A property that the producer sets itself.
-    #[error("property {name} is the producer's own: {reason}")]
+    /// A property that the producer sets itself, or that goes together with another.
+    #[error("property {name}: {reason}")]
     Property {
         /// The property's name.
         name: String,

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::batch::{Answers, Unanswered};
-use super::intake::Settled;
+use super::intake::{Intake, Settled};
 
 /// A record's mark: the slot of its batch (32 bits), how often that slot was used before (16), the record's place in the batch (16).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ impl Mark {
         BatchMark { slot: (self.0 >> 32) as u32, uses: (self.0 >> 16) as u16 }
     }
 
-    fn place(self) -> usize {
+    pub(super) fn place(self) -> usize {
         (self.0 & 0xffff) as usize
     }
 }
@@ -59,14 +59,16 @@ impl InFlight {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes one record out and gives it to `answer`, with its topic's name, outside the lock. Not for the hot path.
-    pub(super) fn settle(&self, mark: Mark, answer: impl FnOnce(Unanswered, Arc<str>) -> Settled) {
+    /// Takes one record out and gives it to `answer`, with its topic's name, its intake and its batch's number, outside the lock. Not for the hot
+    /// path.
+    pub(super) fn settle(&self, mark: Mark, answer: impl FnOnce(Unanswered, Arc<str>, &Intake, u64) -> Settled) {
         let taken = self.lock().take(mark, |record, answers| {
             let (intake, generation) = (answers.intake.clone(), answers.generation);
-            (record, answers.topic.clone(), intake, generation)
+            (record, answers.topic.clone(), intake, generation, answers.number)
         });
-        if let Some((record, topic, intake, generation)) = taken {
-            intake.settle(generation, answer(record, topic));
+        if let Some((record, topic, intake, generation, number)) = taken {
+            let settled = answer(record, topic, &intake, number);
+            intake.settle(generation, settled);
         }
     }
 

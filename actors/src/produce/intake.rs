@@ -13,11 +13,15 @@ use std::time::{Duration, Instant};
 
 use actix::Recipient;
 
-use super::batch::{Answers, BatchSize, MAX_BATCH_RECORDS, RecordBatch, Records, TopicIndex, Unanswered};
+use super::batch::{Answers, BatchSize, MAX_BATCH_RECORDS, RecordBatch, TopicIndex, Unanswered};
 use super::completion::{Callback, Completion, Confirmation, Slots, Verdict};
 use super::credits::{Credits, Generation};
+use super::group::{Group, Member};
+use super::layer::Layers;
+use super::leftovers::Leftovers;
 use super::line::{Line, Ticket};
 use super::{ProducerRecord, SendError};
+use crate::blocking;
 
 /// Larger than anything `message.max.bytes` can allow; it keeps an arena far below 4 GiB.
 const MAX_RECORD_BYTES: usize = 1 << 30;
@@ -103,6 +107,21 @@ pub(super) enum Offered {
     Refused(SendError),
 }
 
+/// What became of the offer of several records.
+pub(super) struct OfferedAll {
+    /// So many of the first are dealt with: in, or answered with an error.
+    pub(super) taken: usize,
+    /// The place of a sender that waits for room for the next.
+    pub(super) ticket: Option<Ticket>,
+}
+
+/// Whether a record can be let in.
+enum Admission {
+    In(TopicIndex),
+    NoRoom,
+    Refused(SendError),
+}
+
 /// What the actor takes at one go.
 pub(super) struct Taken {
     pub(super) batches: Vec<RecordBatch>,
@@ -129,6 +148,7 @@ struct State {
     last_topic: TopicIndex,
     /// Batches by the time at which they are due, which is the order in which they began. One that was sealed in the meantime leaves its entry.
     lingering: VecDeque<(Instant, TopicIndex, u64)>,
+    batches: u64,
     sealed: Vec<RecordBatch>,
     credits: Credits,
     line: Line,
@@ -140,16 +160,20 @@ struct State {
 pub(super) struct Intake {
     pub(super) index: usize,
     limits: Limits,
+    pub(super) layers: Layers,
+    pub(super) leftovers: Leftovers,
     actor: OnceLock<Recipient<IntakeReady>>,
     state: Mutex<State>,
 }
 
 impl Intake {
-    pub(super) fn new(index: usize, limits: Limits) -> Self {
+    pub(super) fn new(index: usize, limits: Limits, layers: Layers) -> Self {
         debug_assert!(limits.batch_records <= MAX_BATCH_RECORDS);
         Self {
             index,
             limits,
+            layers,
+            leftovers: Leftovers::default(),
             actor: OnceLock::new(),
             state: Mutex::new(State {
                 open: true,
@@ -159,6 +183,7 @@ impl Intake {
                 by_name: HashMap::new(),
                 last_topic: TopicIndex(0),
                 lingering: VecDeque::new(),
+                batches: 0,
                 sealed: Vec::new(),
                 credits: Credits::new(limits.buffer_records, limits.buffer_bytes),
                 line: Line::default(),
@@ -193,31 +218,25 @@ impl Intake {
         listener: Listener,
         waits: Option<(&Waker, Option<Ticket>)>,
     ) -> Offered {
-        let bytes = record.bytes();
         let ticket = waits.and_then(|(_, ticket)| ticket);
         let mut state = self.lock();
-        if !state.open {
-            state.line.leave(ticket);
-            let reason = state.closed_because.clone();
-            return Offered::Refused(SendError::Closed { topic: record.topic.into(), reason });
-        }
-        let Some(topic) = state.topic(record.topic) else {
-            return Offered::Refused(SendError::InvalidTopic { topic: record.topic.into() });
+        let topic = match state.admit(record, ticket) {
+            Admission::In(topic) => topic,
+            Admission::Refused(error) => {
+                state.line.leave(ticket);
+                let next = state.next_in_line();
+                drop(state);
+                if let Some(next) = next {
+                    next.wake();
+                }
+                return Offered::Refused(error);
+            }
+            Admission::NoRoom => {
+                let ticket = waits.map(|(waker, ticket)| state.line.stand(ticket, record.bytes(), waker));
+                return Offered::NoRoom(listener, ticket);
+            }
         };
-        if bytes > MAX_RECORD_BYTES || !state.credits.can_ever_take(bytes) {
-            return Offered::Refused(SendError::TooLarge {
-                topic: record.topic.into(),
-                partition: record.partition,
-                bytes,
-            });
-        }
-        if !state.line.is_next(ticket) || !state.credits.has_room(bytes) {
-            let ticket = waits.map(|(waker, ticket)| state.line.stand(ticket, bytes, waker));
-            return Offered::NoRoom(listener, ticket);
-        }
         state.line.leave(ticket);
-        state.credits.take(bytes);
-        state.counts.accepted += 1;
         let (completion, confirmation) = match listener {
             Listener::Confirmation => {
                 let (completion, confirmation) = state.topics[topic.0].slots.pair();
@@ -225,7 +244,7 @@ impl Intake {
             }
             Listener::Callback(callback) => (Completion::callback(state.topics[topic.0].name.clone(), callback), None),
         };
-        let wake = state.append(self, topic, record, Unanswered::new(completion, bytes))
+        let wake = state.append(self, topic, record, Unanswered::new(completion, record.bytes()))
             && !std::mem::replace(&mut state.notified, true);
         let next = state.next_in_line();
         drop(state);
@@ -236,6 +255,63 @@ impl Intake {
             self.wake_actor();
         }
         Offered::Accepted(confirmation)
+    }
+
+    /// Offers records of a group, the first of them at `place`, as many as there is room for, under one lock. Those that are refused are answered.
+    ///
+    /// A sender that finds no room stands in line, as in [`offer`](Self::offer). One whose turn it is may take all the room there is.
+    pub(super) fn offer_all(
+        self: &Arc<Self>,
+        records: &[ProducerRecord<'_>],
+        group: &Arc<Group>,
+        place: u32,
+        waker: &Waker,
+        ticket: Option<Ticket>,
+    ) -> OfferedAll {
+        let mut refused = Vec::new();
+        let mut member: Option<(TopicIndex, Arc<Member>)> = None;
+        let (mut ready, mut taken, mut stands) = (false, 0, None);
+        let mut state = self.lock();
+        for record in records {
+            let place = place.wrapping_add(taken as u32);
+            match state.admit(record, ticket) {
+                Admission::In(topic) => {
+                    let member = match &member {
+                        Some((of, member)) if *of == topic => member.clone(),
+                        _ => {
+                            let topic_name = state.topics[topic.0].name.clone();
+                            let made = Arc::new(Member { topic: topic_name, group: group.clone() });
+                            member = Some((topic, made.clone()));
+                            made
+                        }
+                    };
+                    let unanswered = Unanswered::new(Completion::of_group(member, place), record.bytes());
+                    ready |= state.append(self, topic, record, unanswered);
+                }
+                Admission::Refused(error) => refused.push((place, error)),
+                Admission::NoRoom => {
+                    stands = Some(state.line.stand(ticket, record.bytes(), waker));
+                    break;
+                }
+            }
+            taken += 1;
+        }
+        if stands.is_none() {
+            state.line.leave(ticket);
+        }
+        let wake = ready && !std::mem::replace(&mut state.notified, true);
+        let next = if stands.is_none() { state.next_in_line() } else { None };
+        drop(state);
+        if let Some(next) = next {
+            next.wake();
+        }
+        if wake {
+            self.wake_actor();
+        }
+        for (place, error) in refused {
+            group.answer(place, Err(error));
+        }
+        OfferedAll { taken, ticket: stands }
     }
 
     /// A sender that stood in line goes away.
@@ -357,6 +433,37 @@ impl Intake {
 }
 
 impl State {
+    /// Takes the credit for a record, if there is room and nobody waits before it.
+    ///
+    /// In a delivery callback the bound is twice as high, and nobody is waited for: the record that is answered there still holds its own place, so
+    /// that sending one again for each always finds room, and who would wait there would wait for itself.
+    fn admit(&mut self, record: &ProducerRecord<'_>, ticket: Option<Ticket>) -> Admission {
+        let topic_name = || Arc::<str>::from(&*record.topic);
+        if !self.open {
+            let reason = self.closed_because.clone();
+            return Admission::Refused(SendError::Closed { topic: topic_name(), reason });
+        }
+        let Some(topic) = self.topic(&record.topic) else {
+            return Admission::Refused(SendError::InvalidTopic { topic: topic_name() });
+        };
+        if let Some(cause) = &record.fault {
+            return Admission::Refused(SendError::NotEncoded { topic: topic_name(), cause: cause.clone() });
+        }
+        let bytes = record.bytes();
+        if bytes > MAX_RECORD_BYTES || !self.credits.can_ever_take(bytes) {
+            let partition = record.partition;
+            return Admission::Refused(SendError::TooLarge { topic: topic_name(), partition, bytes });
+        }
+        let has_room = self.line.is_next(ticket) && self.credits.has_room(bytes)
+            || blocking::is_callback() && self.credits.has_room_twice(bytes);
+        if !has_room {
+            return Admission::NoRoom;
+        }
+        self.credits.take(bytes);
+        self.counts.accepted += 1;
+        Admission::In(topic)
+    }
+
     /// The topic's index; `None` where Kafka allows no such name.
     fn topic(&mut self, name: &str) -> Option<TopicIndex> {
         // Most senders write to one topic: its name is compared, not hashed.
@@ -410,16 +517,14 @@ impl State {
         let generation = self.credits.open_generation();
         let slot = &mut self.topics[topic.0];
         let begins = slot.lingering.is_none();
-        let batch = slot.lingering.get_or_insert_with(|| RecordBatch {
-            topic,
-            records: Records::sized_as(slot.last_batch),
-            answers: Answers::new(intake.clone(), slot.name.clone(), generation, slot.last_batch.records),
-            bytes: 0,
+        let batch = slot.lingering.get_or_insert_with(|| {
+            self.batches += 1;
+            let (name, size) = (slot.name.clone(), slot.last_batch);
+            RecordBatch { topic, answers: Answers::new(intake.clone(), name, generation, self.batches, size), bytes: 0 }
         });
-        batch.records.push(record);
-        batch.answers.push(unanswered);
+        batch.answers.push(record, unanswered);
         batch.bytes += bytes;
-        if batch.records.len() >= limits.batch_records || batch.bytes >= limits.batch_bytes {
+        if batch.answers.records.len() >= limits.batch_records || batch.bytes >= limits.batch_bytes {
             self.seal(topic);
             return true;
         }
@@ -434,7 +539,7 @@ impl State {
     fn seal(&mut self, topic: TopicIndex) {
         let slot = &mut self.topics[topic.0];
         if let Some(batch) = slot.lingering.take() {
-            slot.last_batch = batch.records.size();
+            slot.last_batch = batch.answers.records.size();
             self.sealed.push(batch);
         }
     }

@@ -17,7 +17,7 @@ impl Limits {
 }
 
 fn intake(limits: Limits) -> Arc<Intake> {
-    Arc::new(Intake::new(0, limits))
+    Arc::new(Intake::new(0, limits, Layers::default()))
 }
 
 /// A batch of `records` records without bytes, taken as the actor takes it, and the confirmations.
@@ -41,7 +41,7 @@ fn accept(intake: &Arc<Intake>, record: &ProducerRecord<'_>) -> Confirmation {
 }
 
 fn values(batch: &RecordBatch) -> Vec<u8> {
-    (0..batch.records.len()).map(|place| batch.records.get(place).value().unwrap()[0]).collect()
+    (0..batch.answers.records.len()).map(|place| batch.answers.records.get(place).value().unwrap()[0]).collect()
 }
 
 #[test]
@@ -171,19 +171,19 @@ fn an_abandoned_intake_answers_everything_and_ends_every_flush() {
 #[test]
 fn headers_and_timestamp_come_out_as_they_went_in() {
     let intake = intake(Limits::for_tests());
-    let record = ProducerRecord::to("t").key("k").header("a", b"1").header("a", b"").timestamp(42).partition(3);
+    let record = ProducerRecord::to("t").key("k").header("a", "1").header("a", "").timestamp(42).partition(3);
     let _kept = accept(&intake, &record);
     let _plain = accept(&intake, &ProducerRecord::to("t").key("").value(""));
     intake.flush();
     let taken = intake.take_ready(Instant::now());
-    let view = taken.batches[0].records.get(0);
+    let view = taken.batches[0].answers.records.get(0);
     assert_eq!(view.key(), Some(&b"k"[..]));
     assert_eq!(view.value(), None);
     assert_eq!(view.timestamp(), Some(42));
     assert_eq!(view.partition().unwrap().0, 3);
     let headers: Vec<_> = view.headers().collect();
     assert_eq!(headers, [(&b"a"[..], Some(&b"1"[..])), (&b"a"[..], Some(&b""[..]))]);
-    let plain = taken.batches[0].records.get(1);
+    let plain = taken.batches[0].answers.records.get(1);
     assert!(plain.is_plain());
     assert_eq!((plain.key(), plain.value()), (Some(&b""[..]), Some(&b""[..])));
 }

@@ -30,6 +30,7 @@ impl Line {
         if let Some(ticket) = ticket
             && let Ok(place) = self.place(ticket)
         {
+            self.waiting[place].1 = bytes;
             self.waiting[place].2.clone_from(waker);
             return ticket;
         }

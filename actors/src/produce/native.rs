@@ -25,8 +25,10 @@ use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaType};
 use rdkafka_sys as sys;
 
+use super::Undelivered;
 use super::completion::Stored;
 use super::in_flight::Mark;
+use super::record::ProducerRecord;
 use crate::ids::{Offset, PartitionId};
 use crate::refused::refused;
 
@@ -178,7 +180,9 @@ impl Event<'_> {
         // SAFETY: the event is live until `drop`; strings are checked against null and belong to it, hence the lifetime of the borrow.
         unsafe {
             match sys::rd_kafka_event_type(self.event) {
-                sys::RD_KAFKA_EVENT_DR => Said::Reports(Reports { event: self.event, borrow: PhantomData }),
+                sys::RD_KAFKA_EVENT_DR => {
+                    Said::Reports(Reports { event: self.event, given_up: false, borrow: PhantomData })
+                }
                 sys::RD_KAFKA_EVENT_LOG => {
                     let (mut facility, mut message, mut level) = (ptr::null(), ptr::null(), 0);
                     let failed = sys::rd_kafka_event_log(self.event, &mut facility, &mut message, &mut level);
@@ -221,21 +225,32 @@ fn log_level(level: i32) -> RDKafkaLogLevel {
 /// The delivery reports of one event.
 pub(super) struct Reports<'e> {
     event: *mut sys::rd_kafka_event_t,
+    given_up: bool,
     borrow: PhantomData<&'e mut ()>,
 }
 
+impl Reports<'_> {
+    /// With the records themselves, where they were purged.
+    pub(super) fn with_what_was_given_up(mut self, given_up: bool) -> Self {
+        self.given_up = given_up;
+        self
+    }
+}
+
 /// librdkafka's last word on one record.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Report {
     pub(super) mark: Mark,
     pub(super) partition: PartitionId,
     pub(super) result: Result<Stored, Refusal>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Refusal {
     pub(super) code: RDKafkaErrorCode,
     pub(super) possibly_persisted: bool,
+    /// The record, where that was asked for and it was purged.
+    pub(super) given_up: Option<Box<Undelivered>>,
 }
 
 impl Iterator for Reports<'_> {
@@ -250,13 +265,17 @@ impl Iterator for Reports<'_> {
                 RDKafkaErrorCode::NoError => {
                     let mut kind = sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
                     let timestamp = sys::rd_kafka_message_timestamp(message, &mut kind);
-                    Ok(Stored { partition: PartitionId(record.partition), offset: Offset(record.offset), timestamp })
+                    let offset = (record.offset >= 0).then_some(Offset(record.offset));
+                    Ok(Stored { partition: PartitionId(record.partition), offset, timestamp })
                 }
-                code => Err(Refusal {
-                    code,
-                    possibly_persisted: sys::rd_kafka_message_status(message)
-                        != sys::rd_kafka_msg_status_t::RD_KAFKA_MSG_STATUS_NOT_PERSISTED,
-                }),
+                code => {
+                    let status = sys::rd_kafka_message_status(message);
+                    let possibly_persisted = status != sys::rd_kafka_msg_status_t::RD_KAFKA_MSG_STATUS_NOT_PERSISTED;
+                    let purged = matches!(code, RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight);
+                    let record = (purged && self.given_up).then(|| copied(message));
+                    let given_up = record.map(|record| Box::new(Undelivered { record, possibly_persisted }));
+                    Err(Refusal { code, possibly_persisted, given_up })
+                }
             };
             Some(Report {
                 mark: Mark(record._private as usize as u64),
@@ -264,6 +283,40 @@ impl Iterator for Reports<'_> {
                 result,
             })
         }
+    }
+}
+
+/// The record of a report, but for its timestamp: librdkafka does not tell that of a record that failed.
+///
+/// # Safety
+/// `message` is a message of a live event.
+unsafe fn copied(message: *const sys::rd_kafka_message_t) -> ProducerRecord<'static> {
+    // SAFETY: the caller's promise. Key and value are null or have the length given; the topic's name and the headers' names are zero-terminated; all
+    // is owned by the message and copied here.
+    unsafe {
+        let record = &*message;
+        let bytes = |start: *const c_void, length: usize| {
+            (!start.is_null()).then(|| std::slice::from_raw_parts(start.cast::<u8>(), length).to_vec())
+        };
+        let text = |name: *const c_char| CStr::from_ptr(name).to_string_lossy().into_owned();
+        let mut copy = ProducerRecord::to(text(sys::rd_kafka_topic_name(record.rkt))).partition(record.partition);
+        copy.key = bytes(record.key, record.key_len).map(Into::into);
+        copy.value = bytes(record.payload, record.len).map(Into::into);
+        let mut headers = ptr::null_mut();
+        let found = sys::rd_kafka_message_headers(message, &mut headers);
+        if found == sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+            let (mut name, mut value, mut length) = (ptr::null(), ptr::null(), 0);
+            let next = |place, name: &mut _, value: &mut _, length: &mut _| {
+                sys::rd_kafka_header_get_all(headers, place, name, value, length)
+                    == sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR
+            };
+            let mut place = 0;
+            while next(place, &mut name, &mut value, &mut length) {
+                copy.headers.push((text(name).into(), bytes(value, length).map(Into::into)));
+                place += 1;
+            }
+        }
+        copy
     }
 }
 

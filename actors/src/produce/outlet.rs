@@ -12,9 +12,10 @@ use super::backlog::Fit;
 use super::batch::{RecordBatch, RecordView, Records, TopicIndex};
 use super::in_flight::{BatchMark, InFlight};
 use super::intake::Settled;
+use super::leftovers::Accepted;
 use super::native::{NativeProducer, NativeRecord, NativeTopic, Produced, Scratch};
 use super::partition_counts::{LookUp, LookUps};
-use super::partitioner::{Partitioner, Unplaced};
+use super::partitioner::{Partitioner, Placement, Unplaced};
 use super::route::Route;
 use crate::ids::PartitionId;
 
@@ -39,8 +40,12 @@ pub(super) struct PartitionBatch {
 impl Drop for PartitionBatch {
     fn drop(&mut self) {
         for place in self.places.drain(..) {
-            let partition = Some(self.partition);
-            self.in_flight.settle(self.mark.record(place as usize), |record, topic| {
+            let (partition, place) = (Some(self.partition), place as usize);
+            self.in_flight.settle(self.mark.record(place), |record, topic, intake, batch| {
+                if intake.leftovers.keeps() {
+                    let record = self.records.get(place).given_up(&topic, partition);
+                    intake.leftovers.add(Accepted { batch, place }, record);
+                }
                 let mut settled = Settled::default();
                 let error = SendError::Abandoned { topic, partition, possibly_persisted: false };
                 settled.answer(record, Err(Box::new(error)));
@@ -138,7 +143,8 @@ impl Outlet {
 
     /// Picks the partitions of a batch whose topic is known, and answers the records that have none.
     fn split(&mut self, batch: RecordBatch) -> Vec<PartitionBatch> {
-        let RecordBatch { topic, records, mut answers, .. } = batch;
+        let RecordBatch { topic, mut answers, .. } = batch;
+        let records = answers.take_records();
         let Some((route, partitions)) = self
             .routes
             .get_mut(topic.0)
@@ -147,6 +153,7 @@ impl Outlet {
             .map(|(partitions, route)| (route, partitions))
         else {
             // Only batches of known topics come here. Were it otherwise, dropping the answers would answer each record.
+            answers.records = records;
             return Vec::new();
         };
         let sticky = route.next_sticky(partitions);
@@ -157,7 +164,7 @@ impl Outlet {
         let mut touched = Vec::with_capacity(count.min(records.len()));
         let mut settled = Settled::default();
         for place in 0..records.len() {
-            match self.place(&answers.topic, records.get(place), partitions, sticky) {
+            match self.place(topic, &answers.topic, records.get(place), partitions, sticky) {
                 Ok(partition) => {
                     let bucket = &mut self.buckets[partition.0 as usize];
                     if bucket.is_empty() {
@@ -191,16 +198,17 @@ impl Outlet {
     }
 
     fn place(
-        &self,
+        &mut self,
+        index: TopicIndex,
         topic: &Arc<str>,
         record: RecordView<'_>,
         partitions: NonZeroU32,
         sticky: PartitionId,
     ) -> Result<PartitionId, SendError> {
         let picked = match record.partition() {
-            Some(named) => Some(named),
+            Some(named) => Placement::Partition(named),
             None => {
-                let unplaced = Unplaced { topic, key: record.key(), value: record.value() };
+                let unplaced = Unplaced::new(topic, record);
                 let pick = || self.partitioner.partition(unplaced, partitions);
                 catch_unwind(AssertUnwindSafe(pick)).map_err(|panic| {
                     // Dropping a panic's payload may panic again.
@@ -209,7 +217,12 @@ impl Outlet {
                 })?
             }
         };
-        let partition = picked.unwrap_or(sticky);
+        let partition = match picked {
+            Placement::Partition(picked) => picked,
+            Placement::Any => sticky,
+            Placement::Next => self.route(index).map_or(sticky, |route| route.next_in_turn(partitions)),
+            Placement::Refused(cause) => return Err(SendError::RefusedByPartitioner { topic: topic.clone(), cause }),
+        };
         match u32::try_from(partition.0) {
             Ok(number) if number < partitions.get() => Ok(partition),
             _ => {
@@ -249,7 +262,7 @@ impl Outlet {
     }
 
     fn refuse(&self, mark: BatchMark, partition: PartitionId, place: usize, code: RDKafkaErrorCode) {
-        self.in_flight.settle(mark.record(place), |record, topic| {
+        self.in_flight.settle(mark.record(place), |record, topic, _, _| {
             let error = match self.native.fatal_error_behind(code) {
                 Some(code) => SendError::fatal(topic, partition, code, false),
                 None => SendError::from_library(topic, partition, record.bytes(), code, false),

@@ -1,7 +1,12 @@
-//! Which partition a record goes to: pure, the same on every machine and in every process.
+//! Which partition a record goes to: an app's own rule, or one of those that are known.
 
 use std::num::NonZeroU32;
 
+use serde::{Deserialize, Serialize};
+
+use super::batch::RecordView;
+use super::murmur2::partition_of_key;
+use crate::consume::Cause;
 use crate::ids::PartitionId;
 
 /// What a [`Partitioner`] sees of a record.
@@ -14,6 +19,34 @@ pub struct Unplaced<'a> {
     pub key: Option<&'a [u8]>,
     /// The record's value.
     pub value: Option<&'a [u8]>,
+    record: Option<RecordView<'a>>,
+}
+
+impl<'a> Unplaced<'a> {
+    pub(super) fn new(topic: &'a str, record: RecordView<'a>) -> Self {
+        Self { topic, key: record.key(), value: record.value(), record: Some(record) }
+    }
+
+    /// The record's headers in order: name and value.
+    pub fn headers(&self) -> impl Iterator<Item = (&'a str, Option<&'a [u8]>)> {
+        let headers = self.record.map(RecordView::headers).into_iter().flatten();
+        // They were text when they came.
+        headers.map(|(name, value)| (std::str::from_utf8(name).unwrap_or_default(), value))
+    }
+}
+
+/// Where a [`Partitioner`] wants a record to go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Placement {
+    /// To this partition, below the topic's count.
+    Partition(PartitionId),
+    /// To any. Such records of one batch share a partition, and the next batch takes the next.
+    Any,
+    /// To the partition after the last one that was said so of, by topic and actor.
+    Next,
+    /// Nowhere: the record fails, for this reason.
+    Refused(Cause),
 }
 
 /// Picks the partition of each record that names none itself.
@@ -21,135 +54,82 @@ pub struct Unplaced<'a> {
 /// Called on the arbiter that produces, once per record: it should take nanoseconds and must not block. A panic fails that record only.
 /// Order per key holds only where equal keys get equal partitions.
 pub trait Partitioner: Send + Sync + 'static {
-    /// The partition of `record`, below `partitions`; `None` for any: such records of one batch share a partition, the next batch takes the next.
+    /// Where `record` goes, of as many partitions as its topic has.
     ///
     /// `partitions` grows when the topic does, and keys then move, as with every Kafka client that hashes keys.
-    fn partition(&self, record: Unplaced<'_>, partitions: NonZeroU32) -> Option<PartitionId>;
-}
+    fn partition(&self, record: Unplaced<'_>, partitions: NonZeroU32) -> Placement;
 
-/// The default: a key's partition equals the one that Java's producer picks for it; without a key, any.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Murmur2Partitioner;
-
-impl Partitioner for Murmur2Partitioner {
-    fn partition(&self, record: Unplaced<'_>, partitions: NonZeroU32) -> Option<PartitionId> {
-        record.key.map(|key| partition_of_key(key, partitions))
+    /// What it is called where settings are shown.
+    fn name(&self) -> String {
+        std::any::type_name::<Self>().to_owned()
     }
 }
 
-/// `(murmur2(key) & 0x7fffffff) % partitions`, as Java's `BuiltInPartitioner` computes it.
-pub fn partition_of_key(key: &[u8], partitions: NonZeroU32) -> PartitionId {
-    // Both operands of the remainder are below 2^31 (Kafka counts partitions in an i32), so the cast keeps the value.
-    PartitionId(((murmur2(key) & 0x7fff_ffff) % partitions.get()) as i32)
+/// The rules that are known by a name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum BuiltInPartitioner {
+    /// `murmur2`: a key's partition is the one that Java's producer picks for it, the empty key's too. Without a key, any.
+    #[default]
+    Murmur2,
+    /// `consistent_random`: a key's partition is the one that librdkafka picks by default, from the key's CRC32. Without a key, or with an empty one,
+    /// any.
+    ConsistentRandom,
+    /// `round_robin`: each record goes to the next partition, whatever its key. Nothing keeps the order of a key then.
+    RoundRobin,
+    /// `sticky`: the records of a batch share a partition, whatever their keys. The largest requests, and no order of a key.
+    Sticky,
 }
 
-/// Kafka's murmur2: 32 bits, its own seed, equal to `org.apache.kafka.common.utils.Utils.murmur2` (whose result is the same bits, signed).
-pub fn murmur2(data: &[u8]) -> u32 {
-    const SEED: u32 = 0x9747_b28c;
-    const M: u32 = 0x5bd1_e995;
-    // The length enters modulo 2^32, as Java's int does.
-    let mut hash = SEED ^ data.len() as u32;
-    let mut words = data.chunks_exact(4);
-    for word in &mut words {
-        let mut k = u32::from_le_bytes([word[0], word[1], word[2], word[3]]).wrapping_mul(M);
-        k ^= k >> 24;
-        hash = hash.wrapping_mul(M) ^ k.wrapping_mul(M);
+impl Partitioner for BuiltInPartitioner {
+    fn name(&self) -> String {
+        format!("{self:?}")
     }
-    let tail = words.remainder();
-    if !tail.is_empty() {
-        for (place, byte) in tail.iter().enumerate() {
-            hash ^= u32::from(*byte) << (8 * place);
+
+    fn partition(&self, record: Unplaced<'_>, partitions: NonZeroU32) -> Placement {
+        match self {
+            Self::Murmur2 => {
+                record.key.map_or(Placement::Any, |key| Placement::Partition(partition_of_key(key, partitions)))
+            }
+            Self::ConsistentRandom => match record.key {
+                None | Some([]) => Placement::Any,
+                // Kafka counts partitions in an i32.
+                Some(key) => Placement::Partition(PartitionId((crc32fast::hash(key) % partitions.get()) as i32)),
+            },
+            Self::RoundRobin => Placement::Next,
+            Self::Sticky => Placement::Any,
         }
-        hash = hash.wrapping_mul(M);
     }
-    hash ^= hash >> 13;
-    hash = hash.wrapping_mul(M);
-    hash ^ (hash >> 15)
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
-    fn partitions(n: u32) -> NonZeroU32 {
-        NonZeroU32::new(n).unwrap()
-    }
-
-    /// The values of Kafka's own `UtilsTest.testMurmur2`.
-    #[test]
-    fn murmur2_equals_javas_golden_values() {
-        let golden: [(&[u8], i32); 6] = [
-            (b"21", -973_932_308),
-            (b"foobar", -790_332_482),
-            (b"a-little-bit-long-string", -985_981_536),
-            (b"a-little-bit-longer-string", -1_486_304_829),
-            (b"lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58_897_971),
-            (b"abc", 479_470_107),
-        ];
-        for (key, hash) in golden {
-            assert_eq!(murmur2(key) as i32, hash, "{key:?}");
-        }
-    }
-
-    /// Java's text, statement by statement, with its signed integers: what the function above is held against.
-    fn java_murmur2(data: &[u8]) -> i32 {
-        let length = data.len() as i32;
-        let seed = 0x9747_b28c_u32 as i32;
-        let m = 0x5bd1_e995;
-        let r = 24;
-        let mut h = seed ^ length;
-        let length4 = length / 4;
-        for i in 0..length4 {
-            let i4 = (i * 4) as usize;
-            let mut k = (i32::from(data[i4]) & 0xff)
-                + ((i32::from(data[i4 + 1]) & 0xff) << 8)
-                + ((i32::from(data[i4 + 2]) & 0xff) << 16)
-                + ((i32::from(data[i4 + 3]) & 0xff) << 24);
-            k = k.wrapping_mul(m);
-            k ^= ((k as u32) >> r) as i32;
-            k = k.wrapping_mul(m);
-            h = h.wrapping_mul(m);
-            h ^= k;
-        }
-        let end = (length & !3) as usize;
-        let rest = length % 4;
-        if rest == 3 {
-            h ^= (i32::from(data[end + 2]) & 0xff) << 16;
-        }
-        if rest >= 2 {
-            h ^= (i32::from(data[end + 1]) & 0xff) << 8;
-        }
-        if rest >= 1 {
-            h ^= i32::from(data[end]) & 0xff;
-            h = h.wrapping_mul(m);
-        }
-        h ^= ((h as u32) >> 13) as i32;
-        h = h.wrapping_mul(m);
-        h ^= ((h as u32) >> 15) as i32;
-        h
-    }
-
-    proptest! {
-        #[test]
-        fn murmur2_equals_javas_text_for_any_key(key in proptest::collection::vec(any::<u8>(), 0..200)) {
-            prop_assert_eq!(murmur2(&key) as i32, java_murmur2(&key));
-        }
-
-        #[test]
-        fn a_key_has_one_partition_and_it_exists(key in proptest::collection::vec(any::<u8>(), 0..50), n in 1_u32..10_000) {
-            let picked = partition_of_key(&key, partitions(n));
-            prop_assert!((0..n as i32).contains(&picked.0));
-            prop_assert_eq!(picked, partition_of_key(&key, partitions(n)));
-            prop_assert_eq!(i64::from(picked.0), i64::from(java_murmur2(&key) & 0x7fff_ffff) % i64::from(n));
-        }
+    fn placed(by: BuiltInPartitioner, key: Option<&[u8]>) -> Placement {
+        by.partition(Unplaced { topic: "t", key, value: None, record: None }, NonZeroU32::new(5).unwrap())
     }
 
     #[test]
-    fn a_record_without_key_goes_anywhere() {
-        let record = Unplaced { topic: "t", key: None, value: None };
-        assert_eq!(Murmur2Partitioner.partition(record, partitions(3)), None);
+    fn a_record_without_key_goes_anywhere_and_an_empty_key_is_one_to_java_only() {
+        use BuiltInPartitioner::{ConsistentRandom, Murmur2};
+        assert_eq!((placed(Murmur2, None), placed(ConsistentRandom, None)), (Placement::Any, Placement::Any));
+        assert!(matches!(placed(Murmur2, Some(b"")), Placement::Partition(_)));
+        assert_eq!(placed(ConsistentRandom, Some(b"")), Placement::Any);
+    }
+
+    /// CRC32's own check value, 0xcbf43926.
+    #[test]
+    fn librdkafkas_default_is_the_crc32_of_the_key() {
+        let expected = Placement::Partition(PartitionId((0xcbf4_3926_u32 % 5) as i32));
+        assert_eq!(placed(BuiltInPartitioner::ConsistentRandom, Some(b"123456789")), expected);
+    }
+
+    #[test]
+    fn two_rules_do_not_look_at_the_key() {
+        assert_eq!(placed(BuiltInPartitioner::RoundRobin, Some(b"k")), Placement::Next);
+        assert_eq!(placed(BuiltInPartitioner::Sticky, Some(b"k")), Placement::Any);
     }
 }

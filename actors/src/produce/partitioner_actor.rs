@@ -118,6 +118,7 @@ impl PartitionerActor {
 
 /// Answers every record of a batch of whose topic nothing is known, for this reason.
 fn give_up(mut batch: RecordBatch, reason: &NoPartitions) {
+    let records = batch.answers.records.len();
     let answers = &mut batch.answers;
     let topic = answers.topic.clone();
     let error = match reason {
@@ -128,9 +129,9 @@ fn give_up(mut batch: RecordBatch, reason: &NoPartitions) {
         }
         NoPartitions::Refused(reason) => SendError::ConnectionRefused { topic, reason: Arc::clone(reason) },
     };
-    tracing::warn!(records = batch.records.len(), %error, "records given up");
+    tracing::warn!(records, %error, "records given up");
     let mut settled = Settled::default();
-    for place in 0..batch.records.len() {
+    for place in 0..records {
         if let Some(record) = answers.take(place) {
             settled.answer(record, Err(Box::new(error.clone())));
         }

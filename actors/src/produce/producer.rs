@@ -104,7 +104,7 @@ impl Producer {
     }
 
     /// Ends the producer: takes no more records, sends those it has until all are answered or `within` has passed, and gives up the rest, each
-    /// answered with an error. Returns when its threads have ended, seconds after `within` at the latest.
+    /// answered with an error, and each in the report as a record again. Returns when its threads have ended, seconds after `within` at the latest.
     ///
     /// # Errors
     /// [`ProducerError::Failed`] where the producer had failed during its life. Records given up at the deadline are no error here but a number in
@@ -113,6 +113,7 @@ impl Producer {
         let Some(parts) = self.parts.take() else {
             return Ok(ProducerReport::default());
         };
+        parts.keep_leftovers();
         let (tell, told) = oneshot::channel();
         let _end = BoundedThread::start("producer-end", move || {
             let _ = tell.send(parts.end(within));
@@ -129,7 +130,10 @@ impl Producer {
     /// As [`shutdown`](Self::shutdown).
     pub fn shutdown_blocking(mut self, within: Duration) -> Result<ProducerReport, ProducerError> {
         match self.parts.take() {
-            Some(parts) => parts.end(within),
+            Some(parts) => {
+                parts.keep_leftovers();
+                parts.end(within)
+            }
             None => Ok(ProducerReport::default()),
         }
     }
@@ -151,6 +155,13 @@ impl Drop for Producer {
             // Senders learn at once; the rest takes a thread, so that a drop never blocks. Were there none to be had, dropping the closure drops the
             // parts, and the end of the actors and of the in-flight batches answers the records all the same.
             parts.close();
+            let given_up = unanswered(&parts.flush());
+            if given_up > 0 {
+                tracing::warn!(
+                    records = given_up,
+                    "a producer is dropped without a shutdown: these records are given up"
+                );
+            }
             let _ = BoundedThread::start("producer-end", move || {
                 let _ = parts.end(Duration::ZERO);
             });
@@ -174,7 +185,7 @@ impl Parts {
         let mut waiters = Vec::new();
         let mut partitioners = Vec::new();
         for (index, arbiter) in system.arbiters().iter().enumerate() {
-            let intake = Arc::new(Intake::new(index, builder.limits()));
+            let intake = Arc::new(Intake::new(index, builder.limits(), builder.layers.clone()));
             let stalled = Arc::new(Stalled::default());
             let partitioner = {
                 let (native, in_flight) = (native.clone(), in_flight.clone());
@@ -242,6 +253,13 @@ impl Parts {
         self.intakes.iter().map(|intake| (intake.clone(), intake.flush())).collect()
     }
 
+    /// Somebody waits for the report.
+    fn keep_leftovers(&self) {
+        for intake in &self.intakes {
+            intake.leftovers.keep();
+        }
+    }
+
     fn close(&self) {
         for intake in &self.intakes {
             intake.close();
@@ -292,7 +310,10 @@ impl Parts {
 
         match self.failure.get() {
             Some(reason) => Err(ProducerError::Failed { reason }),
-            None => Ok(report(&self.intakes)),
+            None => {
+                let undelivered = self.intakes.iter().flat_map(|intake| intake.leftovers.take()).collect();
+                Ok(ProducerReport { undelivered, ..report(&self.intakes) })
+            }
         }
     }
 
@@ -342,6 +363,7 @@ fn report(intakes: &[Arc<Intake>]) -> ProducerReport {
         confirmed: sum.confirmed + counts.confirmed,
         failed: sum.failed + counts.failed,
         abandoned: sum.abandoned + counts.abandoned,
+        ..sum
     })
 }
 

@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use actix::{Addr, Context, Handler};
 
 use super::*;
-use crate::produce::{Confirmation, Murmur2Partitioner, ProducerRecord, SendError};
+use crate::produce::{BuiltInPartitioner, Confirmation, ProducerRecord, SendError};
 
 const LONG: Duration = Duration::from_secs(30);
 
@@ -54,7 +54,7 @@ fn pair(counts: PartitionCounts) -> Pair {
     let native = Arc::new(NativeProducer::new(&builder.config()).unwrap());
     let system = SystemThread::start("test-system", 1).unwrap();
     let failure = Arc::new(Failure::default());
-    let intake = Arc::new(Intake::new(0, builder.limits()));
+    let intake = Arc::new(Intake::new(0, builder.limits(), Default::default()));
     let (look_ups, asked) = crossbeam_channel::unbounded();
     let arbiter = &system.arbiters()[0];
     let partitioner = {
@@ -67,7 +67,7 @@ fn pair(counts: PartitionCounts) -> Pair {
             failure,
             metadata_timeout: LONG,
             backlog: Backlog::default(),
-            out: Outlet::new(native, Arc::default(), Arc::new(Murmur2Partitioner), look_ups),
+            out: Outlet::new(native, Arc::default(), Arc::new(BuiltInPartitioner::Murmur2), look_ups),
         })
     };
     let actor = {

@@ -45,7 +45,21 @@ impl Properties {
     pub(super) fn check(&self) -> Result<(), ProducerError> {
         match self.0.keys().find_map(|name| Some((name, refused(name)?))) {
             Some((name, reason)) => Err(ProducerError::Property { name: name.clone(), reason }),
-            None => Ok(()),
+            None => self.check_acks(),
+        }
+    }
+
+    fn check_acks(&self) -> Result<(), ProducerError> {
+        let names = ["acks", "request.required.acks"];
+        let few = names.into_iter().find(|name| matches!(self.0.get(*name).map(String::as_str), Some("0" | "1")));
+        let idempotent = self.0.get("enable.idempotence").is_none_or(|value| value != "false");
+        match few {
+            Some(name) if idempotent => {
+                let reason = "0 and 1 leave idempotence nothing to stand on: set `enable.idempotence` to `false` with it, and \
+                              retries may repeat and reorder records";
+                Err(ProducerError::Property { name: name.to_owned(), reason })
+            }
+            _ => Ok(()),
         }
     }
 
@@ -111,7 +125,7 @@ mod tests {
     #[test]
     fn a_property_of_the_producers_own_is_refused_with_the_reason() {
         let error = with("linger.ms", "3").check().unwrap_err();
-        assert_eq!(error.to_string(), "property linger.ms is the producer's own: use `linger`");
+        assert_eq!(error.to_string(), "property linger.ms: use `linger`");
     }
 
     #[test]
@@ -127,7 +141,12 @@ mod tests {
         let config = Properties::default().config();
         assert_eq!(config.get("enable.idempotence"), Some("true"));
         assert_eq!(config.get("acks"), Some("all"));
-        let config = with("request.required.acks", "1").config();
+        let mut few = with("request.required.acks", "1");
+        let refused = few.check().unwrap_err().to_string();
+        assert!(refused.contains("request.required.acks") && refused.contains("enable.idempotence"), "{refused}");
+        few.set("enable.idempotence".to_owned(), "false".to_owned());
+        few.check().unwrap();
+        let config = few.config();
         assert_eq!(config.get("acks"), None);
         assert_eq!(config.get("request.required.acks"), Some("1"));
     }

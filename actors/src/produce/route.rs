@@ -18,11 +18,12 @@ pub(super) struct Route<B, H = NativeTopic> {
     /// Why there is no count yet.
     pub(super) last_answer: NoPartitions,
     sticky: u32,
+    turn: u32,
 }
 
 impl<B, H> Route<B, H> {
     pub(super) fn new(name: Arc<str>) -> Self {
-        Self { name, known: None, waiting: VecDeque::new(), last_answer: NoPartitions::NoAnswer, sticky: 0 }
+        Self { name, known: None, waiting: VecDeque::new(), last_answer: NoPartitions::NoAnswer, sticky: 0, turn: 0 }
     }
 
     pub(super) fn is_waiting(&self) -> bool {
@@ -50,6 +51,12 @@ impl<B, H> Route<B, H> {
             expired.extend(self.waiting.pop_front().map(|(_, batch)| batch));
         }
         (expired, None)
+    }
+
+    /// The partition whose turn it is.
+    pub(super) fn next_in_turn(&mut self, partitions: NonZeroU32) -> PartitionId {
+        self.turn = (self.turn + 1) % partitions.get();
+        PartitionId(self.turn as i32)
     }
 
     /// Where the next batch's records without a key go.

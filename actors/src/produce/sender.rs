@@ -7,8 +7,9 @@ use std::task::Poll;
 use super::completion::Callback;
 use super::intake::{Intake, Listener, Offered};
 use super::line::Ticket;
-use super::{Confirmation, Delivery, ProducerRecord, SendError, TryEnqueueError};
+use super::{Confirmation, Delivery, ProducerRecord, SendError, TrySendError};
 use crate::block_on::block_on;
+use crate::blocking;
 
 /// Takes records for a producer. Made by [`Producer::sender`](super::Producer::sender).
 ///
@@ -18,7 +19,7 @@ use crate::block_on::block_on;
 /// A record is *accepted* when it is in the producer's buffer. From then on it is answered exactly once, whatever happens, and cannot be recalled.
 #[derive(Clone)]
 pub struct Sender {
-    intake: Arc<Intake>,
+    pub(super) intake: Arc<Intake>,
 }
 
 impl Sender {
@@ -41,65 +42,100 @@ impl Sender {
     /// # Errors
     /// Why the record was not accepted.
     pub async fn enqueue(&self, record: ProducerRecord<'_>) -> Result<Confirmation, SendError> {
-        match self.accept(&record, Listener::Confirmation).await? {
-            Some(confirmation) => Ok(confirmation),
-            // A record that is accepted with `Listener::Confirmation` comes with one.
-            None => Err(closed(&record)),
-        }
+        let topic = record.topic.clone();
+        // A record that is accepted with `Listener::Confirmation` comes with one.
+        self.accept(record, Listener::Confirmation).await?.ok_or_else(|| closed(&topic))
     }
 
-    /// Waits for room and puts the record in the buffer; `callback` gets its answer, on the thread that reads the delivery reports of all records: it
-    /// should be short and must not wait for this producer (no blocking call of a sender of it). A record that fails before it reaches librdkafka, or is
-    /// given up, is answered on the thread that finds so. A panic of the callback is caught, logged and counted.
+    /// Waits for room and puts the record in the buffer; `callback` gets its answer. It is called on a thread of the producer, never on one of
+    /// librdkafka's, mostly on the one that reads the delivery reports of all records: it should be short. It may send again, by
+    /// [`try_send`](Self::try_send) and [`try_send_with`](Self::try_send_with): one record for each callback always finds room, also where the buffer is full.
+    /// Calls that wait are refused in it. A panic of the callback is caught, logged and counted.
     ///
     /// # Errors
     /// Why the record was not accepted; the callback is then not called.
-    pub async fn enqueue_with(
+    pub async fn send_with(
         &self,
         record: ProducerRecord<'_>,
         callback: impl FnOnce(Result<Delivery, SendError>) + Send + 'static,
     ) -> Result<(), SendError> {
         let callback: Callback = Box::new(callback);
-        self.accept(&record, Listener::Callback(callback)).await?;
+        self.accept(record, Listener::Callback(callback)).await?;
         Ok(())
     }
 
     /// Puts the record in the buffer if there is room and nobody waits for it before.
     ///
     /// # Errors
-    /// [`TryEnqueueError::Full`] gives the record back.
-    pub fn try_enqueue<'a>(&self, record: ProducerRecord<'a>) -> Result<Confirmation, TryEnqueueError<'a>> {
-        match self.intake.offer(&record, Listener::Confirmation, None) {
-            Offered::Accepted(Some(confirmation)) => Ok(confirmation),
-            Offered::Accepted(None) => Err(closed(&record).into()),
-            Offered::NoRoom(..) => Err(TryEnqueueError::Full(record)),
+    /// [`TrySendError::Full`] gives the record back.
+    pub fn try_send<'a>(&self, record: ProducerRecord<'a>) -> Result<Confirmation, TrySendError<'a>> {
+        let topic = record.topic.clone();
+        self.try_accept(record, Listener::Confirmation)?.ok_or_else(|| closed(&topic).into())
+    }
+
+    /// [`try_send`](Self::try_send) with a callback, as in [`send_with`](Self::send_with).
+    ///
+    /// # Errors
+    /// [`TrySendError::Full`] gives the record back. The callback is then not called.
+    pub fn try_send_with<'a>(
+        &self,
+        record: ProducerRecord<'a>,
+        callback: impl FnOnce(Result<Delivery, SendError>) + Send + 'static,
+    ) -> Result<(), TrySendError<'a>> {
+        self.try_accept(record, Listener::Callback(Box::new(callback)))?;
+        Ok(())
+    }
+
+    /// [`send`](Self::send) for a plain thread.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send), and [`SendError::MustNotBlock`] on a thread that runs async tasks or actors, and in a delivery callback: the record is
+    /// not sent then.
+    pub fn send_blocking(&self, record: ProducerRecord<'_>) -> Result<Delivery, SendError> {
+        may_block(&record)?;
+        block_on(self.send(record))
+    }
+
+    /// [`enqueue`](Self::enqueue) for a plain thread.
+    ///
+    /// # Errors
+    /// As [`enqueue`](Self::enqueue), and [`SendError::MustNotBlock`] as [`send_blocking`](Self::send_blocking).
+    pub fn enqueue_blocking(&self, record: ProducerRecord<'_>) -> Result<Confirmation, SendError> {
+        may_block(&record)?;
+        block_on(self.enqueue(record))
+    }
+
+    fn try_accept<'a>(
+        &self,
+        mut record: ProducerRecord<'a>,
+        listener: Listener,
+    ) -> Result<Option<Confirmation>, TrySendError<'a>> {
+        let headers = record.headers.len();
+        self.intake.layers.apply(&mut record);
+        match self.intake.offer(&record, listener, None) {
+            Offered::Accepted(confirmation) => Ok(confirmation),
+            Offered::NoRoom(..) => {
+                // The layers have their turn again when it is tried again.
+                record.headers.truncate(headers);
+                Err(TrySendError::Full(Box::new(record)))
+            }
             Offered::Refused(error) => Err(error.into()),
         }
     }
 
-    /// [`send`](Self::send) for a plain thread. Never on a thread that runs async tasks, nor in a delivery callback.
-    ///
-    /// # Errors
-    /// As [`send`](Self::send).
-    pub fn send_blocking(&self, record: ProducerRecord<'_>) -> Result<Delivery, SendError> {
-        block_on(self.send(record))
-    }
-
-    /// [`enqueue`](Self::enqueue) for a plain thread. Never on a thread that runs async tasks, nor in a delivery callback.
-    ///
-    /// # Errors
-    /// As [`enqueue`](Self::enqueue).
-    pub fn enqueue_blocking(&self, record: ProducerRecord<'_>) -> Result<Confirmation, SendError> {
-        block_on(self.enqueue(record))
-    }
-
-    async fn accept(&self, record: &ProducerRecord<'_>, listener: Listener) -> Result<Option<Confirmation>, SendError> {
+    async fn accept(
+        &self,
+        mut record: ProducerRecord<'_>,
+        listener: Listener,
+    ) -> Result<Option<Confirmation>, SendError> {
+        self.intake.layers.apply(&mut record);
+        let record = &record;
         let mut place = Place { intake: &self.intake, ticket: None };
         let mut listener = Some(listener);
         std::future::poll_fn(|cx| {
             let Some(offered) = listener.take() else {
                 // Polled again after it was ready, against the contract of futures.
-                return Poll::Ready(Err(closed(record)));
+                return Poll::Ready(Err(closed(&record.topic)));
             };
             let waits = Some((cx.waker(), place.ticket.take()));
             match self.intake.offer(record, offered, waits) {
@@ -117,9 +153,9 @@ impl Sender {
 }
 
 /// A place in line, given up if the sender goes away.
-struct Place<'a> {
-    intake: &'a Intake,
-    ticket: Option<Ticket>,
+pub(super) struct Place<'a> {
+    pub(super) intake: &'a Intake,
+    pub(super) ticket: Option<Ticket>,
 }
 
 impl Drop for Place<'_> {
@@ -130,8 +166,15 @@ impl Drop for Place<'_> {
     }
 }
 
-fn closed(record: &ProducerRecord<'_>) -> SendError {
-    SendError::Closed { topic: record.topic.into(), reason: None }
+fn closed(topic: &str) -> SendError {
+    SendError::Closed { topic: topic.into(), reason: None }
+}
+
+fn may_block(record: &ProducerRecord<'_>) -> Result<(), SendError> {
+    match blocking::must_not_block() {
+        Some(place) => Err(SendError::MustNotBlock { topic: (&*record.topic).into(), place }),
+        None => Ok(()),
+    }
 }
 
 impl fmt::Debug for Sender {

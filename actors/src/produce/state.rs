@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 
+use super::Undelivered;
+
 /// A snapshot of a producer, cheap to take from any thread. `accepted = confirmed + failed + in_flight_records`, for each actor and in sum.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
@@ -55,7 +57,7 @@ pub struct ProducerActorState {
 }
 
 /// What became of a producer's records, once it has ended: `accepted = confirmed + failed`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 #[non_exhaustive]
 pub struct ProducerReport {
     /// Records accepted.
@@ -66,6 +68,10 @@ pub struct ProducerReport {
     pub failed: u64,
     /// Records given up at the end, because the deadline had passed.
     pub abandoned: u64,
+    /// Those records again, each with what is known of its fate, actor by actor in the order in which they were accepted. They can be sent by another
+    /// producer.
+    #[serde(skip)]
+    pub undelivered: Vec<Undelivered>,
 }
 
 /// The first thing that went wrong for good.

@@ -13,11 +13,18 @@ pub(super) struct CsvRows {
     splitter: Splitter,
     columns: usize,
     key: Option<usize>,
+    /// Columns that become headers: place and name.
+    headers: Vec<(usize, String)>,
 }
 
 impl CsvRows {
-    /// Reads the header. `key` is the name of the column that holds the keys.
-    pub(super) fn new(splitter: Splitter, key: Option<&str>, from_line: u64) -> anyhow::Result<Self> {
+    /// Reads the header. `key` is the name of the column that holds the keys, `headers` those of columns that become headers.
+    pub(super) fn new(
+        splitter: Splitter,
+        key: Option<&str>,
+        headers: &[String],
+        from_line: u64,
+    ) -> anyhow::Result<Self> {
         let mut splitter = splitter.without_blanks(<[u8]>::is_empty);
         let Some(Stretch { bytes, .. }) = next(&mut splitter)? else {
             return Err(BadInput { line: 1, what: "the input is empty, where CSV has a header".to_owned() }.into());
@@ -30,9 +37,10 @@ impl CsvRows {
             })
         };
         let key = key.map(named).transpose()?;
+        let headers = headers.iter().map(|name| Ok((named(name)?, name.clone()))).collect::<Result<_, Misuse>>()?;
         let columns = header.len();
         splitter.skip_to(from_line);
-        Ok(Self { splitter, columns, key })
+        Ok(Self { splitter, columns, key, headers })
     }
 
     pub(super) fn next(&mut self) -> Result<Option<Row<'_>>, BadInput> {
@@ -44,7 +52,12 @@ impl CsvRows {
             let what = format!("{found} fields, where the header has {}", self.columns);
             return Err(BadInput { line, what });
         }
-        Ok(Some(Row { key, value: Some(Cow::Borrowed(bytes)), ..Row::at(line) }))
+        let mut headers = Vec::new();
+        if !self.headers.is_empty() {
+            let fields = fields(bytes);
+            headers.extend(self.headers.iter().map(|(at, name)| (Cow::Borrowed(&**name), Some(fields[*at].clone()))));
+        }
+        Ok(Some(Row { key, value: Some(Cow::Borrowed(bytes)), headers, ..Row::at(line) }))
     }
 }
 
@@ -144,7 +157,7 @@ mod tests {
     type Keyed = (u64, Option<Vec<u8>>, Vec<u8>);
 
     fn rows(input: &[u8], key: Option<&str>, from_line: u64) -> Result<Vec<Keyed>, String> {
-        let mut rows = CsvRows::new(trickle(input, 7), key, from_line).map_err(|error| error.to_string())?;
+        let mut rows = CsvRows::new(trickle(input, 7), key, &[], from_line).map_err(|error| error.to_string())?;
         let mut all = Vec::new();
         while let Some(row) = rows.next().map_err(|error| error.to_string())? {
             all.push((row.line, row.key.map(Cow::into_owned), row.value.unwrap().into_owned()));

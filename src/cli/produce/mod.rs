@@ -29,6 +29,7 @@ use kafka_troupe::config::tool::Role;
 use super::connect::{self, Connect, Connection, PrintConfig};
 use super::data;
 use super::exit::{self, Exit};
+use super::pace::{self, Pace};
 use super::shutdown::Shutdown;
 use super::terminal::Terminal;
 use csv::CsvRows;
@@ -46,6 +47,7 @@ const MOST_WAIT: Duration = Duration::from_secs(5);
 const EXAMPLES: &str = "  troupe produce --bootstrap-server localhost:9092 --topic greetings greetings.txt
   tail -f log | troupe produce --topic log --command-config client.properties -
   troupe produce --topic flights --create-topic 8 --csv --key tailnum flights.csv.zst
+  troupe produce --topic flights --csv --key tailnum --header origin --rate 500 flights.csv
   troupe produce --topic orders --json-key /customer/id orders.ndjson.gz
   troupe consume --topic a --until-end --json | troupe produce --topic b --input records -
   troupe produce --config troupe.toml --print-config --topic orders -";
@@ -77,6 +79,18 @@ pub(crate) struct Produce {
     /// Begin at this line
     #[arg(long, value_name = "LINE", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     from_line: u64,
+    /// Send so many records a second at most
+    #[arg(long, value_name = "RECORDS", value_parser = pace::parse)]
+    rate: Option<Pace>,
+    /// Which partition a record goes to, by its key
+    ///
+    /// murmur2: as Java's producer; consistent_random: as librdkafka's; round_robin: each the next;
+    /// sticky: all of a batch the same. The last two look at no key.
+    #[arg(long, value_name = "NAME", verbatim_doc_comment)]
+    partitioner: Option<String>,
+    /// Compress with gzip, snappy, lz4 or zstd; none: do not
+    #[arg(long, value_name = "CODEC")]
+    compression: Option<String>,
     /// Print what became of it as one JSON object
     #[arg(long)]
     json: bool,
@@ -101,6 +115,9 @@ struct Format {
     /// CSV: the column that holds the key
     #[arg(long, value_name = "COLUMN", requires = "csv")]
     key: Option<String>,
+    /// CSV: a column that goes into a header of its name; repeatable
+    #[arg(long = "header", value_name = "COLUMN", requires = "csv")]
+    headers: Vec<String>,
     /// NDJSON: a line is a value, with the key in there
     ///
     /// POINTER is a JSON pointer (RFC 6901), such as /customer/id.
@@ -130,7 +147,13 @@ fn separator(text: &str) -> Result<String, String> {
 
 impl Produce {
     pub(crate) async fn run(&self, terminal: &Terminal, shutdown: &Shutdown) -> anyhow::Result<Exit> {
-        let mut connection = self.connect.settings(Role::Producer, &[])?;
+        let options = [
+            ("producer.partitioner", self.partitioner.as_deref(), "--partitioner"),
+            ("producer.kafka.compression.type", self.compression.as_deref(), "--compression"),
+        ];
+        let said: Vec<_> =
+            options.into_iter().filter_map(|(name, value, option)| Some((name, value?, option))).collect();
+        let mut connection = self.connect.settings(Role::Producer, &said)?;
         // A topic that is gone by the first record must not come back with whatever the broker thinks fit.
         connection.config_mut().producer.kafka.set("allow.auto.create.topics", "false");
         if self.print_config.print(&connection, self.json)? {
@@ -159,7 +182,7 @@ impl Produce {
             let per_second = tally.sent() as f64 / bar.elapsed().as_secs_f64().max(f64::EPSILON);
             bar.set_message(format!("{} sent, {per_second:.0}/s, {} failed", tally.sent(), tally.failed()));
         };
-        let report = send::all(rows, &self.topic, producer, stop, show).await;
+        let report = send::all(rows, &self.topic, producer, self.rate, stop, show).await;
         bar.finish_and_clear();
         let report = report?;
         terminal.summarize(&report, || report.log());
@@ -179,7 +202,7 @@ impl Produce {
         let splitter = Splitter::new(input.content);
         let format = &self.format;
         Ok(if format.csv {
-            Rows::Csv(CsvRows::new(splitter, format.key.as_deref(), self.from_line)?)
+            Rows::Csv(CsvRows::new(splitter, format.key.as_deref(), &format.headers, self.from_line)?)
         } else if let Some(pointer) = &format.json_key {
             Rows::Json(JsonRows::new(splitter, pointer.clone(), self.from_line))
         } else if format.input == Some(InputKind::Records) {

@@ -50,8 +50,8 @@ impl Row<'_> {
         }
         for (name, value) in &self.headers {
             record = match value {
-                Some(value) => record.header(name, &**value),
-                None => record.null_header(name),
+                Some(value) => record.header(&**name, &**value),
+                None => record.null_header(&**name),
             };
         }
         record

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::report::{End, Report};
 use super::row::Rows;
 use super::tally::{Tally, no_permission};
+use crate::cli::pace::Pace;
 
 /// How long a signal leaves for what is on its way.
 const AFTER_A_SIGNAL: Duration = Duration::from_secs(30);
@@ -26,12 +27,13 @@ pub(super) async fn all(
     rows: Rows,
     topic: &str,
     producer: Producer,
+    pace: Option<Pace>,
     stop: &CancellationToken,
     show: impl Fn(&Tally),
 ) -> anyhow::Result<Report> {
     let started = Instant::now();
     let tally = Arc::new(Tally::default());
-    let mut reading = start_reading(rows, topic, producer.sender(), &tally)?;
+    let mut reading = start_reading(rows, topic, producer.sender(), pace, &tally)?;
     let mut ticks = tokio::time::interval(SHOWN_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let end = loop {
@@ -69,6 +71,7 @@ fn start_reading(
     rows: Rows,
     topic: &str,
     sender: Sender,
+    pace: Option<Pace>,
     tally: &Arc<Tally>,
 ) -> anyhow::Result<oneshot::Receiver<End>> {
     let (tell, told) = oneshot::channel();
@@ -77,22 +80,26 @@ fn start_reading(
     thread::Builder::new()
         .name("input".to_owned())
         .spawn(move || {
-            let end = runtime.block_on(hand_over(rows, &topic, &sender, &tally));
+            let end = runtime.block_on(hand_over(rows, &topic, &sender, pace, &tally));
             let _ = tell.send(end);
         })
         .context("no thread to read with")?;
     Ok(told)
 }
 
-async fn hand_over(mut rows: Rows, topic: &str, sender: &Sender, tally: &Arc<Tally>) -> End {
-    loop {
+async fn hand_over(mut rows: Rows, topic: &str, sender: &Sender, pace: Option<Pace>, tally: &Arc<Tally>) -> End {
+    let started = Instant::now();
+    for number in 0.. {
         let row = match rows.next() {
             Ok(Some(row)) => row,
             Ok(None) => return End::All,
             Err(bad) => return End::Bad(bad),
         };
+        if let Some(wait) = pace.and_then(|pace| pace.wait(number, started.elapsed())) {
+            tokio::time::sleep(wait).await;
+        }
         let (line, bytes, answered) = (row.line, row.bytes(), Arc::clone(tally));
-        let accepted = sender.enqueue_with(row.record(topic), move |answer| answered.answer(line, bytes, answer)).await;
+        let accepted = sender.send_with(row.record(topic), move |answer| answered.answer(line, bytes, answer)).await;
         match accepted {
             Ok(()) => {}
             // The command has ended the producer, or it ended itself and says why.
@@ -100,4 +107,5 @@ async fn hand_over(mut rows: Rows, topic: &str, sender: &Sender, tally: &Arc<Tal
             Err(error) => tally.fail(line, &error),
         }
     }
+    End::All
 }

@@ -55,6 +55,7 @@ const PRODUCER: &[(&str, &str, &str)] = &[
     ("buffer_records", "1000", "1000"),
     ("buffer_bytes", "128MiB", "128MiB"),
     ("metadata_timeout", "5s", "5s"),
+    ("partitioner", "round_robin", "round_robin"),
 ];
 
 fn builders(config: &Config) -> String {

@@ -1,6 +1,8 @@
 //! `troupe produce`, seen from outside, on the embedded broker.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod options;
+
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::TcpListener;
@@ -23,7 +25,7 @@ use tempfile::NamedTempFile;
 const TOPIC: &str = "orders";
 const PARTITIONS: i32 = 4;
 const PATIENCE: Duration = Duration::from_secs(30);
-const FLIGHTS: &[u8] = include_bytes!("../examples/data/flights-2013-01.csv.zst");
+const FLIGHTS: &[u8] = include_bytes!("../../examples/data/flights-2013-01.csv.zst");
 
 /// Key and value, as they came out of Kafka.
 type Stored = (Option<Vec<u8>>, Option<Vec<u8>>);

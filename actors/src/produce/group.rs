@@ -1,0 +1,121 @@
+//! One answer for many records: of a batch, or of a stream.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use super::completion::Answer;
+use super::{Delivery, SendError};
+
+/// The records that one call sends, and what is known of them.
+pub(super) struct Group(Mutex<State>);
+
+struct State {
+    /// Where each is stored, by place: for a batch. A stream counts only.
+    deliveries: Option<Vec<Option<Delivery>>>,
+    /// By place; of a stream the first to be known.
+    failures: Vec<(u32, SendError)>,
+    confirmed: u64,
+    failed: u64,
+    /// Expected and not answered.
+    open: u64,
+    waker: Option<Waker>,
+}
+
+/// What became of them.
+pub(super) struct Ended {
+    pub(super) deliveries: Vec<Option<Delivery>>,
+    pub(super) failures: Vec<(u32, SendError)>,
+    pub(super) confirmed: u64,
+    pub(super) failed: u64,
+}
+
+/// A group's records of one topic: what their completions hold.
+pub(super) struct Member {
+    pub(super) topic: Arc<str>,
+    pub(super) group: Arc<Group>,
+}
+
+impl Group {
+    /// Of a batch: each record's delivery is kept.
+    pub(super) fn batch() -> Arc<Self> {
+        Arc::new(Self::new(Some(Vec::new())))
+    }
+
+    /// Of a stream: in bounded memory.
+    pub(super) fn stream() -> Arc<Self> {
+        Arc::new(Self::new(None))
+    }
+
+    fn new(deliveries: Option<Vec<Option<Delivery>>>) -> Self {
+        let (failures, waker) = (Vec::new(), None);
+        Self(Mutex::new(State { deliveries, failures, confirmed: 0, failed: 0, open: 0, waker }))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing that panics runs under this lock, and any content is valid.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// So many more are going to be answered. To be said before the first of them is sent.
+    pub(super) fn expect(&self, records: usize) {
+        let mut state = self.lock();
+        state.open += records as u64;
+        if let Some(deliveries) = &mut state.deliveries {
+            let length = deliveries.len() + records;
+            deliveries.resize(length, None);
+        }
+    }
+
+    /// The answer to the record at `place`.
+    pub(super) fn answer(&self, place: u32, answer: Answer) {
+        let mut state = self.lock();
+        state.open -= 1;
+        let mut wakes = state.open == 0;
+        match answer {
+            Ok(delivery) => {
+                state.confirmed += 1;
+                if let Some(kept) = state.deliveries.as_mut().and_then(|kept| kept.get_mut(place as usize)) {
+                    *kept = Some(delivery);
+                }
+            }
+            Err(error) => {
+                state.failed += 1;
+                if state.deliveries.is_some() || state.failures.is_empty() {
+                    state.failures.push((place, error));
+                }
+                wakes = true;
+            }
+        }
+        let waker = if wakes { state.waker.take() } else { None };
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Whether one of them has failed. Wakes the caller's task when the first does.
+    pub(super) fn has_failed(&self, cx: &Context<'_>) -> bool {
+        let mut state = self.lock();
+        state.waker = Some(cx.waker().clone());
+        state.failed > 0
+    }
+
+    /// Waits until all that were expected are answered.
+    pub(super) fn poll_answered(&self, cx: &Context<'_>) -> Poll<()> {
+        let mut state = self.lock();
+        if state.open == 0 {
+            return Poll::Ready(());
+        }
+        state.waker = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// What became of them, by place.
+    pub(super) fn ended(&self) -> Ended {
+        let mut state = self.lock();
+        let deliveries = state.deliveries.take().unwrap_or_default();
+        let mut failures = std::mem::take(&mut state.failures);
+        failures.sort_by_key(|(place, _)| *place);
+        Ended { deliveries, failures, confirmed: state.confirmed, failed: state.failed }
+    }
+}

@@ -1,0 +1,161 @@
+//! Many records by one call: a batch with one answer, a stream in bounded memory.
+
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_util::stream::{self, Stream};
+
+use super::group::Group;
+use super::sender::Place;
+use super::{BatchError, Delivery, ProducerRecord, Sender, StreamError};
+
+/// So many records are taken from an iterator or a stream and handed over at a time, under one lock.
+const CHUNK: usize = 256;
+
+impl Sender {
+    /// Sends records and waits until all are confirmed. It waits for room where the buffer is full, and costs less per record than any other way to
+    /// send: they are handed over by the hundred, and their answers are one.
+    ///
+    /// Cancelling it sends none of those that are not accepted yet, and loses the answer of the others.
+    ///
+    /// # Errors
+    /// [`BatchError`] names each record that failed; all others are stored.
+    pub async fn send_all<'a>(
+        &self,
+        records: impl IntoIterator<Item = ProducerRecord<'a>>,
+    ) -> Result<Vec<Delivery>, BatchError> {
+        let group = Group::batch();
+        let mut records = records.into_iter();
+        let mut many = Many::new(self, group.clone());
+        loop {
+            many.chunk.extend(records.by_ref().take(CHUNK));
+            if many.chunk.is_empty() {
+                break;
+            }
+            many.prepare();
+            std::future::poll_fn(|cx| many.poll_accepted(cx)).await;
+        }
+        std::future::poll_fn(|cx| group.poll_answered(cx)).await;
+        let ended = group.ended();
+        if ended.failures.is_empty() {
+            return Ok(ended.deliveries.into_iter().flatten().collect());
+        }
+        let failures = ended.failures.into_iter().map(|(place, error)| (place as usize, error)).collect();
+        Err(BatchError { deliveries: ended.deliveries, failures })
+    }
+
+    /// Sends the records of an iterator and waits until all are confirmed, like [`send_stream`](Self::send_stream). The iterator must not block.
+    ///
+    /// # Errors
+    /// As [`send_stream`](Self::send_stream).
+    pub async fn send_each<'a>(
+        &self,
+        records: impl IntoIterator<Item = ProducerRecord<'a>>,
+    ) -> Result<u64, StreamError> {
+        self.send_stream(stream::iter(records)).await
+    }
+
+    /// Sends the records of a stream, however many, and waits until all are confirmed: their number. Of those not confirmed, no more are held than the
+    /// buffer has room for, and 256 on their way there. Records are sent as they come; one that lasts keeps none before it waiting.
+    ///
+    /// When a record fails no more are taken, and those that are taken are sent and waited for. Cancelling it loses up to 256 that it holds.
+    ///
+    /// # Errors
+    /// [`StreamError`] says which record failed, and what became of the others.
+    pub async fn send_stream<'a>(&self, records: impl Stream<Item = ProducerRecord<'a>>) -> Result<u64, StreamError> {
+        let group = Group::stream();
+        let mut records = pin!(records);
+        let mut many = Many::new(self, group.clone());
+        std::future::poll_fn(|cx| many.poll_sent(records.as_mut(), cx)).await;
+        let taken = many.taken;
+        std::future::poll_fn(|cx| group.poll_answered(cx)).await;
+        let ended = group.ended();
+        match ended.failures.into_iter().next() {
+            None => Ok(ended.confirmed),
+            Some((place, error)) => {
+                // The place is counted in 32 bits, and less than that are on their way.
+                let place = taken - u64::from((taken as u32).wrapping_sub(place));
+                Err(StreamError { place, error, taken, confirmed: ended.confirmed, failed: ended.failed })
+            }
+        }
+    }
+}
+
+/// Records on their way into the buffer.
+struct Many<'s, 'a> {
+    place: Place<'s>,
+    sender: &'s Sender,
+    group: Arc<Group>,
+    chunk: Vec<ProducerRecord<'a>>,
+    /// Of the chunk, those that are dealt with.
+    done: usize,
+    /// Of the chunk, those that the group expects, and that layers have seen.
+    prepared: usize,
+    /// Records before the chunk, and those of it that are dealt with.
+    taken: u64,
+    /// No more is taken.
+    at_end: bool,
+}
+
+impl<'s, 'a> Many<'s, 'a> {
+    fn new(sender: &'s Sender, group: Arc<Group>) -> Self {
+        let place = Place { intake: &sender.intake, ticket: None };
+        Self { place, sender, group, chunk: Vec::with_capacity(CHUNK), done: 0, prepared: 0, taken: 0, at_end: false }
+    }
+
+    fn prepare(&mut self) {
+        for record in &mut self.chunk[self.prepared..] {
+            self.sender.intake.layers.apply(record);
+        }
+        self.group.expect(self.chunk.len() - self.prepared);
+        self.prepared = self.chunk.len();
+    }
+
+    /// Waits for room for what is prepared of the chunk.
+    fn poll_accepted(&mut self, cx: &Context<'_>) -> Poll<()> {
+        if self.done < self.prepared {
+            let (records, ticket) = (&self.chunk[self.done..self.prepared], self.place.ticket.take());
+            let offered = self.sender.intake.offer_all(records, &self.group, self.taken as u32, cx.waker(), ticket);
+            self.done += offered.taken;
+            self.taken += offered.taken as u64;
+            self.place.ticket = offered.ticket;
+        }
+        if self.done < self.prepared {
+            return Poll::Pending;
+        }
+        self.chunk.clear();
+        (self.done, self.prepared) = (0, 0);
+        Poll::Ready(())
+    }
+
+    /// Takes what is there, hands it over, and waits for more, until there is no more or a record has failed.
+    fn poll_sent(
+        &mut self,
+        mut records: Pin<&mut impl Stream<Item = ProducerRecord<'a>>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
+        // What is taken is sent, also after a failure: no record is left between the stream and its fate.
+        self.at_end |= self.group.has_failed(cx);
+        let mut quiet = false;
+        while !self.at_end && !quiet && self.chunk.len() < CHUNK {
+            match records.as_mut().poll_next(cx) {
+                Poll::Ready(Some(record)) => self.chunk.push(record),
+                Poll::Ready(None) => self.at_end = true,
+                Poll::Pending => quiet = true,
+            }
+        }
+        self.prepare();
+        if self.poll_accepted(cx).is_pending() {
+            return Poll::Pending;
+        }
+        if self.at_end {
+            return Poll::Ready(());
+        }
+        if !quiet {
+            // There is more. Other tasks of the thread have their turn first.
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }
+}

@@ -1,0 +1,306 @@
+//! The producer beside rdkafka's own and Java's, on one broker, in interleaved rounds.
+//!
+//! `cargo bench --bench producer -- [--rounds N] [--records N] [--partitions N] [--embedded | --bootstrap-server HOST:PORT]`. Without a server it starts an
+//! Apache Kafka of its own (Java 17; Maven the first time). Each figure is a process of its own: this program starts itself for it. Values of 100 bytes,
+//! `acks=all`, idempotent, 5 ms of linger and batches of 1,000,000 bytes for all. A rate counts from the first record to the last answer; processor time is
+//! the client's whole process. What is compared is compared round by round: the median of the ratios is what counts.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::collections::VecDeque;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use kafka_troupe::broker::{EmbeddedBroker, LocalKafka};
+use kafka_troupe::produce::{Producer, ProducerRecord};
+use mimalloc::MiMalloc;
+use rdkafka::ClientConfig;
+use rdkafka::producer::{
+    BaseRecord, DeliveryResult, FutureProducer, FutureRecord, Producer as _, ProducerContext, ThreadedProducer,
+};
+
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
+
+const VALUE: [u8; 100] = [b'x'; 100];
+const TOPIC: &str = "measured";
+const PATIENCE: Duration = Duration::from_secs(120);
+/// Answers that are waited for at once, where they are awaited.
+const WINDOW: usize = 10_000;
+const BATCH: usize = 500;
+const ARMS: [&str; 6] =
+    ["callback", "ThreadedProducer", "awaited", "FutureProducer", "send_all", "ProducerPerformance"];
+/// What is held against what.
+const PAIRS: [(&str, &str); 4] = [
+    ("callback", "ThreadedProducer"),
+    ("awaited", "FutureProducer"),
+    ("send_all", "ThreadedProducer"),
+    ("send_all", "ProducerPerformance"),
+];
+
+/// Records a second, and microseconds of processor time per record where they are known.
+#[derive(Clone, Copy)]
+struct Figure {
+    rate: f64,
+    cpu: f64,
+}
+
+fn main() {
+    let arguments: Vec<_> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let option = |name: &str| {
+        let at = arguments.iter().position(|argument| argument == name)?;
+        arguments.get(at + 1).map(String::as_str)
+    };
+    let number = |name: &str, default: u64| option(name).map_or(default, |text| text.parse().unwrap());
+    let records = number("--records", 1_000_000);
+    if let Some(arm) = option("--arm") {
+        run_arm(arm, option("--bootstrap-server").unwrap(), records);
+        return;
+    }
+    let partitions = number("--partitions", 8) as i32;
+    let (embedded, kafka): (Option<EmbeddedBroker>, Option<LocalKafka>);
+    let servers = match option("--bootstrap-server") {
+        Some(servers) => servers.to_owned(),
+        None if arguments.iter().any(|argument| argument == "--embedded") => {
+            embedded = Some(EmbeddedBroker::start().unwrap());
+            let broker = embedded.as_ref().unwrap();
+            broker.create_topic(TOPIC, partitions).unwrap();
+            broker.bootstrap_servers().to_owned()
+        }
+        None => {
+            kafka = Some(LocalKafka::start().unwrap());
+            let broker = kafka.as_ref().unwrap();
+            broker.create_topic_with(TOPIC, partitions, &[("retention.bytes", "100000000")]).unwrap();
+            broker.bootstrap_servers().to_owned()
+        }
+    };
+    let rounds = number("--rounds", 5) as usize;
+    let mut figures: Vec<Vec<Figure>> = vec![Vec::new(); ARMS.len()];
+    for round in 0..=rounds {
+        for turn in 0..ARMS.len() {
+            // Each is first in turn, so that none always follows the same.
+            let arm = (turn + round) % ARMS.len();
+            let figure = measured(ARMS[arm], &servers, records);
+            // The first round warms the broker up.
+            if round > 0 {
+                println!("{round}: {:<20} {:>10.0}/s {:>6.2} µs", ARMS[arm], figure.rate, figure.cpu);
+                figures[arm].push(figure);
+            }
+        }
+    }
+    println!();
+    for (arm, figures) in ARMS.iter().zip(&figures) {
+        let of = |what: fn(&Figure) -> f64| median(figures.iter().map(what).collect());
+        println!("{arm:<20} {:>10.0}/s {:>6.2} µs of processor time per record", of(|f| f.rate), of(|f| f.cpu));
+    }
+    for (ours, other) in PAIRS {
+        let place = |name| ARMS.iter().position(|arm| *arm == name).unwrap();
+        let pairs = figures[place(ours)].iter().zip(&figures[place(other)]);
+        let rate = median(pairs.clone().map(|(ours, other)| ours.rate / other.rate).collect());
+        let cpu = median(pairs.map(|(ours, other)| ours.cpu / other.cpu).collect());
+        println!("{ours} / {other}: {rate:.2} of its rate, {cpu:.2} of its processor time");
+    }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// Runs an arm in a process of its own.
+fn measured(arm: &str, servers: &str, records: u64) -> Figure {
+    if arm == "ProducerPerformance" {
+        return of_java(servers, records);
+    }
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--arm", arm, "--bootstrap-server", servers, "--records", &records.to_string()]);
+    let output = command.stderr(Stdio::inherit()).output().unwrap();
+    assert!(output.status.success(), "{arm}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let (rate, cpu) = text.trim().split_once(' ').unwrap();
+    Figure { rate: rate.parse().unwrap(), cpu: cpu.parse().unwrap() }
+}
+
+/// `1000000 records sent, 512345.6 records/sec (…`
+fn of_java(servers: &str, records: u64) -> Figure {
+    let mut command = LocalKafka::tool("org.apache.kafka.tools.ProducerPerformance").unwrap();
+    command.args([
+        "--topic",
+        TOPIC,
+        "--num-records",
+        &records.to_string(),
+        "--record-size",
+        "100",
+        "--throughput",
+        "-1",
+    ]);
+    command.arg("--producer-props").arg(format!("bootstrap.servers={servers}"));
+    command.args(["linger.ms=5", "batch.size=1000000", "acks=all", "enable.idempotence=true"]);
+    let text = String::from_utf8(command.output().unwrap().stdout).unwrap();
+    let summary =
+        text.lines().rfind(|line| line.contains("records/sec") && line.contains("99.9th")).expect("a summary");
+    let rate = summary.split(", ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
+    Figure { rate, cpu: f64::NAN }
+}
+
+fn run_arm(arm: &str, servers: &str, records: u64) {
+    let (took, sent) = match arm {
+        "callback" => ours(servers, |producer| with_callbacks(producer, records)),
+        "awaited" => ours(servers, |producer| runtime().block_on(awaited(producer, records))),
+        "send_all" => ours(servers, |producer| runtime().block_on(in_batches(producer, records))),
+        "ThreadedProducer" => (threaded(servers, records), records),
+        "FutureProducer" => (runtime().block_on(futures(servers, records)), records),
+        other => panic!("no arm {other}"),
+    };
+    println!("{} {}", sent as f64 / took.as_secs_f64(), cpu_time().as_secs_f64() * 1e6 / sent as f64);
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().build().unwrap()
+}
+
+fn ours(servers: &str, send: impl FnOnce(&Producer) -> u64) -> (Duration, u64) {
+    let producer = Producer::builder()
+        .bootstrap_servers(servers)
+        .linger(Duration::from_millis(5))
+        .property("batch.size", "1000000")
+        .start()
+        .unwrap();
+    // The topic is known, and the connections stand.
+    producer.sender().send_blocking(ProducerRecord::to(TOPIC).value(&VALUE)).unwrap();
+    let started = Instant::now();
+    let sent = send(&producer);
+    producer.flush_blocking(PATIENCE).unwrap();
+    let took = started.elapsed();
+    assert_eq!(producer.shutdown_blocking(PATIENCE).unwrap().confirmed, sent + 1);
+    (took, sent)
+}
+
+fn with_callbacks(producer: &Producer, records: u64) -> u64 {
+    let (sender, confirmed) = (producer.sender(), Arc::new(AtomicU64::new(0)));
+    runtime().block_on(async {
+        for number in 0..records {
+            let (key, confirmed) = (number.to_be_bytes(), Arc::clone(&confirmed));
+            let callback =
+                move |answer: Result<_, _>| _ = confirmed.fetch_add(u64::from(answer.is_ok()), Ordering::Relaxed);
+            sender.send_with(ProducerRecord::to(TOPIC).key(&key).value(&VALUE), callback).await.unwrap();
+        }
+    });
+    producer.flush_blocking(PATIENCE).unwrap();
+    assert_eq!(confirmed.load(Ordering::Relaxed), records);
+    records
+}
+
+async fn awaited(producer: &Producer, records: u64) -> u64 {
+    let (sender, mut window) = (producer.sender(), VecDeque::with_capacity(WINDOW));
+    for number in 0..records {
+        if window.len() == WINDOW {
+            let oldest: kafka_troupe::produce::Confirmation = window.pop_front().unwrap();
+            oldest.await.unwrap();
+        }
+        let key = number.to_be_bytes();
+        window.push_back(sender.enqueue(ProducerRecord::to(TOPIC).key(&key).value(&VALUE)).await.unwrap());
+    }
+    for confirmation in window {
+        confirmation.await.unwrap();
+    }
+    records
+}
+
+async fn in_batches(producer: &Producer, records: u64) -> u64 {
+    let (sender, keys) = (producer.sender(), (0..records).map(u64::to_be_bytes).collect::<Vec<_>>());
+    let mut window = FuturesUnordered::new();
+    for batch in keys.chunks(BATCH) {
+        if window.len() == WINDOW / BATCH {
+            let _: Vec<_> = window.next().await.map(Result::unwrap).unwrap();
+        }
+        window.push(sender.send_all(batch.iter().map(|key| ProducerRecord::to(TOPIC).key(key).value(&VALUE))));
+    }
+    while let Some(batch) = window.next().await {
+        batch.unwrap();
+    }
+    records
+}
+
+fn bare(servers: &str) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config
+        .set("bootstrap.servers", servers)
+        .set("linger.ms", "5")
+        .set("batch.size", "1000000")
+        .set("acks", "all")
+        .set("enable.idempotence", "true")
+        .set("partitioner", "murmur2_random");
+    config
+}
+
+#[derive(Default)]
+struct Counting(AtomicU64);
+
+impl rdkafka::ClientContext for Counting {}
+
+impl ProducerContext for Counting {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        self.0.fetch_add(u64::from(result.is_ok()), Ordering::Relaxed);
+    }
+}
+
+fn threaded(servers: &str, records: u64) -> Duration {
+    let producer: ThreadedProducer<Counting> = bare(servers).create_with_context(Counting::default()).unwrap();
+    let send = |number: u64| {
+        let key = number.to_be_bytes();
+        let mut record = BaseRecord::to(TOPIC).key(&key).payload(&VALUE);
+        while let Err((error, back)) = producer.send(record) {
+            assert_eq!(error.rdkafka_error_code(), Some(rdkafka::types::RDKafkaErrorCode::QueueFull), "{error}");
+            // It has no way to wait for room but this.
+            std::thread::yield_now();
+            record = back;
+        }
+    };
+    send(0);
+    producer.flush(PATIENCE).unwrap();
+    let started = Instant::now();
+    (0..records).for_each(send);
+    producer.flush(PATIENCE).unwrap();
+    let took = started.elapsed();
+    assert_eq!(producer.context().0.load(Ordering::Relaxed), records + 1);
+    took
+}
+
+async fn futures(servers: &str, records: u64) -> Duration {
+    let producer: FutureProducer = bare(servers).create().unwrap();
+    let first = FutureRecord::to(TOPIC).key(&[0; 8]).payload(&VALUE);
+    producer.send(first, PATIENCE).await.unwrap();
+    let (started, mut window) = (Instant::now(), VecDeque::with_capacity(WINDOW));
+    for number in 0..records {
+        if window.len() == WINDOW {
+            let oldest: rdkafka::producer::DeliveryFuture = window.pop_front().unwrap();
+            oldest.await.unwrap().unwrap();
+        }
+        let key = number.to_be_bytes();
+        let record = FutureRecord::to(TOPIC).key(&key).payload(&VALUE);
+        window.push_back(producer.send_result(record).map_err(|(error, _)| error).unwrap());
+    }
+    for delivery in window {
+        delivery.await.unwrap().unwrap();
+    }
+    started.elapsed()
+}
+
+/// The processor time of this process so far.
+fn cpu_time() -> Duration {
+    // SAFETY: plain numbers, all zeros is a value; written by the call.
+    let usage = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        assert_eq!(libc::getrusage(libc::RUSAGE_SELF, &mut usage), 0);
+        usage
+    };
+    let span = |time: libc::timeval| Duration::from_micros(time.tv_sec as u64 * 1_000_000 + time.tv_usec as u64);
+    span(usage.ru_utime) + span(usage.ru_stime)
+}
