@@ -86,7 +86,8 @@ impl<C: Call> Crew<C> {
             return Poll::Ready(());
         }
         cell.crew_begins();
-        let over = self.take_up_ended() || self.start();
+        // Both in each turn: calls that wake themselves without end keep no record from starting.
+        let over = self.take_up_ended() | self.start();
         self.schedule.give_back_credits();
         if over {
             cx.waker().wake_by_ref();
@@ -99,7 +100,7 @@ impl<C: Call> Crew<C> {
                 return Poll::Ready(());
             }
         }
-        self.schedule.wait_for_backoffs(cx);
+        self.schedule.wait_for_backoffs(self.slots.running() < self.schedule.io.per_partition, cx);
         Poll::Pending
     }
 

@@ -17,8 +17,8 @@ use crate::order::pump::PumpIo;
 /// What the pump does with the record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Next {
-    /// Another attempt after this pause.
-    Again(Duration),
+    /// Another attempt after this pause. Whether this one counts towards those that exhaust it.
+    Again { pause: Duration, counts: bool },
     /// It counts as finished.
     PassedOver,
     /// Its partition stops. When it is resumed, the record is tried as if for the first time.
@@ -30,10 +30,13 @@ pub(crate) enum Next {
 }
 
 impl PumpIo {
-    /// Names what happened, and says what follows.
-    pub(crate) fn judge(&self, record: &Record, not_done: NotDone) -> Next {
-        match self.failures.judge(record, not_done, random) {
-            Verdict::Again { pause, cause } => self.again(record, pause, &cause),
+    /// Names what happened, and says what follows. `failed`: how often the record has failed before; `None`: this was a failure of others too.
+    pub(crate) fn judge(&self, record: &Record, failed: Option<u32>, not_done: NotDone) -> Next {
+        match self.failures.judge(record, failed, not_done, random) {
+            Verdict::Again { pause, cause } => {
+                self.again(record, pause, &cause);
+                Next::Again { pause, counts: failed.is_some() }
+            }
             Verdict::Asked { after, cause } => self.asked_for(record, after, cause),
             Verdict::Exhausted { cause } => self.exhausted(record, &cause),
             Verdict::Stop { cause } => self.stopped_by(record, &cause),
@@ -57,10 +60,11 @@ impl PumpIo {
             );
             return Next::Left;
         }
-        self.again(record, after, &cause)
+        self.again(record, after, &cause);
+        Next::Again { pause: after, counts: false }
     }
 
-    fn again(&self, record: &Record, pause: Duration, cause: &Cause) -> Next {
+    fn again(&self, record: &Record, pause: Duration, cause: &Cause) {
         let (cell, attempt) = (&self.cell, record.attempt);
         self.board.counters.retries.fetch_add(1, Ordering::Relaxed);
         cell.set_last_error(format!("offset {} attempt {attempt}: {cause}", record.offset()));
@@ -69,7 +73,6 @@ impl PumpIo {
             topic = record.topic(), partition = record.partition().0, offset = record.offset().0, epoch = cell.epoch.0, attempt,
             %cause, pause_ms = pause.as_millis() as u64, "a record failed and is tried again after a pause"
         );
-        Next::Again(pause)
     }
 
     fn exhausted(&self, record: &Record, cause: &Cause) -> Next {
