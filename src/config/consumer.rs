@@ -96,7 +96,7 @@ settings! {
     #[serde(with = "duration")]
     max_retry_pause: Duration = Duration::from_secs(10), "10s", "a duration, as in `250ms`";
 
-    /// How often a record is tried before it counts as exhausted; 4294967295 is for ever. Ten take about half a minute: longer than a restart
+    /// How often a record fails before it counts as exhausted; 4294967295 is for ever. Ten take about half a minute: longer than a restart
     /// of what it depends on, short enough to be told of a record that never works.
     #[serde(deserialize_with = "number::above_zero")]
     max_attempts: u32 = 10, "10", "a number of attempts";

@@ -61,7 +61,8 @@ pub enum Outcomes {
     /// Of each, in the batch's order. Another number of them than of records is a failure of the call.
     Each(Vec<Result<Outcome, Failure>>),
     /// The call failed, and says nothing of single records: each has failed, and is tried again alone, so that the one that is to blame is
-    /// found and named, and fails no others.
+    /// found and named, and fails no others. That it failed with others does not count towards
+    /// [`max_attempts`](crate::consume::ConsumerBuilder::max_attempts).
     Failed(Failure),
 }
 

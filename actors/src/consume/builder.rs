@@ -418,6 +418,7 @@ impl ConsumerBuilder {
                 commit_deadline: on_the_clock(self.commit_deadline),
                 on_log_rewind: self.on_log_rewind,
                 on_offset_out_of_range: self.on_offset_out_of_range,
+                order,
                 memory: MemoryBounds {
                     queue_bytes: self.properties.queue_bytes(),
                     per_partition: self.credits,

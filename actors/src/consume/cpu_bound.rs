@@ -16,7 +16,8 @@ use tracing::warn;
 
 use crate::consume::handler::{AsyncHandler, Failure, FailureKind, IntoOutcome, Outcome};
 use crate::consume::record::Record;
-use crate::ids::TopicPartition;
+use crate::ids::{Offset, TopicPartition};
+use crate::order::Order;
 use crate::order::attempt::guarded;
 use job::Job;
 
@@ -40,8 +41,9 @@ use job::Job;
 /// takes longer than some microseconds.
 ///
 /// A computation cannot be stopped. Where its call ends before it, by a [`Timeout`](crate::consume::Timeout) or because the partition is given
-/// up, it runs on and what it answers does not count. Until it has ended no other one of its partition begins in this process, so that the
-/// order holds; the time that this takes counts as the next call's. One that waits for a thread when its call ends never begins.
+/// up, it runs on and what it answers does not count. Until it has ended none begins in this process that has to follow it: in partition order
+/// none of its partition, in key order none of its key, and in any order not the same record's. The time that this takes counts as the next
+/// call's. One that waits for a thread when its call ends never begins.
 ///
 /// The threads begin with the first record, and end with the consumer, each as soon as what it computes has. If none can be had each record
 /// fails. A span that the call is within, as by [`Tracing`](crate::consume::Tracing), is entered on the thread too. A panic fails the record.
@@ -113,8 +115,9 @@ where
 
     fn call(&self, record: Record) -> Computation {
         self.pool.queue.get_or_init(|| self.start());
-        let before = self.pool.left_behind(record.topic_partition());
-        Computation { job: Arc::new(Job::new(record)), pool: Arc::clone(&self.pool), before, queued: false }
+        let before = self.pool.left_behind(&record);
+        let job = Arc::new(Job::new(record.clone()));
+        Computation { record, job, pool: Arc::clone(&self.pool), before, queued: false }
     }
 }
 
@@ -123,42 +126,63 @@ where
 struct Pool {
     /// Dropped, it ends the threads.
     queue: OnceLock<Result<Sender<Arc<Job>>, String>>,
-    left_behind: Mutex<HashMap<TopicPartition, Vec<Arc<Job>>>>,
+    left_behind: Mutex<HashMap<TopicPartition, Vec<LeftBehind>>>,
     /// How many are in there. Looked at without the lock: usually there are none.
     left_count: AtomicUsize,
 }
 
+/// A computation whose call has ended before it. The record is not kept: it would keep its chunk.
+struct LeftBehind {
+    job: Arc<Job>,
+    offset: Offset,
+    key: Option<Box<[u8]>>,
+}
+
+impl LeftBehind {
+    /// Whether this record, of its partition, has to follow it.
+    fn comes_before(&self, record: &Record) -> bool {
+        match record.chunk.order {
+            Order::Partition => true,
+            Order::Key if self.key.is_some() => self.key.as_deref() == record.key(),
+            // A record without key is independent of all others.
+            Order::Key | Order::Unordered => self.offset == record.offset(),
+        }
+    }
+}
+
 impl Pool {
-    fn lock(&self) -> MutexGuard<'_, HashMap<TopicPartition, Vec<Arc<Job>>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<TopicPartition, Vec<LeftBehind>>> {
         self.left_behind.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The partition's computations whose calls have ended before them.
-    fn left_behind(&self, partition: &TopicPartition) -> Vec<Arc<Job>> {
+    /// The computations that this record has to follow, and whose calls have ended before them.
+    fn left_behind(&self, record: &Record) -> Vec<Arc<Job>> {
         if self.left_count.load(Ordering::Acquire) == 0 {
             return Vec::new();
         }
         let mut left = self.lock();
-        let Some(jobs) = left.get_mut(partition) else { return Vec::new() };
-        let before = jobs.len();
-        jobs.retain(|job| job.is_running());
-        self.left_count.fetch_sub(before - jobs.len(), Ordering::AcqRel);
-        let running = jobs.clone();
-        if running.is_empty() {
-            left.remove(partition);
+        let Some(of_partition) = left.get_mut(record.topic_partition()) else { return Vec::new() };
+        let before = of_partition.len();
+        of_partition.retain(|each| each.job.is_running());
+        self.left_count.fetch_sub(before - of_partition.len(), Ordering::AcqRel);
+        let to_follow = of_partition.iter().filter(|each| each.comes_before(record));
+        let to_follow = to_follow.map(|each| Arc::clone(&each.job)).collect();
+        if of_partition.is_empty() {
+            left.remove(record.topic_partition());
         }
-        running
+        to_follow
     }
 
-    fn leave_behind(&self, job: &Arc<Job>) {
-        let mut left = self.lock();
-        left.entry(job.partition.clone()).or_default().push(Arc::clone(job));
+    fn leave_behind(&self, job: &Arc<Job>, record: &Record) {
+        let left = LeftBehind { job: Arc::clone(job), offset: record.offset(), key: record.key().map(Box::from) };
+        self.lock().entry(record.topic_partition().clone()).or_default().push(left);
         self.left_count.fetch_add(1, Ordering::AcqRel);
     }
 }
 
 /// A call of a [`CpuBound`] handler.
 pub struct Computation {
+    record: Record,
     job: Arc<Job>,
     pool: Arc<Pool>,
     /// What has to end before it may begin.
@@ -193,14 +217,14 @@ impl Future for Computation {
 impl Drop for Computation {
     fn drop(&mut self) {
         if self.job.give_up() {
-            self.pool.leave_behind(&self.job);
+            self.pool.leave_behind(&self.job, &self.record);
         }
     }
 }
 
 impl fmt::Debug for Computation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Computation").field("partition", &self.job.partition).finish_non_exhaustive()
+        f.debug_struct("Computation").field("record", &self.record).finish_non_exhaustive()
     }
 }
 

@@ -69,8 +69,15 @@ pub(crate) enum Verdict {
 }
 
 impl FailurePolicy {
-    /// Judges one attempt. `random` gives 64 random bits, for the pause.
-    pub(crate) fn judge(&self, record: &Record, not_done: NotDone, random: impl FnOnce() -> u64) -> Verdict {
+    /// Judges one attempt at a record that has failed so often before; `None`: it failed together with others, and cannot be exhausted by
+    /// that. `random` gives 64 random bits, for the pause.
+    pub(crate) fn judge(
+        &self,
+        record: &Record,
+        failures: Option<u32>,
+        not_done: NotDone,
+        random: impl FnOnce() -> u64,
+    ) -> Verdict {
         let Failure { kind, cause } = match not_done {
             NotDone::Retry { after, cause } => return Verdict::Asked { after, cause },
             NotDone::DeadLetter { cause } => return Verdict::DeadLetter { cause },
@@ -89,9 +96,15 @@ impl FailurePolicy {
             Some(Outcome::Retry { after, cause }) => Verdict::Asked { after, cause },
             Some(Outcome::DeadLetter { cause }) => Verdict::DeadLetter { cause },
             Some(Outcome::Stop { cause }) => Verdict::Stop { cause },
-            // The same bytes decode no better the next time.
-            None if kind == FailureKind::Undecodable || record.attempt >= self.attempts => Verdict::Exhausted { cause },
-            None => Verdict::Again { pause: self.pause.pause(record.attempt, random()), cause },
+            None => {
+                let count = failures.unwrap_or(0).saturating_add(1);
+                // The same bytes decode no better the next time.
+                let exhausted = kind == FailureKind::Undecodable || count >= self.attempts;
+                match failures.is_some() && exhausted {
+                    true => Verdict::Exhausted { cause },
+                    false => Verdict::Again { pause: self.pause.pause(count, random()), cause },
+                }
+            }
         }
     }
 }
@@ -126,7 +139,17 @@ mod tests {
 
     fn judge(policy: &FailurePolicy, kind: FailureKind, attempt: u32) -> Verdict {
         let record = Record { attempt, ..record(None, None) };
-        policy.judge(&record, NotDone::Failed(Failure::new(kind, "why")), || 0)
+        policy.judge(&record, Some(attempt - 1), NotDone::Failed(Failure::new(kind, "why")), || 0)
+    }
+
+    #[test]
+    fn what_failed_together_with_others_is_not_exhausted_by_that() {
+        let policy = policy(1, |_| None);
+        for kind in [FailureKind::Error, FailureKind::Undecodable] {
+            let not_done = NotDone::Failed(Failure::new(kind, "why"));
+            let verdict = policy.judge(&record(None, None), None, not_done, || 0);
+            assert_eq!(verdict, Verdict::Again { pause: Duration::from_millis(100), cause: "why".into() });
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::consume::decode::Decode;
 use crate::consume::handler::{Failure, FailureKind};
 use crate::ids::{Epoch, NextOffset, Offset, PartitionId, TopicPartition};
 use crate::offsets::{Finished, Tile, TileProgress};
+use crate::order::Order;
 
 /// Records of one partition and one epoch, copied out of librdkafka into one arena.
 ///
@@ -24,6 +25,8 @@ pub(crate) struct RecordChunk {
     pub(crate) index: Vec<Entry>,
     pub(crate) headers: Vec<HeaderSpan>,
     pub(crate) revoking: CancellationToken,
+    /// The consumer's.
+    pub(crate) order: Order,
 }
 
 /// Where one record lies in its chunk.
@@ -296,7 +299,7 @@ impl ChunkBuilder {
         revoking: CancellationToken,
     ) -> RecordChunk {
         let Self { arena, index, headers, .. } = self;
-        RecordChunk { partition, epoch, tile, arena, index, headers, revoking }
+        RecordChunk { partition, epoch, tile, arena, index, headers, revoking, order: Order::default() }
     }
 }
 

@@ -93,8 +93,9 @@ impl<C: CallBatch> BatchCrew<C> {
             return Poll::Ready(());
         }
         cell.crew_begins();
+        // Both in each turn: calls that wake themselves without end keep no record from starting.
+        let over = self.take_up_ended() | self.start();
         // Last of all: what ends before may have to be written too.
-        let over = self.take_up_ended() || self.start();
         let over = self.schedule.take_up_letters(cx) || over;
         self.schedule.give_back_credits();
         if over {
@@ -108,8 +109,10 @@ impl<C: CallBatch> BatchCrew<C> {
                 return Poll::Ready(());
             }
         }
-        self.schedule.wait_for_backoffs(cx);
-        self.wait_for_linger(cx);
+        // Whatever else holds a batch back wakes the pump when it ends.
+        let may_start = self.put_back.is_none() && self.slots.running() < self.schedule.io.per_partition;
+        self.schedule.wait_for_backoffs(may_start, cx);
+        self.wait_for_linger(may_start, cx);
         Poll::Pending
     }
 
@@ -156,7 +159,12 @@ impl<C: CallBatch> BatchCrew<C> {
             && let Some(job) = self.schedule.next()
         {
             if job.is_alone() {
-                return Some(vec![job]);
+                if !self.is_due() {
+                    return Some(vec![job]);
+                }
+                // One that fails at once and is due again at once keeps no batch waiting.
+                self.schedule.put_back(job);
+                break;
             }
             self.add(job);
         }
@@ -168,8 +176,11 @@ impl<C: CallBatch> BatchCrew<C> {
                 None => at += 1,
             }
         }
-        let is_due = self.forming.is_full() || self.forming.due().is_some_and(|due| due <= Instant::now());
-        is_due.then(|| self.forming.take())
+        self.is_due().then(|| self.forming.take())
+    }
+
+    fn is_due(&self) -> bool {
+        self.forming.is_full() || self.forming.due().is_some_and(|due| due <= Instant::now())
     }
 
     fn add(&mut self, job: Job) {
@@ -197,7 +208,7 @@ impl<C: CallBatch> BatchCrew<C> {
     }
 
     /// Has the pump woken when the batch has waited for as long as it may.
-    fn wait_for_linger(&mut self, cx: &mut Context<'_>) {
+    fn wait_for_linger(&mut self, may_start: bool, cx: &mut Context<'_>) {
         let Some(due) = self.forming.due() else { return };
         let due = tokio::time::Instant::from_std(due);
         let timer = self.linger.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
@@ -205,8 +216,6 @@ impl<C: CallBatch> BatchCrew<C> {
             timer.as_mut().reset(due);
         }
         let is_due = timer.as_mut().poll(cx).is_ready();
-        // Whatever else holds the batch back wakes the pump when it ends.
-        let may_start = self.put_back.is_none() && self.slots.running() < self.schedule.io.per_partition;
         if is_due && may_start && !self.schedule.is_held() {
             cx.waker().wake_by_ref();
         }

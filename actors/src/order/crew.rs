@@ -86,8 +86,9 @@ impl<C: Call> Crew<C> {
             return Poll::Ready(());
         }
         cell.crew_begins();
+        // Both in each turn: calls that wake themselves without end keep no record from starting.
+        let over = self.take_up_ended() | self.start();
         // Last of all: what ends before may have to be written too.
-        let over = self.take_up_ended() || self.start();
         let over = self.schedule.take_up_letters(cx) || over;
         self.schedule.give_back_credits();
         if over {
@@ -101,7 +102,7 @@ impl<C: Call> Crew<C> {
                 return Poll::Ready(());
             }
         }
-        self.schedule.wait_for_backoffs(cx);
+        self.schedule.wait_for_backoffs(self.slots.running() < self.schedule.io.per_partition, cx);
         Poll::Pending
     }
 

@@ -18,8 +18,8 @@ use crate::order::pump::PumpIo;
 /// What the pump does with the record.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Next {
-    /// Another attempt after this pause.
-    Again(Duration),
+    /// Another attempt after this pause. Whether this one counts towards those that exhaust it.
+    Again { pause: Duration, counts: bool },
     /// It counts as finished.
     PassedOver,
     /// It goes to the dead letters, and counts as finished once it is there.
@@ -33,10 +33,14 @@ pub(crate) enum Next {
 }
 
 impl PumpIo {
-    /// Names what happened, and says what follows. `others`: how many records of this epoch have ended that are no dead letters.
-    pub(crate) fn judge(&self, record: &Record, not_done: NotDone, others: u64) -> Next {
-        match self.failures.judge(record, not_done, random) {
-            Verdict::Again { pause, cause } => self.again(record, pause, &cause),
+    /// Names what happened, and says what follows. `failed`: how often the record has failed before; `None`: this was a failure of others too.
+    /// `others`: how many records of this epoch have ended that are no dead letters.
+    pub(crate) fn judge(&self, record: &Record, failed: Option<u32>, not_done: NotDone, others: u64) -> Next {
+        match self.failures.judge(record, failed, not_done, random) {
+            Verdict::Again { pause, cause } => {
+                self.again(record, pause, &cause);
+                Next::Again { pause, counts: failed.is_some() }
+            }
             Verdict::Asked { after, cause } => self.asked_for(record, after, cause),
             Verdict::Exhausted { cause } => self.exhausted(record, cause, others),
             Verdict::DeadLetter { cause } => self.given_up(record, cause, others),
@@ -61,10 +65,11 @@ impl PumpIo {
             );
             return Next::Left;
         }
-        self.again(record, after, &cause)
+        self.again(record, after, &cause);
+        Next::Again { pause: after, counts: false }
     }
 
-    fn again(&self, record: &Record, pause: Duration, cause: &Cause) -> Next {
+    fn again(&self, record: &Record, pause: Duration, cause: &Cause) {
         let (cell, attempt) = (&self.cell, record.attempt);
         self.board.counters.retries.fetch_add(1, Ordering::Relaxed);
         cell.set_last_error(format!("offset {} attempt {attempt}: {cause}", record.offset()));
@@ -73,7 +78,6 @@ impl PumpIo {
             topic = record.topic(), partition = record.partition().0, offset = record.offset().0, epoch = cell.epoch.0, attempt,
             %cause, pause_ms = pause.as_millis() as u64, "a record failed and is tried again after a pause"
         );
-        Next::Again(pause)
     }
 
     fn exhausted(&self, record: &Record, cause: Cause, others: u64) -> Next {

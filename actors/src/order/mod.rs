@@ -17,6 +17,8 @@ pub(crate) mod pull;
 pub(crate) mod pump;
 mod schedule;
 mod slots;
+#[cfg(test)]
+mod tests;
 
 use serde::{Deserialize, Serialize};
 

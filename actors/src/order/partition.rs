@@ -150,6 +150,7 @@ impl<H: Handler, F: Fn(&PartitionContext) -> H> Lane<H, F> {
     /// Tries one record until it is done or the partition is to be given up.
     async fn run_record(&mut self, record: &mut Record) -> Ran {
         record.attempt = 1;
+        let mut failed = 0_u32;
         loop {
             if self.io.cell.is_ending() {
                 return Ran::Ending;
@@ -162,8 +163,8 @@ impl<H: Handler, F: Fn(&PartitionContext) -> H> Lane<H, F> {
                 Attempt::Fenced => return Ran::Ending,
                 Attempt::NotDone(not_done) => *not_done,
             };
-            match self.io.judge(record, not_done, self.others) {
-                Next::Again(pause) => {
+            match self.io.judge(record, Some(failed), not_done, self.others) {
+                Next::Again { pause, counts } => {
                     // A pause is no call.
                     self.permits.finish();
                     self.permits.give_back_idle();
@@ -174,6 +175,7 @@ impl<H: Handler, F: Fn(&PartitionContext) -> H> Lane<H, F> {
                         self.until_permitted().await;
                     }
                     record.attempt = record.attempt.saturating_add(1);
+                    failed = failed.saturating_add(u32::from(counts));
                 }
                 Next::PassedOver => {
                     self.others += 1;
@@ -195,7 +197,7 @@ impl<H: Handler, F: Fn(&PartitionContext) -> H> Lane<H, F> {
                     if !self.permits.take() {
                         self.until_permitted().await;
                     }
-                    record.attempt = 1;
+                    (record.attempt, failed) = (1, 0);
                 }
                 Next::Left => return Ran::Ending,
                 Next::Stopped => {

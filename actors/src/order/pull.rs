@@ -144,17 +144,18 @@ impl Puller {
         }
         self.schedule.take_up_letters(cx);
         self.schedule.give_back_credits();
-        self.lay_out();
+        let room = self.lay_out();
         if self.rests(&cell) && cell.is_ending() {
             return Poll::Ready(());
         }
-        self.schedule.wait_for_backoffs(cx);
+        self.schedule.wait_for_backoffs(room, cx);
         Poll::Pending
     }
 
-    fn lay_out(&mut self) {
+    /// Lays out what may be; whether there is room for more.
+    fn lay_out(&mut self) -> bool {
         if self.schedule.is_held() {
-            return;
+            return true;
         }
         let mut next = Vec::new();
         let room = LAID_OUT.saturating_sub(self.tray.lock().laid_out.len());
@@ -164,8 +165,9 @@ impl Puller {
             self.schedule.hold(&mut job);
             next.push(job);
         }
+        let left = next.len() < room;
         if next.is_empty() {
-            return;
+            return left;
         }
         let mut state = self.tray.lock();
         state.laid_out.extend(next);
@@ -174,6 +176,7 @@ impl Puller {
         if !offered {
             self.table.offer(Arc::clone(&self.tray));
         }
+        left
     }
 
     /// Whether the app has nothing of this partition, so that nobody need wait for it.

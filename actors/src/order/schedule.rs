@@ -39,6 +39,8 @@ pub(crate) struct Job {
     open: Arc<OpenChunk>,
     position: u32,
     attempt: u32,
+    /// Of its attempts, those that count as failures of its own.
+    failed: u32,
     /// Its key's lane, which it holds.
     lane: Option<HeldLane>,
     /// It was in a batch whose call failed as a whole: it is given alone from now on.
@@ -118,9 +120,11 @@ pub(crate) struct Schedule {
     lanes: Option<Lanes<Job>>,
     /// The chunk that is gone through, and the next record of it.
     scan: Option<(Arc<OpenChunk>, u32)>,
-    /// Next to start: those whose key has become free, and those whose pause is over.
+    /// Next to start: those whose key has become free.
     runnable: VecDeque<Job>,
     backoffs: BinaryHeap<Backoff>,
+    /// The record that was given last was one whose pause was over, or there was none such.
+    turn_of_others: bool,
     timer: Option<Pin<Box<Sleep>>>,
     /// Those that stopped the partition: they are tried again when it is resumed.
     parked: Vec<Job>,
@@ -148,6 +152,7 @@ impl Schedule {
             scan: None,
             runnable: VecDeque::new(),
             backoffs: BinaryHeap::new(),
+            turn_of_others: false,
             timer: None,
             parked: Vec::new(),
             letters: Letters::new(),
@@ -172,13 +177,22 @@ impl Schedule {
             // Who asks has seen that the partition is not stopped, or no longer.
             self.runnable.extend(self.parked.drain(..));
         }
-        if let Some(backoff) = self.backoffs.peek()
-            && backoff.due.0 <= Instant::now()
-        {
-            let job = self.backoffs.pop().map(|backoff| backoff.job);
-            self.runnable.extend(job);
+        // In turn with the others: those that are due again as soon as they have failed would keep all of them from their first attempt.
+        self.turn_of_others = !self.turn_of_others;
+        match self.turn_of_others {
+            true => self.next_other().or_else(|| self.next_due()),
+            false => self.next_due().or_else(|| self.next_other()),
         }
+    }
+
+    fn next_other(&mut self) -> Option<Job> {
         self.runnable.pop_front().or_else(|| self.scan())
+    }
+
+    /// The first of those that wait for their next attempt, if its pause is over.
+    fn next_due(&mut self) -> Option<Job> {
+        let is_due = self.backoffs.peek()?.due.0 <= Instant::now();
+        is_due.then(|| self.backoffs.pop().map(|backoff| backoff.job)).flatten()
     }
 
     /// It does not start now after all, and is the next to.
@@ -200,7 +214,7 @@ impl Schedule {
                 }
             };
             self.scan = Some((Arc::clone(&open), position + 1));
-            let job = Job { open, position, attempt: 1, lane: None, alone: false, finished: None };
+            let job = Job { open, position, attempt: 1, failed: 0, lane: None, alone: false, finished: None };
             if !self.skip.is_over() && self.skip.holds(Offset(job.offset())) {
                 self.io.board.counters.remembered.fetch_add(1, Ordering::Relaxed);
                 self.mark(&job);
@@ -260,7 +274,7 @@ impl Schedule {
         if not_done.is_panic() {
             self.io.board.counters.panics.fetch_add(1, Ordering::Relaxed);
         }
-        let next = self.io.judge(&job.record(), *not_done, self.others);
+        let next = self.io.judge(&job.record(), Some(job.failed), *not_done, self.others);
         if next != Next::PassedOver {
             self.hold(&mut job);
         }
@@ -270,8 +284,9 @@ impl Schedule {
     /// What follows for a record that was judged.
     fn follow_up(&mut self, mut job: Job, next: Next) {
         match next {
-            Next::Again(pause) => {
+            Next::Again { pause, counts } => {
                 job.attempt = job.attempt.saturating_add(1);
+                job.failed = job.failed.saturating_add(u32::from(counts));
                 let due = Reverse(Instant::now() + pause.min(LONGEST));
                 self.backoffs.push(Backoff { due, job });
             }
@@ -281,7 +296,7 @@ impl Schedule {
                 self.letters.write(&self.io, job, record, letter);
             }
             Next::Parked => {
-                job.attempt = 1;
+                (job.attempt, job.failed) = (1, 0);
                 self.parked.push(job);
             }
             Next::Left => {}
@@ -349,6 +364,8 @@ impl Schedule {
 
     /// A call with these records has ended so.
     pub(crate) fn batch_ended(&mut self, mut batch: Vec<Job>, outcomes: Outcomes) {
+        // One of them is to blame, and the others are not to be exhausted by it.
+        let together = batch.len() > 1 && matches!(outcomes, Outcomes::Failed(_));
         let mut answers = match outcomes {
             Outcomes::All(Outcome::Done) => return batch.into_iter().for_each(|job| self.finish(job)),
             Outcomes::All(outcome) => vec![Ok(outcome); batch.len()],
@@ -367,7 +384,7 @@ impl Schedule {
         let mut nexts = Vec::new();
         let mut judge = |schedule: &mut Self, at: usize, job: &Job| {
             let answer = std::mem::replace(&mut answers[at], Ok(Outcome::Done));
-            let next = schedule.judge_in_batch(job, answer);
+            let next = schedule.judge_in_batch(job, together, answer);
             let finished = next.is_none();
             nexts.extend(next);
             finished
@@ -390,9 +407,9 @@ impl Schedule {
     }
 
     /// What follows for a record of a batch; `None`: it is finished, and counted as that.
-    fn judge_in_batch(&mut self, job: &Job, answer: Result<Outcome, Failure>) -> Option<Next> {
+    fn judge_in_batch(&mut self, job: &Job, together: bool, answer: Result<Outcome, Failure>) -> Option<Next> {
         if let Attempt::NotDone(not_done) = Attempt::from(answer) {
-            let next = self.io.judge(&job.record(), *not_done, self.others);
+            let next = self.io.judge(&job.record(), (!together).then_some(job.failed), *not_done, self.others);
             if next != Next::PassedOver {
                 return Some(next);
             }
@@ -436,8 +453,12 @@ impl Schedule {
         }
     }
 
-    /// Has the pump woken when the first pause ends.
-    pub(crate) fn wait_for_backoffs(&mut self, cx: &mut Context<'_>) {
+    /// Has the pump woken when the first pause ends. `may_start`: whether there is room for another call.
+    pub(crate) fn wait_for_backoffs(&mut self, may_start: bool, cx: &mut Context<'_>) {
+        // Whatever else holds the records back wakes the pump when it ends: that of a pause would have it turn without end until then.
+        if !may_start || self.is_held() {
+            return;
+        }
         let Some(backoff) = self.backoffs.peek() else { return };
         let due = tokio::time::Instant::from_std(backoff.due.0);
         let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));

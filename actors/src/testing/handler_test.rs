@@ -147,8 +147,10 @@ impl HandlerTest {
         }
     }
 
-    /// Where the records are from, and the offset of the next one. Default: partition 0 of `test`, from offset 0 on.
+    /// Where the records are from, and the offset of the next one. Default: partition 0 of `test`, from offset 0 on. A handler with state
+    /// is built anew for it.
     pub fn at(mut self, partition: TopicPartition, offset: Offset) -> Self {
+        self.subject.put_down();
         (self.partition, self.position, self.cell) = (partition, NextOffset(offset.0), None);
         self
     }
@@ -203,7 +205,7 @@ impl HandlerTest {
         let (subject, policy) = (&mut self.subject, &self.policy);
         self.tasks.block_on(&self.runtime, async {
             let began = Instant::now();
-            let mut attempts = Vec::new();
+            let (mut attempts, mut failed) = (Vec::new(), 0_u32);
             let end = loop {
                 if cell.is_ending() {
                     break TestedEnd::Left;
@@ -216,9 +218,14 @@ impl HandlerTest {
                 };
                 attempts.push(TestedAttempt { outcome, took: tried.elapsed() });
                 let Some(not_done) = not_done else { break TestedEnd::Done };
-                match policy.judge(&record, *not_done, || 0) {
-                    Verdict::Again { pause, .. } | Verdict::Asked { after: pause, .. } => {
+                match policy.judge(&record, Some(failed), *not_done, || 0) {
+                    Verdict::Again { pause, .. } => {
                         pause_or_end(&cell, pause).await;
+                        record.attempt = record.attempt.saturating_add(1);
+                        failed = failed.saturating_add(1);
+                    }
+                    Verdict::Asked { after, .. } => {
+                        pause_or_end(&cell, after).await;
                         record.attempt = record.attempt.saturating_add(1);
                     }
                     Verdict::PassedOver { .. } => break TestedEnd::PassedOver,
@@ -314,6 +321,9 @@ trait Subject {
         record: &'a Record,
         cell: &'a ControlCell,
     ) -> Pin<Box<dyn Future<Output = Attempt> + 'a>>;
+
+    /// Its partition is over: what comes next has a handler of its own.
+    fn put_down(&mut self);
 }
 
 struct Built<F, H> {
@@ -350,6 +360,10 @@ impl<F: Fn(&PartitionContext) -> H, H: Handler> Subject for Built<F, H> {
             }
             tried
         })
+    }
+
+    fn put_down(&mut self) {
+        self.handler = None;
     }
 }
 
@@ -473,6 +487,36 @@ mod tests {
         let tested = HandlerTest::handler(move |_: &Record| hopeless()).feed(TestRecord::tombstone());
         assert_eq!(outcomes(&tested), [Ok(hopeless())]);
         assert_eq!(tested.end, TestedEnd::DeadLettered { cause: "hopeless".into() });
+    }
+
+    #[test]
+    fn another_partition_has_a_handler_of_its_own() {
+        struct Built(String);
+        impl Handler for Built {
+            type Answer = Outcome;
+
+            async fn handle(&mut self, _: &Record) -> Outcome {
+                Outcome::Stop { cause: self.0.clone().into() }
+            }
+        }
+        let factory = |context: &PartitionContext| Built(format!("{}", context.topic_partition()));
+        let stopped = |cause: &'static str| TestedEnd::Stopped { cause: cause.into() };
+        let mut test = HandlerTest::partition_handler(factory);
+        assert_eq!(test.feed(TestRecord::tombstone()).end, stopped("test-0"));
+        let mut test = test.at(TopicPartition::new("other", 1), Offset(0));
+        assert_eq!(test.feed(TestRecord::tombstone()).end, stopped("other-1"));
+    }
+
+    #[test]
+    fn attempts_that_the_handler_asks_for_do_not_exhaust_the_record() {
+        let handler = |record: &Record| match record.attempt() {
+            1..=20 => Ok(Outcome::Retry { after: SECOND, cause: "later".into() }),
+            21 => Err("no"),
+            _ => Ok(Outcome::Done),
+        };
+        let mut test = HandlerTest::handler(handler).max_attempts(2).retry_pause(SECOND, SECOND * 9);
+        let tested = test.feed(TestRecord::tombstone());
+        assert_eq!((tested.attempts.len(), tested.end, tested.took), (22, TestedEnd::Done, SECOND * 21));
     }
 
     #[test]

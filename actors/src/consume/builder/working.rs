@@ -47,8 +47,9 @@ impl ConsumerBuilder {
         self
     }
 
-    /// How often a record is tried before it counts as exhausted; only failures count, not what the handler itself asks for by
-    /// [`Outcome::Retry`]. Default: 10, which take about half a minute. `u32::MAX`: for ever. A record that
+    /// How often a record fails before it counts as exhausted. What the handler itself asks for by [`Outcome::Retry`], or
+    /// [`on_failure`](Self::on_failure), does not count, nor does the failure of a [call](crate::consume::Outcomes::Failed) with other
+    /// records. Default: 10, which take about half a minute. `u32::MAX`: for ever. A record that
     /// [cannot be decoded](crate::consume::FailureKind::Undecodable) is exhausted by its first attempt.
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.failures.attempts = attempts.max(1);

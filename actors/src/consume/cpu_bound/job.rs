@@ -7,11 +7,9 @@ use tracing::Span;
 
 use crate::consume::handler::{Failure, Outcome};
 use crate::consume::record::Record;
-use crate::ids::TopicPartition;
 
 /// See the module.
 pub(super) struct Job {
-    pub(super) partition: TopicPartition,
     /// What the call was within.
     pub(super) span: Span,
     state: Mutex<State>,
@@ -34,11 +32,7 @@ enum Phase {
 
 impl Job {
     pub(super) fn new(record: Record) -> Self {
-        Self {
-            partition: record.topic_partition().clone(),
-            span: Span::current(),
-            state: Mutex::new(State { phase: Phase::Queued(record), waiting: Vec::new() }),
-        }
+        Self { span: Span::current(), state: Mutex::new(State { phase: Phase::Queued(record), waiting: Vec::new() }) }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -44,11 +44,16 @@ fn stepping() -> (CpuBound<impl Fn(&Record) -> Result<(), String>>, Steps) {
 }
 
 fn attempt_at(partition: i32, attempt: u32) -> Record {
+    attempt_in(Order::Partition, partition, (7, None), attempt)
+}
+
+fn attempt_in(order: Order, partition: i32, (offset, key): (i64, Option<&[u8]>), attempt: u32) -> Record {
     let record = Record { attempt, ..record(None, None) };
     let mut chunk = crate::consume::record::ChunkBuilder::new(1, 1, 1, 1);
-    chunk.push(7, 0, None, None);
+    chunk.push(offset, 0, key, None);
     let at = TopicPartition::new("t", partition);
-    let chunk = chunk.finish(at, record.chunk.epoch, record.chunk.tile, Default::default());
+    let mut chunk = chunk.finish(at, record.chunk.epoch, record.chunk.tile, Default::default());
+    chunk.order = order;
     Record { chunk: Arc::new(chunk), ..record }
 }
 
@@ -104,8 +109,31 @@ fn what_runs_on_after_its_call_has_ended_is_waited_for_by_its_partition_and_no_o
     assert_eq!(wait(next), Ok(Outcome::Done));
     assert_eq!(wait(other), Ok(Outcome::Done));
     assert_eq!(steps.begun.try_recv(), Ok(2), "begins once the first has ended");
-    assert!(handler.pool.left_behind(&TopicPartition::new("t", 0)).is_empty());
+    assert!(handler.pool.left_behind(&attempt_at(0, 1)).is_empty());
     assert_eq!(handler.pool.left_count.load(Ordering::SeqCst), 0);
+}
+
+#[test]
+fn what_runs_on_is_waited_for_by_what_has_to_follow_it_in_its_order_and_by_nothing_else() {
+    let (a, b): (Option<&[u8]>, Option<&[u8]>) = (Some(b"a"), Some(b"b"));
+    for (order, left, follows, goes_on) in [
+        (Order::Key, (7, a), vec![(7, a), (9, a)], vec![(8, b), (9, None)]),
+        (Order::Key, (7, None), vec![(7, None)], vec![(8, None), (9, a)]),
+        (Order::Unordered, (7, a), vec![(7, a)], vec![(8, a)]),
+        (Order::Partition, (7, a), vec![(7, a), (8, b), (9, None)], vec![]),
+    ] {
+        let (handler, steps) = stepping();
+        let handler = handler.threads(1);
+        let mut first = handler.call(attempt_in(order, 0, left, 1));
+        assert!((&mut first).now_or_never().is_none());
+        assert_eq!(steps.begun.recv_timeout(PATIENCE), Ok(1));
+        drop(first);
+        let waits = |at| !handler.pool.left_behind(&attempt_in(order, 0, at, 2)).is_empty();
+        assert!(follows.iter().all(|at| waits(*at)), "{order:?}: {left:?}");
+        assert!(!goes_on.iter().any(|at| waits(*at)), "{order:?}: {left:?}");
+        steps.go_on.send(()).unwrap();
+        eventually("it has ended", || !follows.iter().any(|at| waits(*at)));
+    }
 }
 
 #[test]

@@ -77,7 +77,8 @@ impl Poller {
         if !chunk.is_empty() {
             stay.average = (stay.average * 7 + chunk.arena.len() / chunk.index.len()) / 8 + 1;
         }
-        let chunk = chunk.finish(stay.cell.partition.clone(), stay.cell.epoch, tile, stay.cell.revoking.clone());
+        let mut chunk = chunk.finish(stay.cell.partition.clone(), stay.cell.epoch, tile, stay.cell.revoking.clone());
+        chunk.order = self.options.order;
         let stored = self.board.membership.stores().then(|| chunk.handed_out(slot));
         stay.cell.take(chunk.credit_records(), chunk.credit_bytes());
         stay.handed_out += chunk.credit_records();

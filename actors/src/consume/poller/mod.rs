@@ -48,6 +48,7 @@ use crate::consume::supervisor::{ConsumerSupervisor, EngineFailed, PollerEnded};
 use crate::consume::teller::Teller;
 use crate::consume::wake::{Source, Wake};
 use crate::offsets::tracker::OffsetTracker;
+use crate::order::Order;
 use crate::refused::refused;
 
 /// The longest sleep: nothing that should have woken the poller goes unseen for longer.
@@ -73,6 +74,8 @@ pub(crate) struct PollerOptions {
     pub(crate) on_log_rewind: OnLogRewind,
     pub(crate) on_offset_out_of_range: OnOffsetOutOfRange,
     pub(crate) memory: MemoryBounds,
+    /// For those who look at a record and its chunk alone.
+    pub(crate) order: Order,
 }
 
 /// See the module. Its fields drop in order: queues before the consumer they are of.
