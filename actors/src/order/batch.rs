@@ -6,7 +6,6 @@
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -18,11 +17,10 @@ use crate::consume::batch::{BatchBounds, IntoOutcomes, Outcomes};
 use crate::consume::handler::{Cause, Failure, FailureKind};
 use crate::consume::record::Record;
 use crate::order::forming::Forming;
-use crate::order::limiter::Permits;
-use crate::order::pace::Pace;
 use crate::order::pump::PumpIo;
-use crate::order::schedule::{Job, Schedule};
-use crate::order::slots::{Answered, Slots};
+use crate::order::schedule::Job;
+use crate::order::slots::Answered;
+use crate::order::turn::Calls;
 
 /// A batch handler. It may be called again before its last call has ended, unless the order is the partition's.
 pub(crate) trait CallBatch: 'static {
@@ -54,19 +52,10 @@ fn answer<A: IntoOutcomes>(answer: A) -> BatchAnswer {
 
 /// Feeds the partition's records to `call`, a batch at a time, until the partition is to be given up.
 pub(crate) async fn pump<C: CallBatch>(call: C, bounds: BatchBounds, io: PumpIo) {
-    let wakes = Arc::clone(&io.cell);
-    let mut crew = BatchCrew {
-        call,
-        forming: Forming::new(bounds),
-        put_back: None,
-        linger: None,
-        slots: Slots::new(Arc::clone(&io.cell)),
-        permits: Permits::new(io.limiter.clone(), move || wakes.wake_pump()),
-        pace: Pace::new(Instant::now()),
-        schedule: Schedule::new(io),
-    };
+    let forming = Forming::new(bounds);
+    let mut crew = BatchCrew { call, forming, put_back: None, linger: None, calls: Calls::new(io) };
     poll_fn(|cx| crew.turn(cx)).await;
-    crew.schedule.end();
+    crew.calls.schedule.end();
 }
 
 struct BatchCrew<C: CallBatch> {
@@ -75,53 +64,31 @@ struct BatchCrew<C: CallBatch> {
     /// A batch that is complete and waits for its permit. Until it has it no record is gone through.
     put_back: Option<Vec<Job>>,
     linger: Option<Pin<Box<Sleep>>>,
-    slots: Slots<Answering<C::Future>, Vec<Job>>,
-    permits: Permits,
-    pace: Pace,
-    schedule: Schedule,
+    calls: Calls<Answering<C::Future>, Vec<Job>>,
 }
 
 impl<C: CallBatch> BatchCrew<C> {
-    /// One turn of the pump, as that of single records. Ready when the partition is to be given up and nothing runs.
     fn turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let cell = Arc::clone(&self.schedule.io.cell);
-        // Before the looks at what it is for.
-        cell.register_pump(cx.waker());
-        if cell.is_fenced() {
-            let panics = self.slots.drop_all();
-            self.schedule.io.board.counters.panics.fetch_add(panics as u64, Ordering::Relaxed);
+        if !self.calls.turn_begins(cx) {
             return Poll::Ready(());
         }
-        cell.crew_begins();
         // Both in each turn: calls that wake themselves without end keep no record from starting.
-        let over = self.take_up_ended() | self.start();
-        // Last of all: what ends before may have to be written too.
-        let over = self.schedule.take_up_letters(cx) || over;
-        self.schedule.give_back_credits();
-        if over {
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        self.pace.waited();
-        if self.slots.running() == 0 && !self.schedule.is_sending_letters() {
-            cell.crew_rests();
-            if cell.is_ending() {
-                return Poll::Ready(());
-            }
-        }
+        let is_cut_short = self.take_up_ended() | self.start();
         // Whatever else holds a batch back wakes the pump when it ends.
-        let may_start = self.put_back.is_none() && self.slots.running() < self.schedule.io.per_partition;
-        self.schedule.wait_for_backoffs(may_start, cx);
-        self.wait_for_linger(may_start, cx);
-        Poll::Pending
+        let may_start = self.put_back.is_none();
+        let turned = self.calls.turn_ends(is_cut_short, may_start, cx);
+        if turned.is_pending() {
+            self.wait_for_linger(may_start && self.calls.has_room(), cx);
+        }
+        turned
     }
 
     fn take_up_ended(&mut self) -> bool {
-        while let Some(polled) = self.slots.poll_woken() {
+        while let Some(polled) = self.calls.slots.poll_woken() {
             if let Some((batch, outcomes)) = polled {
                 self.ended(batch, outcomes);
             }
-            if self.pace.is_turn_over(Instant::now) {
+            if self.calls.is_turn_over() {
                 return true;
             }
         }
@@ -130,40 +97,34 @@ impl<C: CallBatch> BatchCrew<C> {
 
     /// Starts batches until nothing more may start; whether the turn is over before.
     fn start(&mut self) -> bool {
-        loop {
-            if self.schedule.is_held() {
-                self.permits.give_back_idle();
-                return false;
-            }
-            if self.slots.running() >= self.schedule.io.per_partition {
-                return false;
-            }
+        while self.calls.may_start() {
             let Some(batch) = self.put_back.take().or_else(|| self.next()) else {
-                self.permits.give_back_idle();
+                self.calls.permits.give_back_idle();
                 return false;
             };
-            if !self.permits.take() {
+            if !self.calls.permits.take() {
                 self.put_back = Some(batch);
                 return false;
             }
             self.run(batch);
-            if self.pace.is_turn_over(Instant::now) {
+            if self.calls.is_turn_over() {
                 return true;
             }
         }
+        false
     }
 
     /// The next batch that is full, or has waited for long enough.
     fn next(&mut self) -> Option<Vec<Job>> {
         while !self.forming.is_full()
-            && let Some(job) = self.schedule.next()
+            && let Some(job) = self.calls.schedule.next()
         {
             if job.is_alone() {
                 if !self.is_due() {
                     return Some(vec![job]);
                 }
                 // One that fails at once and is due again at once keeps no batch waiting.
-                self.schedule.put_back(job);
+                self.calls.schedule.put_back(job);
                 break;
             }
             self.add(job);
@@ -171,7 +132,7 @@ impl<C: CallBatch> BatchCrew<C> {
         // Of keys that the batch holds, what has come behind them meanwhile.
         let mut at = 0;
         while let Some(holder) = self.forming.records().get(at).filter(|_| !self.forming.is_full()) {
-            match self.schedule.follow(holder) {
+            match self.calls.schedule.follow(holder) {
                 Some(next) => self.add(next),
                 None => at += 1,
             }
@@ -190,21 +151,21 @@ impl<C: CallBatch> BatchCrew<C> {
 
     fn run(&mut self, batch: Vec<Job>) {
         let records: Arc<[Record]> = batch.iter().map(Job::record).collect();
-        let (cell, call) = (Arc::clone(&self.schedule.io.cell), &self.call);
-        cell.crew_takes_batch(&records, Instant::now());
+        let (Calls { slots, schedule, .. }, call) = (&mut self.calls, &self.call);
+        schedule.io.cell.crew_takes_batch(&records, Instant::now());
         // The records are named one by one, not by the slot.
         let first = batch.first().map_or(0, Job::offset);
         let start = || call.call(records).map(answer as fn(_) -> _);
-        let ended = self.slots.start((first, 0), start, batch, self.schedule.batch_holder());
+        let ended = slots.start((first, 0), start, batch, schedule.batch_holder());
         if let Some((batch, outcomes)) = ended {
             self.ended(batch, outcomes);
         }
     }
 
     fn ended(&mut self, batch: Vec<Job>, outcomes: Outcomes) {
-        self.permits.finish();
-        self.schedule.io.cell.crew_lets_go_batch(batch.first().map_or(0, Job::offset));
-        self.schedule.batch_ended(batch, outcomes);
+        self.calls.permits.finish();
+        self.calls.schedule.io.cell.crew_lets_go_batch(batch.first().map_or(0, Job::offset));
+        self.calls.schedule.batch_ended(batch, outcomes);
     }
 
     /// Has the pump woken when the batch has waited for as long as it may.
@@ -216,7 +177,7 @@ impl<C: CallBatch> BatchCrew<C> {
             timer.as_mut().reset(due);
         }
         let is_due = timer.as_mut().poll(cx).is_ready();
-        if is_due && may_start && !self.schedule.is_held() {
+        if is_due && may_start && !self.calls.schedule.is_held() {
             cx.waker().wake_by_ref();
         }
     }

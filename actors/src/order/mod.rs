@@ -19,6 +19,7 @@ mod schedule;
 mod slots;
 #[cfg(test)]
 mod tests;
+mod turn;
 
 use serde::{Deserialize, Serialize};
 

@@ -16,6 +16,8 @@ use super::pump::{Pump, PumpIo, Workload};
 use crate::consume::batch::{AsyncBatch, BatchBounds, SyncBatch};
 use crate::consume::commit::CommitPolicy;
 use crate::consume::control::tests::cell;
+use crate::consume::dead_letters::Limits;
+use crate::consume::dead_letters::limits::Breaker;
 use crate::consume::failing::FailurePolicy;
 use crate::consume::handler::Outcome;
 use crate::consume::record::{ChunkBuilder, Record};
