@@ -22,6 +22,7 @@ scenarios! {
         what_cannot_be_processed_is_stored_among_the_dead_letters_with_its_story_and_what_is_behind_it_goes_on,
         records_of_batches_and_records_that_are_pulled_are_given_up_one_by_one,
         a_dead_letter_topic_that_is_missing_ends_the_consumer_with_the_command_that_creates_it,
+        a_pattern_that_matches_the_dead_letter_topic_ends_the_consumer_before_its_first_record,
         without_a_topic_for_them_a_record_that_is_given_up_stops_the_engine_with_the_setting_that_is_missing,
         a_deploy_that_fails_at_everything_stops_at_the_limit_and_its_successor_finds_the_rest,
         a_share_of_dead_letters_above_the_limit_stops_the_engine,
@@ -183,6 +184,25 @@ fn a_dead_letter_topic_that_is_missing_ends_the_consumer_with_the_command_that_c
     let again = stage.consumer("g").dead_letters(kafka_troupe::consume::DeadLetters::to(&missing));
     let ended = again.handler(|_: &Record| ()).start().unwrap().wait_blocking().unwrap_err();
     assert!(matches!(ended, ConsumerError::NoSuchDeadLetterTopic { .. }), "{ended}");
+}
+
+fn a_pattern_that_matches_the_dead_letter_topic_ends_the_consumer_before_its_first_record(on: On) {
+    let stage = Stage::new(on, 1);
+    let letters = stage.another_topic(1);
+    stage.produce(0, 10, 20);
+    let journal = Journal::default();
+    let notes = journal.clone();
+    let both = format!("^({}|{})$", stage.topic, letters.topic);
+    let consumer = stage
+        .consumer("g")
+        .topics([both])
+        .dead_letters(letters_to(&letters))
+        .handler(move |record: &Record| notes.note("a", record))
+        .start()
+        .unwrap();
+    let ended = consumer.wait_blocking().unwrap_err();
+    assert!(ended.to_string().contains(&format!("the topic {} is read", letters.topic)), "{ended}");
+    assert_eq!(journal.len(), 0);
 }
 
 fn without_a_topic_for_them_a_record_that_is_given_up_stops_the_engine_with_the_setting_that_is_missing(on: On) {

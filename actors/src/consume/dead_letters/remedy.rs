@@ -51,3 +51,20 @@ pub(crate) fn remedy(error: &SendError, servers: &str, topic: &str) -> String {
         _ => "it is tried with a new connection".to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_to_do_is_a_command_where_one_helps() {
+        let to_do = |error: &SendError| remedy(error, "kafka:9092", "dead");
+        let topic = || std::sync::Arc::from("dead");
+        let too_large = |bytes| to_do(&SendError::TooLarge { topic: topic(), partition: None, bytes });
+        assert!(too_large(1_048_000).ends_with("--topic dead --add-config max.message.bytes=2097152"));
+        assert!(too_large(10).ends_with("max.message.bytes=2048"));
+        let create = "create it: kafka-topics.sh --bootstrap-server kafka:9092 --create --topic dead";
+        assert_eq!(to_do(&SendError::UnknownTopic { topic: topic() }), create);
+        assert_eq!(creation("kafka:9092", "dead", 12), format!("{} --partitions 12", &create["create it: ".len()..]));
+    }
+}
