@@ -7,8 +7,8 @@ use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use kafka_troupe::consume::{
-    Cause, CommitWhen, Consumer, ConsumerBuilder, ConsumerError, ConsumerHandle, Handler, Outcome, PartitionContext,
-    Record,
+    Cause, CommitWhen, Consumer, ConsumerBuilder, ConsumerError, ConsumerHandle, DeadLetters, Handler, Outcome,
+    PartitionContext, Record,
 };
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
@@ -361,6 +361,12 @@ fn a_configuration_that_cannot_work_is_an_error_that_says_what_to_do() {
         (complete().worker_threads(0), "worker_threads must be above 0"),
         (complete().listener_deadline(Duration::ZERO), "listener_deadline must be above 0"),
         (complete().commit_when(CommitWhen::Interval(Duration::ZERO)), "the commit interval must be above 0"),
+        (complete().dead_letters(DeadLetters::to("t")), "the topic t is read"),
+        (complete().dead_letters(DeadLetters::to("")), "the dead-letter topic has no name"),
+        (complete().dead_letters(DeadLetters::to("d").max_ratio(1.5, 10)), "from 0 to 1"),
+        (complete().dead_letters(DeadLetters::to("d").max_in_a_row(0)), "must be above 0"),
+        (complete().dead_letters(DeadLetters::to("d").property("linger.ms", "5")), "use `linger`"),
+        (complete().dead_letters(DeadLetters::to("d").property("no.such.property", "hunter2")), "no.such.property"),
     ];
     for (builder, says) in cases {
         match builder.start() {

@@ -375,7 +375,7 @@ impl ConsumerBuilder {
             return Err(configuration("listener_deadline must be above 0".to_owned()));
         }
         self.check_commits(membership)?;
-        self.check_dead_letters()?;
+        self.check_dead_letters(&subscription)?;
         let reset = self.reset(membership)?;
         let order = self.order.unwrap_or_default();
         let (concurrency, partition_concurrency) = self.bounds(order)?;

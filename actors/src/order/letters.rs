@@ -159,6 +159,9 @@ impl<J: Send + 'static> Letters<J> {
     /// The next one that is written; `None`: there is none for now, and the pump is woken when there is. `stopped` is set where the engine stops
     /// for one that could not be.
     pub(crate) fn poll_written(&mut self, io: &PumpIo, stopped: &mut bool, cx: &mut Context<'_>) -> Option<J> {
+        if self.under_way.is_empty() {
+            return None;
+        }
         while let Poll::Ready(Some(step)) = self.under_way.poll_next_unpin(cx) {
             match step {
                 Step::Sent { job, record, mut letter, sent } => {

@@ -12,6 +12,7 @@ use crate::consume::handler::Outcome;
 use crate::consume::properties::configuration;
 use crate::consume::pull::{Records, Table};
 use crate::consume::retry::RetrySchedule;
+use crate::consume::subscription::Subscription;
 use crate::consume::workload::PullWorkload;
 use crate::order::Order;
 
@@ -56,7 +57,8 @@ impl ConsumerBuilder {
         self
     }
 
-    /// What becomes of a record whose attempts are exhausted. Default: [`OnExhausted::Stop`]. It is never dropped.
+    /// What becomes of a record whose attempts are exhausted, where there is no topic for [dead letters](Self::dead_letters). Default:
+    /// [`OnExhausted::Stop`]. It is never dropped.
     pub fn on_exhausted(mut self, policy: OnExhausted) -> Self {
         self.failures.on_exhausted = policy;
         self
@@ -129,10 +131,9 @@ impl ConsumerBuilder {
         Ok((handle, records))
     }
 
-    pub(super) fn check_dead_letters(&self) -> Result<(), ConsumerError> {
+    pub(super) fn check_dead_letters(&self, read: &Subscription) -> Result<(), ConsumerError> {
         self.dead_letters.check()?;
-        let named = self.partitions.iter().map(|each| &*each.topic).chain(self.topics.iter().map(String::as_str));
-        match named.into_iter().find(|topic| Some(*topic) == self.dead_letters.topic.as_deref()) {
+        match read.topics().into_iter().find(|topic| Some(*topic) == self.dead_letters.topic.as_deref()) {
             Some(topic) => {
                 Err(configuration(format!("the topic {topic} is read, and cannot be that of its own dead letters")))
             }

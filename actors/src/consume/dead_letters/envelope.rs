@@ -104,3 +104,34 @@ impl Envelope {
         letter.header(ATTEMPTS, &self.attempts).header(MESSAGE, &self.cause)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::consume::record::tests::record;
+
+    #[test]
+    fn a_long_cause_is_cut_where_a_character_ends() {
+        let cut = |text: String| Envelope::new(&record(None, None), &Cause::new(text)).cause;
+        assert_eq!(cut("no good".to_owned()), "no good");
+        // Two bytes each, and the first one's end lies in the midst of one.
+        assert_eq!(cut(format!("x{}", "ä".repeat(3000))).len(), 4095);
+    }
+
+    #[test]
+    fn null_and_empty_are_kept_apart() {
+        let around = |key, value| {
+            let record = record(key, value);
+            format!("{:?}", Envelope::new(&record, &"why".into()).around(&record, "dead", None))
+        };
+        assert!(around(None, None).contains("key_bytes: None, value_bytes: None"));
+        assert!(around(Some(b""), Some(b"")).contains("key_bytes: Some(0), value_bytes: Some(0)"));
+    }
+
+    #[test]
+    fn the_same_place_in_a_log_that_was_made_anew_is_another_subject() {
+        let (one, other) = (record(Some(b"k"), Some(b"v")), record(Some(b"k"), Some(b"w")));
+        assert_eq!(Subject::of(&one), Subject::of(&one.clone()));
+        assert_ne!(Subject::of(&one), Subject::of(&other));
+    }
+}
