@@ -15,6 +15,9 @@ use tokio::sync::watch;
 /// Which of the workers it is, from 1: in the environment of each.
 const NUMBER: &str = "TROUPE_WORKER";
 
+/// The status 255, as the system has it, for one that cannot be known.
+const UNKNOWN: i32 = 255 << 8;
+
 /// A process, which may have ended.
 #[derive(Debug)]
 pub(super) struct Process {
@@ -86,8 +89,8 @@ impl Process {
             // Mostly nobody is left.
             let _ = kill_process_group(pid, Signal::KILL);
         }
-        // It has ended, so this does not wait. An error would be another's who waited for it.
-        child.wait().unwrap_or_else(|_| ExitStatus::from_raw(0))
+        // It has ended, so this does not wait. There is no status where this process was started to ignore its children's ends.
+        child.wait().unwrap_or_else(|_| ExitStatus::from_raw(UNKNOWN))
     }
 
     /// Sends a signal to the process and all that it has started and that are still in its group.
