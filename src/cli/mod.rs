@@ -14,6 +14,7 @@ mod apart;
 mod connect;
 mod consume;
 mod data;
+mod dead_letters;
 mod demo;
 pub(crate) mod exit;
 mod group;
@@ -42,6 +43,8 @@ use terminal::{Manners, Terminal};
                            print a topic, from its start and on
   troupe produce --bootstrap-server localhost:9092 --topic orders orders.ndjson
                            write a file to a topic, a record per line
+  troupe dead-letters list --bootstrap-server localhost:9092 --topic orders.dead-letters
+                           what could not be processed, and why; replay sends it back
   troupe lag --bootstrap-server localhost:9092 --group billing --max 10000
                            how far a group is behind, and whether that is too much
   troupe offsets show --bootstrap-server localhost:9092 --group billing
@@ -56,6 +59,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Consume(consume::Consume),
+    DeadLetters(dead_letters::DeadLetters),
     Demo(demo::Demo),
     Lag(lag::Lag),
     Offsets(offsets::Offsets),
@@ -67,6 +71,7 @@ impl Command {
     pub(crate) async fn run(&self, terminal: &Terminal, shutdown: &Shutdown) -> anyhow::Result<Exit> {
         match self {
             Self::Consume(consume) => consume.run(terminal, shutdown).await,
+            Self::DeadLetters(letters) => letters.run(terminal, shutdown).await,
             Self::Demo(demo) => demo.run(terminal, shutdown).await,
             Self::Lag(lag) => lag.run(terminal, shutdown).await,
             Self::Offsets(offsets) => offsets.run(terminal, shutdown).await,

@@ -45,7 +45,7 @@ examples! {
         subscribe_and_poll, subscribe_with_a_handler, standalone_assignment,
         commit_strategies, rebalance_listener, graceful_shutdown,
         keys_in_parallel, batches, transform,
-        typed_handler, cpu_bound, actor_handler;
+        typed_handler, cpu_bound, actor_handler, dead_letters;
     by themselves only: axum_service, test_a_handler;
     told of a broker only: print_records, replay, sqlite_offsets, buffered_sqlite;
 }
@@ -241,6 +241,19 @@ fn typed_handler(place: &Place) {
     assert!(of(": took longer than 200ms") >= 1, "{lines:?}");
     assert!(has(&lines, "20 done, 2 of them passed over; all is committed: true"), "{lines:?}");
     place.assert_committed("typed_handler", 20);
+}
+
+fn dead_letters(place: &Place) {
+    place.with_orders(40);
+    let topic = match place {
+        Place::Itself => "dead-orders".to_owned(),
+        Place::Given(stage) => stage.another_topic(4).topic,
+    };
+    let lines = place.run("dead_letters", &[&topic]);
+    let tried = |attempt: u32| lines.iter().filter(|line| line.contains(&format!(", attempt {attempt}: "))).count();
+    assert_eq!([tried(1), tried(2), tried(3)], [40, 4, 4], "{lines:?}");
+    assert!(has(&lines, &format!("8 of 40 went to {topic}; all is committed: true")), "{lines:?}");
+    place.assert_committed("dead_letters", 40);
 }
 
 fn cpu_bound(place: &Place) {

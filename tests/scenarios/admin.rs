@@ -1,6 +1,6 @@
 //! What is done to topics from outside, on Apache Kafka.
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewPartitions, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
@@ -25,6 +25,13 @@ impl Stage {
         let grown = block_on(self.admin().create_partitions(&[NewPartitions::new(&self.topic, count)], &options()));
         grown.unwrap().pop().unwrap().unwrap();
         self.partitions = partitions;
+    }
+
+    /// Sets a property of the topic's.
+    pub fn configure(&self, name: &str, value: &str) {
+        let config = AlterConfig::new(ResourceSpecifier::Topic(&self.topic)).set(name, value);
+        let altered = block_on(self.admin().alter_configs(&[config], &options()));
+        altered.unwrap().pop().unwrap().unwrap();
     }
 
     /// Deletes the topic.

@@ -1,6 +1,7 @@
 //! Records that nobody can process, and the topic that takes them.
 
 use std::collections::BTreeMap;
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -12,8 +13,9 @@ use kafka_troupe::ids::Offset;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
-use crate::fixture::{Journal, On, PATIENCE, Stage, eventually};
+use crate::fixture::{Journal, On, PATIENCE, Stage, eventually, since_1970};
 use crate::letters::{counts, found, letters_to};
+use crate::process;
 
 scenarios! {
     on both brokers:
@@ -22,7 +24,8 @@ scenarios! {
         a_dead_letter_topic_that_is_missing_ends_the_consumer_with_the_command_that_creates_it,
         without_a_topic_for_them_a_record_that_is_given_up_stops_the_engine_with_the_setting_that_is_missing,
         a_deploy_that_fails_at_everything_stops_at_the_limit_and_its_successor_finds_the_rest,
-        a_share_of_dead_letters_above_the_limit_stops_the_engine;
+        a_share_of_dead_letters_above_the_limit_stops_the_engine,
+        a_member_that_is_killed_among_dead_letters_repeats_those_alone_that_were_not_committed;
 }
 
 const STOP: Duration = Duration::from_secs(20);
@@ -63,6 +66,8 @@ fn what_cannot_be_processed_is_stored_among_the_dead_letters_with_its_story_and_
     for order in ORDERS {
         let stage = Stage::new(on, 2);
         let letters = stage.another_topic(2);
+        // Before now, and not so long that retention takes them.
+        let begun = since_1970() - 60_000;
         let producer: BaseProducer = stage.client().create().unwrap();
         for number in 0..90 {
             let headers = OwnedHeaders::new().insert(Header { key: "trace", value: Some("t1") });
@@ -70,7 +75,7 @@ fn what_cannot_be_processed_is_stored_among_the_dead_letters_with_its_story_and_
             let key = format!("k{}", number % 7);
             let value = format!("v{number}");
             for partition in 0..2 {
-                let record = BaseRecord::to(&stage.topic).partition(partition).timestamp(1_000 + number);
+                let record = BaseRecord::to(&stage.topic).partition(partition).timestamp(begun + number);
                 let record = record.key(&key).payload(&value).headers(headers.clone());
                 producer.send(record).map_err(|(error, _)| error).unwrap();
             }
@@ -105,7 +110,7 @@ fn what_cannot_be_processed_is_stored_among_the_dead_letters_with_its_story_and_
             };
             assert_eq!((letter.header("attempts"), letter.header("message")), (Some(attempts), Some(message)));
             assert_eq!(letter.header("topic"), Some(&*stage.topic));
-            assert_eq!(letter.header("timestamp"), Some(&*(1_000 + offset).to_string()));
+            assert_eq!(letter.header("timestamp"), Some(&*(begun + offset).to_string()));
             assert_eq!(letter.header("group"), Some(&*stage.group("g")));
         }
     }
@@ -240,4 +245,42 @@ fn a_share_of_dead_letters_above_the_limit_stops_the_engine(on: On) {
     assert_eq!(*offset, Offset(117));
     assert_eq!(stage.committed("g"), [(0, 117)].into());
     assert_eq!(found(&letters).len(), (0..117).filter(|offset| fails(*offset)).count());
+}
+
+fn a_member_that_is_killed_among_dead_letters_repeats_those_alone_that_were_not_committed(on: On) {
+    let stage = Stage::new(on, 1);
+    let letters = stage.another_topic(1);
+    let producer: BaseProducer = stage.client().create().unwrap();
+    for number in 0..300 {
+        let value = format!("order {number}");
+        producer.send(BaseRecord::<str, _>::to(&stage.topic).payload(&value)).map_err(|(error, _)| error).unwrap();
+    }
+    producer.flush(PATIENCE).unwrap();
+    // Its handler gives up each fifth record, half of them after three attempts that take some time.
+    let member = || {
+        let mut member = process::built("dead_letters");
+        member.args(["--bootstrap-server", stage.broker.bootstrap_servers(), "--topic", &stage.topic]);
+        member.args(["--group", &stage.group("g"), &letters.topic]);
+        for (name, value) in stage.broker.consumer_properties() {
+            member.args(["-X", &format!("{name}={value}")]);
+        }
+        member.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    };
+    let is_dead = |offset: i64| matches!(offset % 10, 4 | 7);
+    let mut killed = member();
+    eventually("some are written", || letters.ends()[&0] >= 20);
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    let committed = stage.committed("g").get(&0).copied().unwrap_or(0);
+    assert!(committed < 300, "it was killed half way");
+    let mut successor = member();
+    eventually("all is committed", || stage.committed("g") == [(0, 300)].into());
+    assert!(successor.wait().unwrap().success());
+    let counts = counts(&found(&letters));
+    let expected: Vec<_> = (0..300).filter(|offset| is_dead(*offset)).map(|offset| (0, offset)).collect();
+    assert_eq!(counts.keys().copied().collect::<Vec<_>>(), expected, "none is lost");
+    for ((_, offset), count) in counts {
+        let most = if offset < committed { 1 } else { 2 };
+        assert!(count <= most, "{offset}, of {committed} committed: {count} times");
+    }
 }

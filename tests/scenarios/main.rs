@@ -51,6 +51,7 @@ mod gaps;
 mod handlers;
 mod killing;
 mod leaving;
+mod letters_held;
 mod listening;
 mod memory;
 mod naming;

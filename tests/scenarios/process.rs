@@ -6,11 +6,16 @@ use std::sync::{Arc, Mutex};
 
 use crate::fixture::Stage;
 
+/// An example, built with the tests.
+pub fn built(example: &str) -> Command {
+    let tests = std::env::current_exe().unwrap();
+    Command::new(tests.ancestors().nth(2).unwrap().join("examples").join(example))
+}
+
 /// An example as a member of the group, with a pipe for its input: it ends with that.
 pub fn example(stage: &Stage, name: &str, before: &[&str], group: &str) -> Command {
-    let tests = std::env::current_exe().unwrap();
     let properties = stage.broker.consumer_properties().iter().map(|(name, value)| format!("{name}={value}"));
-    let mut command = Command::new(tests.ancestors().nth(2).unwrap().join("examples").join(name));
+    let mut command = built(name);
     command
         .args(before)
         .args([stage.broker.bootstrap_servers(), &stage.group(group), &stage.topic])

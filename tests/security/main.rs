@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
 
 mod acl;
+mod dead_letters;
 mod offsets;
 mod secrets;
 mod servers;

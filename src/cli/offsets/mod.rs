@@ -8,6 +8,8 @@ mod remembered;
 mod reset;
 mod show;
 
+pub(crate) use reset::time::{parse_datetime, shown as shown_time};
+
 use clap::{Args, Subcommand};
 
 use super::exit::{self, Exit};

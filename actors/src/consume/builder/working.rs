@@ -55,7 +55,8 @@ impl ConsumerBuilder {
         self
     }
 
-    /// What becomes of a record whose attempts are exhausted. Default: [`OnExhausted::Stop`]. It is never dropped.
+    /// What becomes of a record whose attempts are exhausted, where there is no topic for [dead letters](Self::dead_letters). Default:
+    /// [`OnExhausted::Stop`]. It is never dropped.
     pub fn on_exhausted(mut self, policy: OnExhausted) -> Self {
         self.failures.on_exhausted = policy;
         self

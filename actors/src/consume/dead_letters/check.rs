@@ -33,7 +33,7 @@ impl Lookup {
                 code: code @ RDKafkaErrorCode::TopicAuthorizationFailed,
                 ..
             })) => {
-                let detail = format!("the dead-letter topic {topic} may not be used: allow Write on it");
+                let detail = format!("the dead-letter topic {topic} may not be seen; {}", letterbox.allowance());
                 return Err(Failure::Final(ConsumerError::Kafka { code, detail }));
             }
             Err(failure) => return Err(failure),

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tracing::{info, warn};
 
 use super::envelope::{Envelope, Letter, Subject};
-use super::remedy::{creation, remedy};
+use super::remedy::{allowance, creation, remedy};
 use super::{DeadLetters, Limits, OnDeadLetterFailure};
 use crate::consume::error::ConsumerError;
 use crate::consume::properties::{Properties, configuration};
@@ -107,6 +107,11 @@ impl Letterbox {
     /// The command that creates the topic.
     pub(crate) fn creation(&self, partitions: usize) -> String {
         creation(&self.servers, self.topic(), partitions)
+    }
+
+    /// The command that lets somebody write to it.
+    pub(crate) fn allowance(&self) -> String {
+        allowance(&self.servers, self.topic())
     }
 
     pub(crate) fn limits(&self) -> Limits {

@@ -10,23 +10,35 @@ pub(crate) fn creation(servers: &str, topic: &str, partitions: usize) -> String 
     format!("kafka-topics.sh --bootstrap-server {servers} --create --topic {topic}{partitions}")
 }
 
+/// The command that lets somebody write to the topic.
+pub(crate) fn allowance(servers: &str, topic: &str) -> String {
+    format!(
+        "allow it: kafka-acls.sh --bootstrap-server {servers} --add --allow-principal User:NAME --operation Write --topic {topic}"
+    )
+}
+
 /// What to do about this error.
 pub(crate) fn remedy(error: &SendError, servers: &str, topic: &str) -> String {
-    let acl = |operation: &str, on: &str| {
-        format!(
-            "allow it: kafka-acls.sh --bootstrap-server {servers} --add --allow-principal User:... --operation {operation} {on}"
-        )
-    };
     match error {
         SendError::TooLarge { bytes, .. } => format!(
             "let the topic take it: kafka-configs.sh --bootstrap-server {servers} --alter --topic {topic} --add-config max.message.bytes={}",
             // Of the record with its batch's and its own head; a power of two is easier read.
             (bytes + 1024).next_power_of_two()
         ),
-        SendError::UnknownTopic { .. } => format!("create it: {}", creation(servers, topic, 0)),
+        // A partition that is gone is one of a topic that is gone, as librdkafka tells it; or the topic was made anew with fewer.
+        SendError::UnknownTopic { .. } | SendError::UnknownPartition { .. } => {
+            format!("create it: {}", creation(servers, topic, 0))
+        }
+        SendError::Rejected { error, .. } if error.code() == Code::UnknownPartition as i32 => {
+            format!("create it: {}", creation(servers, topic, 0))
+        }
         SendError::Rejected { error, .. } | SendError::Fatal { error, .. } => match error.code() {
-            code if code == Code::TopicAuthorizationFailed as i32 => acl("Write", &format!("--topic {topic}")),
-            code if code == Code::ClusterAuthorizationFailed as i32 => acl("IdempotentWrite", "--cluster"),
+            // The second where its user may write to no topic at all.
+            code if code == Code::TopicAuthorizationFailed as i32
+                || code == Code::ClusterAuthorizationFailed as i32 =>
+            {
+                allowance(servers, topic)
+            }
             _ => "see the brokers' logs for why".to_owned(),
         },
         SendError::ConnectionRefused { .. } => {

@@ -1,7 +1,7 @@
 mod file;
 mod plan;
 mod report;
-mod time;
+pub(super) mod time;
 
 use std::fmt::Write;
 use std::path::PathBuf;

@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 use jiff::{SpanRelativeTo, Timestamp};
 
 /// A date and time, with an offset from UTC or without one, which means UTC: in milliseconds since the Unix epoch.
-pub(super) fn parse_datetime(text: &str) -> Result<i64, String> {
+pub(crate) fn parse_datetime(text: &str) -> Result<i64, String> {
     let wrong =
         |error: jiff::Error| format!("it is a date and time as in 2024-06-30T18:00:00, or …Z, or …+02:00: {error}");
     let Some((_, time)) = text.split_once(['T', 't', ' ']) else {
@@ -43,7 +43,7 @@ pub(super) fn before(now: Timestamp, millis: i64) -> i64 {
 }
 
 /// For a person to read: in UTC, to the millisecond.
-pub(super) fn shown(millis: i64) -> String {
+pub(crate) fn shown(millis: i64) -> String {
     Timestamp::from_millisecond(millis).map_or_else(|_| millis.to_string(), |time| time.to_string())
 }
 

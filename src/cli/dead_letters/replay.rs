@@ -1,0 +1,208 @@
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use clap::Args;
+use kafka_troupe::config::tool::Role;
+use kafka_troupe::produce::Confirmation;
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use super::filter::Filter;
+use super::list::passed_over;
+use super::reader::{Ends, read};
+use crate::cli::apart::{apart, apart_until};
+use crate::cli::connect::{Connect, Connection};
+use crate::cli::data;
+use crate::cli::exit::{self, Exit, Misuse};
+use crate::cli::shutdown::Shutdown;
+use crate::cli::table::{Column, Table};
+use crate::cli::terminal::Terminal;
+
+/// Records that are sent and not answered, at most.
+const AHEAD: usize = 10_000;
+/// Failed records that are named.
+const NAMED: usize = 10;
+/// How long the end of the producer may take: all is answered by then.
+const END: Duration = Duration::from_secs(5);
+
+/// Send dead letters back to where they came from, or to another topic
+///
+/// Without --execute it only shows how many would go where. What is there when the command begins
+/// is sent, in the order of each partition, as the records were: key, value, headers and timestamp,
+/// without the headers of the dead letter. They go to the partition that they were read from; with
+/// --to, where their keys belong.
+///
+/// The dead letters stay where they are: a second replay sends them again, unless --since leaves
+/// them out. A signal ends it after what was sent is confirmed.
+#[derive(Args, Debug)]
+#[command(verbatim_doc_comment)]
+#[command(after_help = exit::help("  troupe dead-letters replay --bootstrap-server localhost:9092 --topic orders.dead-letters
+                  what would go where; then the same with --execute
+  … --error 'no such customer' --execute
+                  those with this in their error
+  … --source orders:3 --to orders.mended --execute
+                  those of a partition, elsewhere"))]
+pub(super) struct Replay {
+    /// The topic of dead letters
+    #[arg(long, value_name = "TOPIC")]
+    topic: String,
+    /// Send them here, and not to the topics that they came from
+    #[arg(long, value_name = "TOPIC")]
+    to: Option<String>,
+    /// Only show what would be done; the default
+    #[arg(long, conflicts_with = "execute")]
+    dry_run: bool,
+    /// Do it
+    #[arg(long)]
+    execute: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    filter: Filter,
+    #[command(flatten)]
+    connect: Connect,
+}
+
+/// What is to go where, and up to where it was looked.
+#[derive(Default)]
+struct Plan {
+    topics: BTreeMap<String, u64>,
+    others: u64,
+    ends: Ends,
+}
+
+/// What became of it.
+#[derive(Debug, Default, Serialize)]
+struct Outcome {
+    executed: bool,
+    /// By the topics that they go to.
+    records: BTreeMap<String, u64>,
+    sent: u64,
+    failed: u64,
+    #[serde(skip)]
+    named: Vec<String>,
+}
+
+impl Replay {
+    pub(super) async fn run(&self, terminal: &Terminal, shutdown: &Shutdown) -> anyhow::Result<Exit> {
+        if self.to.as_deref() == Some(self.topic.as_str()) {
+            return Err(Misuse(format!("{} is where they are: replay them to another topic", self.topic)).into());
+        }
+        let connection = self.connect.settings(Role::Producer, &[])?.with_brokers()?;
+        let stop = shutdown.requested();
+        let partitions = connection.reach_topic(&self.topic, stop)?;
+        let job = Job {
+            connection: connection.clone(),
+            topic: self.topic.clone(),
+            partitions,
+            to: self.to.clone(),
+            filter: self.filter.clone(),
+            stop: stop.clone(),
+        };
+        let (plan, job) = apart_until(stop, move || Ok((job.plan()?, job))).await?;
+        for topic in plan.topics.keys() {
+            connection.reach_topic(topic, stop)?;
+        }
+        let others = passed_over(plan.others);
+        let outcome = match self.execute {
+            false => Outcome { records: plan.topics, ..Outcome::default() },
+            true => apart(move || job.execute(plan)).await.flatten()?,
+        };
+        self.print(&outcome)?;
+        for named in &outcome.named {
+            tracing::error!("{named}");
+        }
+        let total = outcome.records.values().sum::<u64>();
+        let summary = match outcome.executed {
+            false => format!("{total} dead letters would go back{others}; --execute sends them"),
+            true => format!("{} of {total} dead letters are sent{others}", outcome.sent),
+        };
+        terminal.summarize(summary, || tracing::info!(total, sent = outcome.sent, failed = outcome.failed, "replayed"));
+        Ok(if outcome.failed > 0 { Exit::Failed } else { Exit::Fine })
+    }
+
+    fn print(&self, outcome: &Outcome) -> anyhow::Result<()> {
+        if self.json {
+            return data::print(serde_json::to_string(outcome)?);
+        }
+        let mut table = Table::new([Column::Text("to"), Column::Number("records")]);
+        for (topic, records) in &outcome.records {
+            table.row([topic.clone(), records.to_string()]);
+        }
+        data::print(table)
+    }
+}
+
+/// The work, on a thread that may wait.
+struct Job {
+    connection: Connection,
+    topic: String,
+    partitions: usize,
+    to: Option<String>,
+    filter: Filter,
+    stop: CancellationToken,
+}
+
+impl Job {
+    fn plan(&self) -> anyhow::Result<Plan> {
+        let mut plan = Plan::default();
+        plan.ends = read(&self.connection, &self.topic, self.partitions, None, &self.stop, |letter| {
+            match letter.story() {
+                Some(story) if self.filter.takes(&letter, &story) => {
+                    *plan.topics.entry(self.to.clone().unwrap_or(story.topic)).or_default() += 1;
+                }
+                Some(_) => {}
+                None => plan.others += 1,
+            }
+            Ok(())
+        })?;
+        Ok(plan)
+    }
+
+    /// Sends up to where the plan goes.
+    fn execute(&self, plan: Plan) -> anyhow::Result<Outcome> {
+        let producer = self.connection.producer().property("allow.auto.create.topics", "false").start()?;
+        let sender = producer.sender();
+        let mut outcome = Outcome { executed: true, records: plan.topics, ..Outcome::default() };
+        let mut waiting = VecDeque::new();
+        let ran = read(&self.connection, &self.topic, self.partitions, Some(&plan.ends), &self.stop, |letter| {
+            let Some(story) = letter.story().filter(|story| self.filter.takes(&letter, story)) else { return Ok(()) };
+            let what = format!("{}:{} of {story}", letter.partition, letter.offset);
+            match sender.enqueue_blocking(letter.original(&story, self.to.as_deref())) {
+                Ok(confirmation) => waiting.push_back((what, confirmation)),
+                Err(error) => outcome.failed(&what, &error),
+            }
+            if waiting.len() > AHEAD {
+                outcome.take_up(waiting.pop_front());
+            }
+            Ok(())
+        });
+        for each in waiting {
+            outcome.take_up(Some(each));
+        }
+        producer.shutdown_blocking(END)?;
+        match ran {
+            // A signal: the summary tells how far it came.
+            Err(error) if !self.stop.is_cancelled() => Err(error),
+            _ => Ok(outcome),
+        }
+    }
+}
+
+impl Outcome {
+    fn take_up(&mut self, sent: Option<(String, Confirmation)>) {
+        let Some((what, confirmation)) = sent else { return };
+        match confirmation.wait_blocking() {
+            Ok(_) => self.sent += 1,
+            Err(error) => self.failed(&what, &error),
+        }
+    }
+
+    fn failed(&mut self, what: &str, error: &kafka_troupe::produce::SendError) {
+        self.failed += 1;
+        if self.named.len() < NAMED {
+            self.named.push(format!("the dead letter {what} is not sent: {error}"));
+        }
+    }
+}
