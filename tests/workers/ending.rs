@@ -66,7 +66,7 @@ fn a_worker_that_heeds_neither_the_end_of_its_input_nor_sigterm_is_killed_in_tim
     assert_eq!(code, Some(0), "{log}");
     assert!(log.contains("SIGTERM") && log.contains("SIGKILL"), "{log}");
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
-    nobody_is_left(&stage, "pids");
+    assert!(!stage.lines("pids").iter().any(|pid| is_alive(pid)), "they are gone when it ends, and not by the guard");
     assert_eq!(stage.committed(), stage.all_at(1));
 }
 
@@ -102,7 +102,9 @@ fn a_second_signal_ends_it_at_once_and_the_workers_with_it() {
         !member.is_running()
     });
     assert_eq!(member.ends().0, Some(143));
+    let ended = Instant::now();
     nobody_is_left(&stage, "pids");
+    assert!(ended.elapsed() < Duration::from_secs(1), "not only by the guard: {:?}", ended.elapsed());
 }
 
 #[test]
@@ -120,7 +122,10 @@ fn workers_do_not_outlive_a_troupe_that_is_killed() {
 
 #[test]
 fn a_partition_that_is_given_up_while_a_worker_is_at_it_is_done_by_the_next_owner() {
-    let stage = Stage::with(2, 1);
+    on_both(is_done_by_the_next_owner, 2, 1);
+}
+
+fn is_done_by_the_next_owner(stage: Stage) {
     // The first member's workers wait for a word; the second's do not.
     let exec = r#"while IFS= read -r line; do printf '%s\n' "$line" >> "$DIR/begun-$MEMBER";
         [ $MEMBER = 2 ] || until [ -e "$DIR/go" ]; do sleep 0.01; done; echo ok; done"#;

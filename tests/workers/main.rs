@@ -4,6 +4,7 @@
 mod ending;
 mod examples;
 mod faults;
+mod figure;
 mod orders;
 mod outcomes;
 mod stage;

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use kafka_troupe::broker::{EmbeddedBroker, LocalKafka};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use serde_json::Value;
@@ -38,9 +39,14 @@ fn kafka() -> &'static LocalKafka {
     &KAFKA
 }
 
-/// Runs a test on both kinds of broker; on Apache Kafka unless `TROUPE_TEST_KAFKA=skip` says not to.
+/// Runs a test on both kinds of broker.
 pub fn on_both(test: impl Fn(Stage), partitions: i32, count: usize) {
     test(Stage::with(partitions, count));
+    on_kafka(test, partitions, count);
+}
+
+/// Runs a test on Apache Kafka, unless `TROUPE_TEST_KAFKA=skip` says not to.
+pub fn on_kafka(test: impl Fn(Stage), partitions: i32, count: usize) {
     if std::env::var_os("TROUPE_TEST_KAFKA").is_some_and(|value| value == "skip") {
         eprintln!("skipped: TROUPE_TEST_KAFKA=skip");
         return;
@@ -51,6 +57,11 @@ pub fn on_both(test: impl Fn(Stage), partitions: i32, count: usize) {
     let stage = Stage { broker: Broker::Kafka(kafka()), topic, partitions, dir: tempfile::tempdir().unwrap() };
     stage.produce(0..count);
     test(stage);
+}
+
+/// The tool: the one under test, or another build of it.
+fn troupe() -> Command {
+    Command::new(std::env::var_os("TROUPE_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_troupe").into()))
 }
 
 impl Stage {
@@ -93,7 +104,7 @@ impl Stage {
 
     /// All records of a topic, as the tool prints them.
     pub fn read(&self, topic: &str) -> Vec<Value> {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_troupe"));
+        let mut command = troupe();
         command.args([
             "consume",
             "--bootstrap-server",
@@ -118,8 +129,10 @@ impl Stage {
         let producer: BaseProducer = self.client().set("message.max.bytes", "4000000").create().unwrap();
         for (key, value) in records {
             for partition in 0..self.partitions {
-                let record = BaseRecord::to(&self.topic).partition(partition).key(&key).payload(&value);
-                producer.send(record).map_err(|(error, _)| error).unwrap();
+                while let Err((error, _)) = producer.send(record_of(&self.topic, partition, &key, &value)) {
+                    assert_eq!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::QueueFull), "{error}");
+                    producer.poll(Duration::from_millis(10));
+                }
             }
         }
         producer.flush(PATIENCE).unwrap();
@@ -163,7 +176,7 @@ impl Stage {
     }
 
     pub fn without_group(&self, exec: &str, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_troupe"));
+        let mut command = troupe();
         command.args(["consume", "--bootstrap-server", self.servers(), "--topic", &self.topic, "--exec", exec]);
         if let Broker::Embedded(_) = self.broker {
             for (name, value) in EmbeddedBroker::CONSUMER_PROTOCOL_PROPERTIES {
@@ -277,6 +290,10 @@ pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
         assert!(Instant::now() < until, "waited {PATIENCE:?} in vain: {what}");
         std::thread::park_timeout(Duration::from_millis(5));
     }
+}
+
+fn record_of<'a>(topic: &'a str, partition: i32, key: &'a str, value: &'a [u8]) -> BaseRecord<'a, str, [u8]> {
+    BaseRecord::to(topic).partition(partition).key(key).payload(value)
 }
 
 /// Whether a process is there and no zombie.

@@ -74,7 +74,7 @@ pub(crate) struct Consume {
     /// Where it is missing, the one that the settings name in consumer.topics.
     #[arg(long, value_name = "TOPIC")]
     topic: Option<String>,
-    /// Consume as a member of this group, and commit what is printed or done
+    /// Consume as a member of this group, and commit what is done
     #[arg(long, value_name = "GROUP")]
     group: Option<String>,
     /// Where to start if the group has no commit [default: earliest]
@@ -86,7 +86,7 @@ pub(crate) struct Consume {
     /// The same as --from earliest
     #[arg(long, conflicts_with = "from")]
     from_beginning: bool,
-    /// End when this many records are printed or done [alias: --max-messages]
+    /// End when this many records are done [alias: --max-messages]
     ///
     /// Exactly these are committed. In a group each member counts for itself.
     #[arg(long, value_name = "N", alias = "max-messages", value_parser = clap::value_parser!(u64).range(1..))]

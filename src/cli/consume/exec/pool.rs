@@ -99,6 +99,14 @@ impl Pool {
         Some(Lease { pool: Arc::clone(self), record: record.clone(), worker: Some(worker) })
     }
 
+    fn has_answered(self: &Arc<Self>, worker: Worker) {
+        // Mostly it is set, and who looks disturbs no other processor.
+        if !self.any_answered.load(Ordering::Relaxed) {
+            self.any_answered.store(true, Ordering::Relaxed);
+        }
+        self.give_back(worker);
+    }
+
     fn give_back(self: &Arc<Self>, worker: Worker) {
         let process = Arc::clone(&worker.process);
         self.idle().push(worker);
@@ -115,6 +123,15 @@ impl Pool {
     /// Somebody is at the record still, whose answer nobody waits for.
     fn leave_behind(self: &Arc<Self>, mut worker: Worker, record: &Record) {
         let (pool, remains) = (Arc::clone(self), self.left_behind.begin(record.topic_partition()));
+        if !self.closing.is_cancelled() {
+            tracing::warn!(
+                worker = worker.number,
+                topic = record.topic(),
+                partition = record.partition().0,
+                offset = record.offset().0,
+                "a worker is still at a record that was given up: it gets no other one before its answer, which does not count"
+            );
+        }
         self.runtime.spawn(async move {
             let answered = tokio::select! {
                 answered = worker.answer() => Some(answered),
@@ -123,7 +140,7 @@ impl Pool {
             match answered {
                 Some(Ok(_)) => {
                     drop(remains);
-                    pool.give_back(worker);
+                    pool.has_answered(worker);
                 }
                 Some(Err(ended)) => pool.bury(worker, &ended, Some(remains)),
                 None => {
@@ -252,10 +269,7 @@ impl Lease {
         }
         match (self.worker.take(), answered) {
             (Some(worker), Some(Ok(answer))) => {
-                if !self.pool.any_answered.load(Ordering::Relaxed) {
-                    self.pool.any_answered.store(true, Ordering::Relaxed);
-                }
-                self.pool.give_back(worker);
+                self.pool.has_answered(worker);
                 Ok(answer)
             }
             (Some(worker), Some(Err(ended))) => {

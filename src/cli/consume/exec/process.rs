@@ -1,6 +1,6 @@
 //! A worker's process: started in a group of its own, waited for, and ended together with whatever it has started itself.
 
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -14,6 +14,12 @@ use tokio::sync::watch;
 
 /// Which of the workers it is, from 1: in the environment of each.
 const NUMBER: &str = "TROUPE_WORKER";
+
+/// Runs the command when a line has come. If this process is killed before, none comes, and nothing runs that nobody knows of.
+const GATE: &str = r#"read -r _ && exec sh -c "$1""#;
+
+/// The status 255, as the system has it, for one that cannot be known.
+const UNKNOWN: i32 = 255 << 8;
 
 /// A process, which may have ended.
 #[derive(Debug)]
@@ -33,19 +39,21 @@ pub(super) struct Pipes {
 }
 
 impl Process {
-    /// Runs `command` by the shell; `ended` is called when it is no more, from a thread that waits for it.
+    /// Runs `command` by the shell. `begun` is called with the group's number before anything of it runs, and `ended` when it is no more,
+    /// from a thread that waits for it.
     ///
     /// The pipes belong to the runtime that this is called in.
     ///
     /// # Errors
-    /// The system's: it has no process, thread or pipe for this.
+    /// The system's: it has no process, thread or pipe for this. `ended` may be called nevertheless.
     pub(super) fn start(
         command: &str,
         number: usize,
-        ended: impl FnOnce() + Send + 'static,
+        begun: impl FnOnce(u32),
+        ended: impl FnOnce(u32) + Send + 'static,
     ) -> io::Result<(Arc<Self>, Pipes)> {
         let mut child = Command::new("sh")
-            .args(["-c", command])
+            .args(["-c", GATE, "troupe-worker", command])
             .env(NUMBER, number.to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -55,12 +63,17 @@ impl Process {
             .spawn()?;
         let (exit, exited) = watch::channel(None);
         let process = Arc::new(Self { id: child.id(), group: Mutex::new(pid(&child)), exited });
+        begun(process.id);
+        if let Some(stdin) = &mut child.stdin {
+            // If it has ended already, its status will tell.
+            let _ = stdin.write_all(b"\n");
+        }
         let pipes = pipes(&mut child);
         let waits = Arc::clone(&process);
         let waiting = thread::Builder::new().name(format!("worker-{number}")).stack_size(64 * 1024).spawn(move || {
             let status = waits.wait(&mut child);
             exit.send_replace(Some(status));
-            ended();
+            ended(waits.id);
         });
         if let Err(error) = waiting {
             // Nobody waits for it, so its number stays its own.
@@ -86,8 +99,8 @@ impl Process {
             // Mostly nobody is left.
             let _ = kill_process_group(pid, Signal::KILL);
         }
-        // It has ended, so this does not wait. An error would be another's who waited for it.
-        child.wait().unwrap_or_else(|_| ExitStatus::from_raw(0))
+        // It has ended, so this does not wait. There is no status where this process was started to ignore its children's ends.
+        child.wait().unwrap_or_else(|_| ExitStatus::from_raw(UNKNOWN))
     }
 
     /// Sends a signal to the process and all that it has started and that are still in its group.
@@ -129,4 +142,30 @@ fn pipes(child: &mut Child) -> io::Result<Pipes> {
         stdout: pipe::Receiver::from_owned_fd(stdout)?,
         stderr: pipe::Receiver::from_owned_fd(stderr)?,
     })
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn nothing_of_the_command_runs_before_it_is_told_that_it_begins() {
+        let dir = tempfile::tempdir().unwrap();
+        let started = dir.path().join("started");
+        let command = format!("touch {}; exit 7", started.display());
+        let begun = |_| {
+            // Long enough for a shell that does not wait.
+            thread::park_timeout(Duration::from_millis(200));
+            assert!(!started.exists());
+        };
+        let (process, pipes) = Process::start(&command, 1, begun, |_| {}).unwrap();
+        let status = timeout(Duration::from_secs(30), process.exited()).await.unwrap();
+        assert_eq!((status.code(), started.exists()), (Some(7), true));
+        drop(pipes);
+    }
 }

@@ -66,31 +66,27 @@ impl Processes {
         if running.closed {
             return Ok(None);
         }
+        let Running { by_id, guard, .. } = &mut *running;
+        let begun = |group| guard.iter_mut().for_each(|guard| guard.begun(group));
         let all = Arc::clone(self);
-        let (told, id) = std::sync::mpsc::channel();
-        let (process, pipes) = Process::start(&self.command, number, move || {
-            if let Ok(id) = id.recv() {
-                all.ended(id);
-            }
-        })?;
-        running.by_id.insert(process.id, Arc::clone(&process));
-        if let Some(guard) = &mut running.guard {
-            guard.begun(process.id);
-        }
+        let (process, pipes) = Process::start(&self.command, number, begun, move |group| all.ended(group))?;
+        by_id.insert(process.id, Arc::clone(&process));
         self.alive.send_modify(|alive| alive.processes += 1);
-        // The thread that waits for it lives at least until it has got this.
-        let _ = told.send(process.id);
         Ok(Some((process, pipes)))
     }
 
-    fn ended(&self, id: u32) {
+    /// It waits for `start`, which holds the lock.
+    fn ended(&self, group: u32) {
         let mut running = self.running();
-        running.by_id.remove(&id);
         if let Some(guard) = &mut running.guard {
-            guard.ended(id);
+            guard.ended(group);
         }
+        // One whose pipes could not be had was never among them.
+        let was_among_them = running.by_id.remove(&group).is_some();
         drop(running);
-        self.alive.send_modify(|alive| alive.processes -= 1);
+        if was_among_them {
+            self.alive.send_modify(|alive| alive.processes -= 1);
+        }
     }
 
     pub(super) fn listen(self: &Arc<Self>) -> Ear {
