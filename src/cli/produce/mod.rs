@@ -223,6 +223,6 @@ impl Produce {
                 builder = builder.property(LIMIT, bytes.clamp(1_000, 1_000_000_000).to_string());
             }
         }
-        Ok(builder.start()?)
+        connect::started(builder)
     }
 }
