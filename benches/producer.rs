@@ -1,9 +1,9 @@
 //! The producer beside rdkafka's own and Java's, on one broker, in interleaved rounds.
 //!
-//! `cargo bench --bench producer -- [--rounds N] [--records N] [--partitions N] [--embedded | --bootstrap-server HOST:PORT]`. Without a server it starts an
+//! `cargo bench --bench producer -- [--rounds N] [--records N] [--partitions N] [--senders N] [--embedded | --bootstrap-server HOST:PORT]`. Without a server it starts an
 //! Apache Kafka of its own (Java 17; Maven the first time). Each figure is a process of its own: this program starts itself for it. Values of 100 bytes,
 //! `acks=all`, idempotent, 5 ms of linger and batches of 1,000,000 bytes for all. A rate counts from the first record to the last answer; processor time is
-//! the client's whole process. What is compared is compared round by round: the median of the ratios is what counts.
+//! the client's whole process. One by one, each record is awaited before the next, without a linger: a five-hundredth of the records. What is compared is compared round by round: the median of the ratios is what counts.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -29,17 +29,27 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 const VALUE: [u8; 100] = [b'x'; 100];
 const TOPIC: &str = "measured";
 const PATIENCE: Duration = Duration::from_secs(120);
+const LINGER: Duration = Duration::from_millis(5);
 /// Answers that are waited for at once, where they are awaited.
 const WINDOW: usize = 10_000;
 const BATCH: usize = 500;
-const ARMS: [&str; 6] =
-    ["callback", "ThreadedProducer", "awaited", "FutureProducer", "send_all", "ProducerPerformance"];
+const ARMS: [&str; 8] = [
+    "callback",
+    "ThreadedProducer",
+    "awaited",
+    "FutureProducer",
+    "send_all",
+    "ProducerPerformance",
+    "one by one",
+    "FutureProducer one by one",
+];
 /// What is held against what.
-const PAIRS: [(&str, &str); 4] = [
+const PAIRS: [(&str, &str); 5] = [
     ("callback", "ThreadedProducer"),
     ("awaited", "FutureProducer"),
     ("send_all", "ThreadedProducer"),
     ("send_all", "ProducerPerformance"),
+    ("one by one", "FutureProducer one by one"),
 ];
 
 /// Records a second, and microseconds of processor time per record where they are known.
@@ -58,7 +68,8 @@ fn main() {
     let number = |name: &str, default: u64| option(name).map_or(default, |text| text.parse().unwrap());
     let records = number("--records", 1_000_000);
     if let Some(arm) = option("--arm") {
-        run_arm(arm, option("--bootstrap-server").unwrap(), records);
+        let few = if arm.ends_with("one by one") { (records / 500).max(1) } else { records };
+        run_arm(arm, option("--bootstrap-server").unwrap(), few, number("--senders", 1));
         return;
     }
     let partitions = number("--partitions", 8) as i32;
@@ -78,16 +89,16 @@ fn main() {
             broker.bootstrap_servers().to_owned()
         }
     };
-    let rounds = number("--rounds", 5) as usize;
+    let (rounds, senders) = (number("--rounds", 5) as usize, number("--senders", 1));
     let mut figures: Vec<Vec<Figure>> = vec![Vec::new(); ARMS.len()];
     for round in 0..=rounds {
         for turn in 0..ARMS.len() {
             // Each is first in turn, so that none always follows the same.
             let arm = (turn + round) % ARMS.len();
-            let figure = measured(ARMS[arm], &servers, records);
+            let figure = measured(ARMS[arm], &servers, records, senders);
             // The first round warms the broker up.
             if round > 0 {
-                println!("{round}: {:<20} {:>10.0}/s {:>6.2} µs", ARMS[arm], figure.rate, figure.cpu);
+                println!("{round}: {:<26} {:>10.0}/s {:>6.2} µs", ARMS[arm], figure.rate, figure.cpu);
                 figures[arm].push(figure);
             }
         }
@@ -95,7 +106,7 @@ fn main() {
     println!();
     for (arm, figures) in ARMS.iter().zip(&figures) {
         let of = |what: fn(&Figure) -> f64| median(figures.iter().map(what).collect());
-        println!("{arm:<20} {:>10.0}/s {:>6.2} µs of processor time per record", of(|f| f.rate), of(|f| f.cpu));
+        println!("{arm:<26} {:>10.0}/s {:>6.2} µs of processor time per record", of(|f| f.rate), of(|f| f.cpu));
     }
     for (ours, other) in PAIRS {
         let place = |name| ARMS.iter().position(|arm| *arm == name).unwrap();
@@ -112,12 +123,13 @@ fn median(mut values: Vec<f64>) -> f64 {
 }
 
 /// Runs an arm in a process of its own.
-fn measured(arm: &str, servers: &str, records: u64) -> Figure {
+fn measured(arm: &str, servers: &str, records: u64, senders: u64) -> Figure {
     if arm == "ProducerPerformance" {
         return of_java(servers, records);
     }
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--arm", arm, "--bootstrap-server", servers, "--records", &records.to_string()]);
+    command.args(["--senders", &senders.to_string()]);
     let output = command.stderr(Stdio::inherit()).output().unwrap();
     assert!(output.status.success(), "{arm}");
     let text = String::from_utf8(output.stdout).unwrap();
@@ -147,13 +159,19 @@ fn of_java(servers: &str, records: u64) -> Figure {
     Figure { rate, cpu: f64::NAN }
 }
 
-fn run_arm(arm: &str, servers: &str, records: u64) {
+fn run_arm(arm: &str, servers: &str, records: u64, senders: u64) {
     let (took, sent) = match arm {
-        "callback" => ours(servers, |producer| with_callbacks(producer, records)),
-        "awaited" => ours(servers, |producer| runtime().block_on(awaited(producer, records))),
-        "send_all" => ours(servers, |producer| runtime().block_on(in_batches(producer, records))),
+        "callback" => ours(servers, LINGER, |producer| with_callbacks(producer, records, senders)),
+        "awaited" => ours(servers, LINGER, |producer| runtime().block_on(awaited(producer, records, WINDOW))),
+        "send_all" => ours(servers, LINGER, |producer| runtime().block_on(in_batches(producer, records))),
+        "one by one" => ours(servers, Duration::ZERO, |producer| runtime().block_on(awaited(producer, records, 1))),
         "ThreadedProducer" => (threaded(servers, records), records),
-        "FutureProducer" => (runtime().block_on(futures(servers, records)), records),
+        "FutureProducer" => (runtime().block_on(futures(bare(servers), records, WINDOW)), records),
+        "FutureProducer one by one" => {
+            let mut config = bare(servers);
+            config.set("linger.ms", "0");
+            (runtime().block_on(futures(config, records, 1)), records)
+        }
         other => panic!("no arm {other}"),
     };
     println!("{} {}", sent as f64 / took.as_secs_f64(), cpu_time().as_secs_f64() * 1e6 / sent as f64);
@@ -163,10 +181,10 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().build().unwrap()
 }
 
-fn ours(servers: &str, send: impl FnOnce(&Producer) -> u64) -> (Duration, u64) {
+fn ours(servers: &str, linger: Duration, send: impl FnOnce(&Producer) -> u64) -> (Duration, u64) {
     let producer = Producer::builder()
         .bootstrap_servers(servers)
-        .linger(Duration::from_millis(5))
+        .linger(linger)
         .property("batch.size", "1000000")
         .start()
         .unwrap();
@@ -180,14 +198,22 @@ fn ours(servers: &str, send: impl FnOnce(&Producer) -> u64) -> (Duration, u64) {
     (took, sent)
 }
 
-fn with_callbacks(producer: &Producer, records: u64) -> u64 {
-    let (sender, confirmed) = (producer.sender(), Arc::new(AtomicU64::new(0)));
-    runtime().block_on(async {
-        for number in 0..records {
-            let (key, confirmed) = (number.to_be_bytes(), Arc::clone(&confirmed));
-            let callback =
-                move |answer: Result<_, _>| _ = confirmed.fetch_add(u64::from(answer.is_ok()), Ordering::Relaxed);
-            sender.send_with(ProducerRecord::to(TOPIC).key(&key).value(&VALUE), callback).await.unwrap();
+fn with_callbacks(producer: &Producer, records: u64, senders: u64) -> u64 {
+    let (records, confirmed) = (records / senders * senders, Arc::new(AtomicU64::new(0)));
+    let send = &|who: u64| {
+        let sender = producer.sender();
+        runtime().block_on(async {
+            for number in (who..records).step_by(senders as usize) {
+                let (key, confirmed) = (number.to_be_bytes(), Arc::clone(&confirmed));
+                let callback =
+                    move |answer: Result<_, _>| _ = confirmed.fetch_add(u64::from(answer.is_ok()), Ordering::Relaxed);
+                sender.send_with(ProducerRecord::to(TOPIC).key(&key).value(&VALUE), callback).await.unwrap();
+            }
+        });
+    };
+    std::thread::scope(|scope| {
+        for who in 0..senders {
+            scope.spawn(move || send(who));
         }
     });
     producer.flush_blocking(PATIENCE).unwrap();
@@ -195,10 +221,10 @@ fn with_callbacks(producer: &Producer, records: u64) -> u64 {
     records
 }
 
-async fn awaited(producer: &Producer, records: u64) -> u64 {
-    let (sender, mut window) = (producer.sender(), VecDeque::with_capacity(WINDOW));
+async fn awaited(producer: &Producer, records: u64, most: usize) -> u64 {
+    let (sender, mut window) = (producer.sender(), VecDeque::with_capacity(most));
     for number in 0..records {
-        if window.len() == WINDOW {
+        if window.len() == most {
             let oldest: kafka_troupe::produce::Confirmation = window.pop_front().unwrap();
             oldest.await.unwrap();
         }
@@ -273,13 +299,13 @@ fn threaded(servers: &str, records: u64) -> Duration {
     took
 }
 
-async fn futures(servers: &str, records: u64) -> Duration {
-    let producer: FutureProducer = bare(servers).create().unwrap();
+async fn futures(config: ClientConfig, records: u64, most: usize) -> Duration {
+    let producer: FutureProducer = config.create().unwrap();
     let first = FutureRecord::to(TOPIC).key(&[0; 8]).payload(&VALUE);
     producer.send(first, PATIENCE).await.unwrap();
-    let (started, mut window) = (Instant::now(), VecDeque::with_capacity(WINDOW));
+    let (started, mut window) = (Instant::now(), VecDeque::with_capacity(most));
     for number in 0..records {
-        if window.len() == WINDOW {
+        if window.len() == most {
             let oldest: rdkafka::producer::DeliveryFuture = window.pop_front().unwrap();
             oldest.await.unwrap().unwrap();
         }

@@ -1,9 +1,10 @@
 //! A thread whose end can be waited for with a bound.
 
 use std::io;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 /// A thread of the engine's own.
 #[derive(Debug)]
@@ -23,7 +24,7 @@ impl BoundedThread {
     /// # Errors
     /// The operating system's, where it refuses one.
     pub(crate) fn start(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<Self> {
-        let (end, ended) = mpsc::sync_channel::<()>(1);
+        let (end, ended) = crossbeam_channel::bounded::<()>(1);
         let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
             // Dropped last, on an unwind too, and what the body owns before it.
             let _end = end;

@@ -108,8 +108,11 @@ fn send_async(place: &Place) {
     let lines = place.run("send_async", &[]);
     let stored = lines.iter().filter(|line| line.starts_with("order ") && line.contains(" is stored: "));
     assert_eq!(stored.count(), 3, "{lines:?}");
-    assert!(has(&lines, "10003 stored, 0 failed"), "{lines:?}");
-    place.assert_stored(10_003);
+    assert!(
+        has(&lines, "500 orders are confirmed by one answer") && has(&lines, "10503 stored, 0 failed"),
+        "{lines:?}"
+    );
+    place.assert_stored(10_503);
 }
 
 fn custom_partitioner(place: &Place) {

@@ -81,3 +81,15 @@ fn compressed_records_arrive_and_a_codec_that_is_none_is_refused() {
     assert!(shown.lines().any(|line| line.contains("gzip") && line.contains("--compression")), "{shown}");
     assert!(shown.lines().any(|line| line.contains("sticky") && line.contains("--partitioner")), "{shown}");
 }
+
+#[test]
+fn fewer_acks_without_idempotence_off_are_a_misuse_and_with_it_they_are_taken() {
+    let stage = Stage::new();
+    let output = stage.produce(&["-X", "acks=1"], b"a line\n");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("set `enable.idempotence` to `false`"), "{}", text(&output.stderr));
+    for acks in ["acks=0", "acks=1"] {
+        stage.produced(&["-X", acks, "-X", "enable.idempotence=false"], b"a line\n");
+    }
+    assert_eq!(stage.values(), ["a line"; 2]);
+}

@@ -19,6 +19,20 @@ fn it_needs_no_runtime() {
 }
 
 #[test]
+fn a_producer_and_its_senders_are_shared_by_threads() {
+    let cluster = cluster(&[("t", 1)]);
+    let producer = producer(&cluster).start().unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| producer.sender().send_blocking(ProducerRecord::to("t")).unwrap());
+        }
+    });
+    producer.flush_blocking(LONG).unwrap();
+    assert_eq!(producer.state().confirmed, 3);
+    producer.shutdown_blocking(LONG).unwrap();
+}
+
+#[test]
 fn a_property_of_the_producers_own_is_refused_and_one_that_librdkafka_does_not_know_too() {
     let with =
         |name, value| Producer::builder().bootstrap_servers("localhost:1").property(name, value).start().unwrap_err();

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use rdkafka::types::RDKafkaErrorCode;
 
-use super::Delivery;
 use crate::blocking::MustNotBlock;
 use crate::consume::Cause;
 use crate::ids::PartitionId;
@@ -334,42 +333,6 @@ pub enum TrySendError<'a> {
     /// Waiting would not help.
     #[error(transparent)]
     Refused(#[from] SendError),
-}
-
-/// Records of a batch that were not confirmed; see [`Sender::send_all`](super::Sender::send_all).
-#[derive(Debug, thiserror::Error)]
-#[error("{} of {} records failed, the first at place {}: {}", .failures.len(), .deliveries.len(), first(.failures).0, first(.failures).1)]
-#[non_exhaustive]
-pub struct BatchError {
-    /// By a record's place in the batch: where it is stored, and `None` for those that failed.
-    pub deliveries: Vec<Option<Delivery>>,
-    /// Each that failed, by its place, counted from 0, in order. There is one at least.
-    pub failures: Vec<(usize, SendError)>,
-}
-
-fn first(failures: &[(usize, SendError)]) -> (usize, &dyn fmt::Display) {
-    match failures.first() {
-        Some((place, error)) => (*place, error),
-        None => (0, &"unknown"),
-    }
-}
-
-/// A stream was not sent to its end; see [`Sender::send_stream`](super::Sender::send_stream).
-#[derive(Debug, thiserror::Error)]
-#[error("record {place} of the stream failed: {error}; {confirmed} were confirmed, {failed} failed")]
-#[non_exhaustive]
-pub struct StreamError {
-    /// The record that was known to have failed first, counted from 0 in the order of the stream. Others, before and behind it, may have failed too.
-    pub place: u64,
-    /// Why.
-    #[source]
-    pub error: SendError,
-    /// Records taken from the stream: all that follow are still in there.
-    pub taken: u64,
-    /// Those of them that are stored.
-    pub confirmed: u64,
-    /// Those that are not, as far as anybody knows.
-    pub failed: u64,
 }
 
 /// Why the producer did not start, or did not end as asked.

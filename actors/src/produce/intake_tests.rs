@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::block_on::block_on;
+use crate::produce::Confirmation;
 
 impl Limits {
     /// Small bounds and a linger that no test outlives.

@@ -1,5 +1,6 @@
 //! Many records by one call: a batch with one answer, a stream in bounded memory.
 
+use std::fmt;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -8,10 +9,46 @@ use futures_util::stream::{self, Stream};
 
 use super::group::Group;
 use super::sender::Place;
-use super::{BatchError, Delivery, ProducerRecord, Sender, StreamError};
+use super::{Delivery, ProducerRecord, SendError, Sender};
 
 /// So many records are taken from an iterator or a stream and handed over at a time, under one lock.
 const CHUNK: usize = 256;
+
+/// Records of a batch that were not confirmed; see [`Sender::send_all`].
+#[derive(Debug, thiserror::Error)]
+#[error("{} of {} records failed, the first at place {}: {}", .failures.len(), .deliveries.len(), first(.failures).0, first(.failures).1)]
+#[non_exhaustive]
+pub struct BatchError {
+    /// By a record's place in the batch: where it is stored, and `None` for those that failed.
+    pub deliveries: Vec<Option<Delivery>>,
+    /// Each that failed, by its place, counted from 0, in order. There is one at least.
+    pub failures: Vec<(usize, SendError)>,
+}
+
+fn first(failures: &[(usize, SendError)]) -> (usize, &dyn fmt::Display) {
+    match failures.first() {
+        Some((place, error)) => (*place, error),
+        None => (0, &"unknown"),
+    }
+}
+
+/// A stream was not sent to its end; see [`Sender::send_stream`].
+#[derive(Debug, thiserror::Error)]
+#[error("record {place} of the stream failed: {error}; {confirmed} were confirmed, {failed} failed")]
+#[non_exhaustive]
+pub struct StreamError {
+    /// The record that was known to have failed first, counted from 0 in the order of the stream. Others, before and behind it, may have failed too.
+    pub place: u64,
+    /// Why.
+    #[source]
+    pub error: SendError,
+    /// Records taken from the stream: all that follow are still in there.
+    pub taken: u64,
+    /// Those of them that are stored.
+    pub confirmed: u64,
+    /// Those that are not, as far as anybody knows.
+    pub failed: u64,
+}
 
 impl Sender {
     /// Sends records and waits until all are confirmed. It waits for room where the buffer is full, and costs less per record than any other way to

@@ -20,10 +20,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
-use kafka_troupe::ConsumerBuilder;
 use kafka_troupe::config::tool::{Role, parse_duration};
 use kafka_troupe::config::{Config, ConfigError, Origin, Sources};
-use kafka_troupe::produce::ProducerBuilder;
+use kafka_troupe::produce::{ProducerBuilder, ProducerError};
+use kafka_troupe::{ConsumerBuilder, Producer};
 use rdkafka::ClientConfig;
 use troupe_actors::secret;
 
@@ -103,6 +103,17 @@ impl From<Refused> for Misuse {
     fn from(refused: Refused) -> Self {
         Self(refused.to_string())
     }
+}
+
+/// Starts a producer.
+///
+/// # Errors
+/// [`Misuse`] for settings and properties that cannot be, or not together.
+pub(crate) fn started(builder: ProducerBuilder) -> anyhow::Result<Producer> {
+    builder.start().map_err(|error| match error {
+        ProducerError::Property { .. } | ProducerError::Setting { .. } => Misuse(error.to_string()).into(),
+        error => error.into(),
+    })
 }
 
 /// What an option of a command says about a setting: table and name, value, option.

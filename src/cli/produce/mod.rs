@@ -84,8 +84,9 @@ pub(crate) struct Produce {
     rate: Option<Pace>,
     /// Which partition a record goes to, by its key
     ///
-    /// murmur2: as Java's producer; consistent_random: as librdkafka's; round_robin: each the next;
-    /// sticky: all of a batch the same. The last two look at no key.
+    /// murmur2: as Java's producer; consistent_random: as librdkafka's;
+    /// round_robin: each the next; sticky: all of a batch the same.
+    /// The last two look at no key.
     #[arg(long, value_name = "NAME", verbatim_doc_comment)]
     partitioner: Option<String>,
     /// Compress with gzip, snappy, lz4 or zstd; none: do not
@@ -222,6 +223,6 @@ impl Produce {
                 builder = builder.property(LIMIT, bytes.clamp(1_000, 1_000_000_000).to_string());
             }
         }
-        Ok(builder.start()?)
+        connect::started(builder)
     }
 }

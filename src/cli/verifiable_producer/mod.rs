@@ -13,7 +13,7 @@ use kafka_troupe::config::tool::Role;
 use kafka_troupe::produce::{Delivery, SendError};
 use kafka_troupe::{Producer, ProducerRecord, Sender};
 
-use super::connect::Connect;
+use super::connect::{Connect, started};
 use super::exit::{self, Exit};
 use super::pace::Pace;
 use super::shutdown::Shutdown;
@@ -92,7 +92,7 @@ impl VerifiableProducer {
             ("producer.kafka.retries", "0", "verifiable-producer"),
         ];
         let connection = self.connect.settings(Role::Producer, &said)?.with_brokers()?;
-        Ok(connection.producer().start()?)
+        started(connection.producer())
     }
 
     async fn produce(&self, sender: &Sender, counts: &Arc<Counts>, started: Instant) {
