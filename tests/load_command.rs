@@ -105,6 +105,31 @@ fn what_cannot_be_meant_is_refused_before_anything_runs() {
 }
 
 #[test]
+fn a_kafka_that_is_not_there_ends_it_with_3_and_leaves_no_folder() {
+    let runs = tempfile::tempdir().unwrap();
+    let folder = runs.path().join("run");
+    let output = load("--bootstrap-server 127.0.0.1:1 --timeout 500ms", &folder).output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{stderr}");
+    assert!(stderr.contains("127.0.0.1:1"), "{stderr}");
+    assert!(!folder.exists());
+}
+
+#[test]
+fn more_than_the_embedded_broker_keeps_is_held_up_and_invalid_and_nothing_is_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    // A record is a quarter of what may be outstanding.
+    let arguments = "--rate 1000 --duration 2s --warmup 0s --record-size 900000 --work sleep:20ms --partitions 2";
+    let (code, result) = result(&mut load(arguments, folder.path()));
+    assert_eq!((code, &result["verdict"]), (4, &"invalid".into()), "{result}");
+    assert!(result["reasons"][0].as_str().unwrap().contains("held up"), "{result}");
+    assert_eq!((&result["figures"]["lost"], &result["figures"]["unseen"]), (&0.into(), &0.into()));
+    // What was due and not sent is late, and all of it is in the schedule.
+    assert_eq!(result["figures"]["scheduled"], 2_000);
+    assert!(result["figures"]["late"].as_u64().unwrap() > 1_000, "{result}");
+}
+
+#[test]
 fn handlers_that_do_not_keep_up_make_it_invalid_and_leave_no_latency_to_show() {
     let folder = tempfile::tempdir().unwrap();
     let arguments = "--rate 1500 --duration 3s --warmup 0s --partitions 1 --work sleep:1ms --drain 120s";

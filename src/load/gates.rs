@@ -163,6 +163,7 @@ mod tests {
         assert_eq!(held("e2e.p99.9<=60ms&&e2e.p99.9<0.06s && e2e.max==80000us"), [Some(true), Some(false), Some(true)]);
         assert_eq!(held("dup_rate<0.05% && duplicated != 5 && rate >= 1000"), [Some(false), Some(false), Some(true)]);
         assert_eq!(held("duplicated>4 && duplicated>5 && e2e.min<2µs"), [Some(true), Some(false), Some(true)]);
+        assert_eq!(held("e2e.p99<49.9ms && e2e.p99>=49ms"), [Some(false), Some(true)]);
         // There are no confirmations to speak of.
         assert_eq!(held("ack.p50<1s"), [None]);
     }

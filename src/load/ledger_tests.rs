@@ -138,6 +138,16 @@ fn corrupted_and_foreign_records_are_told_apart_and_counted_once_each() {
 }
 
 #[test]
+fn a_record_is_missing_until_it_is_handled_or_given_up() {
+    let mut ledger = Ledger::new(2, PARTITIONS);
+    assert!(ledger.is_missing(1, 0) && ledger.is_missing(0, 0));
+    tell(&mut ledger, &topic(2)[..1]);
+    ledger.failed(1, 7);
+    assert!(ledger.is_missing(1, 0) && !ledger.is_missing(0, 0) && !ledger.is_missing(1, 7));
+    assert!(!ledger.is_missing(2, 0));
+}
+
+#[test]
 fn what_is_committed_and_not_handled_is_seen_while_it_is_so() {
     let records = topic(100);
     let in_first = records.iter().filter(|(_, place)| place.partition == 0).count() as u64;

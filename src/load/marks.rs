@@ -104,6 +104,7 @@ mod tests {
     use super::*;
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
         #[test]
         fn they_are_a_set_of_numbers(
             stretches in proptest::collection::vec((0..3 * PAGE, 0_u64..40_000), 1..6),

@@ -102,12 +102,12 @@ pub(crate) async fn run(
     let rate = if seconds > 0.0 { answers.acked as f64 / seconds } else { 0.0 };
     let sending = account.sending();
     let held_up = sending.held_back > 0 && is_late(sending.late, sending.scheduled);
-    let saturated = held_up || sampler.backlog.grew(load_start, load_end, behind, rate);
+    let saturated = sampler.backlog.grew(load_start, load_end, behind, rate);
     let around = Circumstances {
         order_promised: plan.order != Order::Unordered,
         open_loop: matches!(plan.pace, Pace::OpenLoop { .. }),
         saturated,
-        held_back: sending.held_back,
+        held_up,
     };
     let figures = Figures {
         acked: account.acked.load(Ordering::Acquire),
@@ -118,7 +118,7 @@ pub(crate) async fn run(
         latency: Latency {
             schedule_delay: sending.schedule_delay.summary(),
             produce_ack: answers.produce_ack.summary(),
-            end_to_end: sampler.end_to_end.summary().filter(|_| !saturated),
+            end_to_end: sampler.end_to_end.summary().filter(|_| !saturated && !held_up),
         },
         ..at_the_end.figures
     };

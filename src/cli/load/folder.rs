@@ -17,6 +17,12 @@ pub(super) fn make(out: Option<&PathBuf>, started: Timestamp, seed: u64) -> anyh
     Ok(folder)
 }
 
+/// Takes the folder of a run away that came to nothing, unless something is in it.
+pub(super) fn unmake(folder: &Path) {
+    // It is no loss if it stays.
+    let _ = fs::remove_dir(folder);
+}
+
 /// Writes a file of the folder, whole or not at all.
 pub(super) fn write(folder: &Path, name: &str, content: &impl Serialize) -> anyhow::Result<()> {
     let (path, unfinished) = (folder.join(name), folder.join(format!("{name}.unfinished")));

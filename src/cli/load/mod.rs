@@ -164,7 +164,7 @@ impl Load {
                 "the embedded broker keeps 5 MiB a partition: at most {most} records are sent and not handled at a time"
             );
         }
-        stage.create_topic(&plan.topic, plan.partitions, stop).await?;
+        stage.create_topic(&plan.topic, plan.partitions, stop).await.inspect_err(|_| folder::unmake(&folder))?;
         let mut lines = 0;
         let show = |sample: &Sample| {
             if lines % PAGE == 0 {
@@ -175,9 +175,15 @@ impl Load {
                 tracing::info!(sample = serde_json::to_string(sample).unwrap_or_default(), "sample")
             });
         };
-        let Some(measured) = run::run(&plan, self.target(&stage), stop, show).await.map_err(explained)? else {
-            tracing::info!("stopped before anything was sent, so there is no verdict");
-            return Ok(Exit::Fine);
+        let measured = match run::run(&plan, self.target(&stage), stop, show).await {
+            Ok(Some(measured)) => measured,
+            nothing => {
+                stage.delete_topic(&plan.topic).await;
+                folder::unmake(&folder);
+                nothing.map_err(explained)?;
+                tracing::info!("stopped before anything was sent, so there is no verdict");
+                return Ok(Exit::Fine);
+            }
         };
         let result = RunResult::new(&plan, stage.name(), &gates, started.to_string(), measured);
         folder::write(&folder, "result.json", &result)?;
