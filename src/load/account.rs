@@ -4,13 +4,14 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use kafka_troupe::Record;
+use kafka_troupe::consume::Order;
 use kafka_troupe::produce::{Delivery, ErrorClass, SendError};
 use tokio_util::sync::CancellationToken;
 
 use super::clock::Clock;
 use super::keys::KeyText;
 use super::latencies::Latencies;
-use super::ledger::{Ledger, Place};
+use super::ledger::{Held, Ledger, Place};
 use super::payload::{Odd, Payload};
 use super::plan::Plan;
 
@@ -67,11 +68,12 @@ pub(crate) struct Answers {
 
 impl Account {
     pub(crate) fn new(plan: &Plan, stop: CancellationToken) -> anyhow::Result<Self> {
+        let held = if plan.order == Order::Partition { Held::ToPartitions } else { Held::ToKeys };
         Ok(Self {
             run: plan.run,
             clock: Clock::start(),
             book: Mutex::new(Book {
-                ledger: Ledger::new(plan.producers, plan.partitions),
+                ledger: Ledger::new(held, plan.producers, plan.partitions),
                 end_to_end: Latencies::new()?,
             }),
             answers: Mutex::new(Answers { produce_ack: Latencies::new()?, acked: 0, first_error: None, fatal: false }),

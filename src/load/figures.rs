@@ -27,7 +27,7 @@ pub(crate) struct Figures {
     pub(crate) times_handled: BTreeMap<u32, u64>,
     /// Calls for an offset that a handler had had before.
     pub(crate) redelivered: u64,
-    /// Handled after a later record of the same key.
+    /// Handled after a later record of the same partition or key.
     pub(crate) reordered: u64,
     pub(crate) corrupted: u64,
     pub(crate) foreign: u64,

@@ -11,18 +11,27 @@ use super::payload::{Odd, Payload};
 /// what is out of the ordinary is kept as it is. Offsets count from 0: the topic is the run's own.
 #[derive(Debug)]
 pub(crate) struct Ledger {
+    held: Held,
     producers: Vec<OfProducer>,
     partitions: Vec<Marks>,
     repeats: HashMap<(u16, u64), u32>,
     counts: Counts,
 }
 
+/// Whose order records are held to, each producer's for itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Held {
+    /// Their partition's, whatever their keys.
+    ToPartitions,
+    /// Their key's; without one, to none.
+    ToKeys,
+}
+
 #[derive(Debug, Default)]
 struct OfProducer {
     seen: Marks,
-    /// By key, or by partition where keys are null: one more than the highest sequence that was handled.
-    next_of_key: Vec<u64>,
-    next_of_partition: Vec<u64>,
+    /// By partition or key: one more than the highest sequence that was handled.
+    next: Vec<u64>,
     /// Sequences of records that the producer gave up.
     failed: BTreeSet<u64>,
 }
@@ -62,7 +71,7 @@ pub(crate) struct Findings {
     pub(crate) times_handled: BTreeMap<u32, u64>,
     /// Calls for an offset that a handler had had before.
     pub(crate) redelivered: u64,
-    /// Records first handled after a later one of their key and producer (of their partition, where keys are null).
+    /// Records first handled after a later one of their producer, in their partition or of their key.
     pub(crate) reordered: u64,
     /// Records of a run that do not fit their checksum or their key.
     pub(crate) corrupted: u64,
@@ -71,8 +80,9 @@ pub(crate) struct Findings {
 }
 
 impl Ledger {
-    pub(crate) fn new(producers: u16, partitions: u32) -> Self {
+    pub(crate) fn new(held: Held, producers: u16, partitions: u32) -> Self {
         Self {
+            held,
             producers: (0..producers).map(|_| OfProducer::default()).collect(),
             partitions: (0..partitions).map(|_| Marks::default()).collect(),
             repeats: HashMap::new(),
@@ -96,18 +106,20 @@ impl Ledger {
             *self.repeats.entry((payload.producer, payload.sequence)).or_default() += 1;
             return false;
         }
-        let (lanes, lane) = match payload.key {
-            Some(key) => (&mut producer.next_of_key, key),
-            None => (&mut producer.next_of_partition, place.partition),
+        let lane = match self.held {
+            Held::ToPartitions => Some((place.partition, payload.sequence)),
+            Held::ToKeys => payload.key.map(|key| (key, payload.key_sequence)),
         };
-        let lane = lane as usize;
-        if lane >= lanes.len() {
-            lanes.resize(lane + 1, 0);
-        }
-        if payload.key_sequence < lanes[lane] {
-            self.counts.reordered += 1;
-        } else {
-            lanes[lane] = payload.key_sequence + 1;
+        if let Some((lane, sequence)) = lane {
+            let (lane, lanes) = (lane as usize, &mut producer.next);
+            if lane >= lanes.len() {
+                lanes.resize(lane + 1, 0);
+            }
+            if sequence < lanes[lane] {
+                self.counts.reordered += 1;
+            } else {
+                lanes[lane] = sequence + 1;
+            }
         }
         true
     }

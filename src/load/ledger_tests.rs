@@ -40,7 +40,7 @@ fn tell<'a>(ledger: &mut Ledger, records: impl IntoIterator<Item = &'a Sent>) {
 }
 
 fn told(records: &[Sent]) -> Ledger {
-    let mut ledger = Ledger::new(2, PARTITIONS);
+    let mut ledger = Ledger::new(Held::ToKeys, 2, PARTITIONS);
     tell(&mut ledger, records);
     ledger
 }
@@ -116,15 +116,31 @@ fn two_records_of_a_key_that_changed_places_are_found_and_two_of_different_keys_
 }
 
 #[test]
-fn records_without_a_key_are_held_to_the_order_of_their_partition() {
+fn records_without_a_key_are_held_to_no_order_of_keys() {
     let mut records = topic(100);
     for (payload, _) in &mut records {
         *payload = payload.map(|it| Payload { key: None, key_sequence: it.sequence, ..it });
     }
-    assert_eq!(findings(&records), clean());
-    // Of one producer and one partition, with another one of them between.
     records.swap(10, 20);
-    assert_eq!(findings(&records).reordered, 2);
+    assert_eq!(findings(&records), clean());
+}
+
+#[test]
+fn where_partitions_are_held_to_their_order_keys_of_one_may_not_overtake_each_other() {
+    let reordered = |records: &[Sent]| {
+        let mut ledger = Ledger::new(Held::ToPartitions, 2, PARTITIONS);
+        tell(&mut ledger, records);
+        ledger.findings(&[50, 50]).reordered
+    };
+    let mut records = topic(100);
+    assert_eq!(reordered(&records), 0);
+    // Of one producer and one partition, and of two keys.
+    records.swap(10, 14);
+    assert_eq!((reordered(&records), findings(&records).reordered), (1, 0));
+    // Of two partitions.
+    let mut records = topic(100);
+    records.swap(10, 12);
+    assert_eq!(reordered(&records), 0);
 }
 
 #[test]
@@ -139,7 +155,7 @@ fn corrupted_and_foreign_records_are_told_apart_and_counted_once_each() {
 
 #[test]
 fn a_record_is_missing_until_it_is_handled_or_given_up() {
-    let mut ledger = Ledger::new(2, PARTITIONS);
+    let mut ledger = Ledger::new(Held::ToKeys, 2, PARTITIONS);
     assert!(ledger.is_missing(1, 0) && ledger.is_missing(0, 0));
     tell(&mut ledger, &topic(2)[..1]);
     ledger.failed(1, 7);
@@ -169,7 +185,7 @@ fn a_record_costs_two_bits_at_most() {
         (Ok(payload), Place { partition: 0, offset: sequence })
     };
     // Every second one first: no page is complete.
-    let mut ledger = Ledger::new(1, 1);
+    let mut ledger = Ledger::new(Held::ToKeys, 1, 1);
     tell(&mut ledger, &(0..count).step_by(2).map(record).collect::<Vec<_>>());
     let bits = ledger.bytes_of_records() as f64 * 8.0 / count as f64;
     assert!(bits <= 2.1, "{bits}");
@@ -182,7 +198,7 @@ fn a_record_costs_two_bits_at_most() {
 #[derive(Default)]
 struct Naive {
     times: HashMap<(u16, u64), u32>,
-    handled: Vec<Payload>,
+    handled: Vec<(Payload, u32)>,
     places: Vec<Place>,
     corrupted: HashSet<(u32, u64)>,
     foreign: HashSet<(u32, u64)>,
@@ -198,7 +214,7 @@ impl Naive {
                 let times = self.times.entry((payload.producer, payload.sequence)).or_default();
                 *times += 1;
                 if *times == 1 {
-                    self.handled.push(payload);
+                    self.handled.push((payload, place.partition));
                 }
             }
             Err(Odd::Corrupted) if first => drop(self.corrupted.insert(at)),
@@ -207,13 +223,16 @@ impl Naive {
         }
     }
 
-    fn findings(&self, sent: &[u64; 2], failed: &HashSet<(u16, u64)>) -> Findings {
+    fn findings(&self, held: Held, sent: &[u64; 2], failed: &HashSet<(u16, u64)>) -> Findings {
         let of_all = (0..2_u16).flat_map(|producer| (0..sent[usize::from(producer)]).map(move |it| (producer, it)));
         let missing = of_all.filter(|it| !self.times.contains_key(it) && !failed.contains(it)).count() as u64;
-        let behind = |index: usize, it: &Payload| {
-            let earlier = &self.handled[..index];
-            earlier.iter().any(|other| {
-                (other.producer, other.key) == (it.producer, it.key) && other.key_sequence > it.key_sequence
+        let behind = |index: usize, (it, partition): &(Payload, u32)| {
+            self.handled[..index].iter().any(|(other, others)| {
+                other.producer == it.producer
+                    && match held {
+                        Held::ToPartitions => others == partition && other.sequence > it.sequence,
+                        Held::ToKeys => other.key == it.key && other.key_sequence > it.key_sequence,
+                    }
             })
         };
         let mut times_handled = BTreeMap::new();
@@ -238,6 +257,7 @@ impl Naive {
 proptest! {
     #[test]
     fn it_finds_what_a_naive_ledger_finds(
+        by_partition: bool,
         count in 0_u64..80,
         faults in proptest::collection::vec((0_u8..5, any::<prop::sample::Index>(), any::<prop::sample::Index>()), 0..12),
         failed in proptest::collection::hash_set((0_u16..2, 0_u64..40), 0..5),
@@ -258,12 +278,13 @@ proptest! {
         }
         let sent = [count.div_ceil(2), count / 2];
         let failed: HashSet<_> = failed.into_iter().filter(|(of, it)| *it < sent[usize::from(*of)]).collect();
-        let (mut ledger, mut naive) = (Ledger::new(2, PARTITIONS), Naive::default());
+        let held = if by_partition { Held::ToPartitions } else { Held::ToKeys };
+        let (mut ledger, mut naive) = (Ledger::new(held, 2, PARTITIONS), Naive::default());
         for (payload, place) in records {
             ledger.handled(payload, place);
             naive.handled((payload, place));
         }
         failed.iter().for_each(|(producer, sequence)| ledger.failed(*producer, *sequence));
-        prop_assert_eq!(ledger.findings(&sent), naive.findings(&sent, &failed));
+        prop_assert_eq!(ledger.findings(&sent), naive.findings(held, &sent, &failed));
     }
 }

@@ -77,7 +77,12 @@ fn faults(figures: &Figures, around: Circumstances, gates: &Gates) -> Vec<String
         ("unseen", figures.unseen, true, "were not handled in the time there was for it"),
         ("corrupted", figures.corrupted, true, "do not fit their checksum or key"),
         ("foreign", figures.foreign, true, "are not of this run"),
-        ("reordered", figures.reordered, around.order_promised, "were handled after a later one of their key"),
+        (
+            "reordered",
+            figures.reordered,
+            around.order_promised,
+            "were handled after a later one of their partition or key",
+        ),
         ("duplicated", figures.duplicated, true, "were handled more than once, and there was no fault to excuse it"),
         ("committed_ahead", figures.committed_ahead, true, "were committed before their handler was through"),
         ("failed", figures.failed, true, "were not confirmed by the broker"),
