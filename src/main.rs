@@ -1,6 +1,7 @@
 //! The command line tool `troupe`.
 
 mod cli;
+mod load;
 
 use std::process::ExitCode;
 

@@ -20,6 +20,7 @@ mod demo;
 pub(crate) mod exit;
 mod group;
 mod lag;
+mod load;
 mod offsets;
 mod pace;
 mod produce;
@@ -42,6 +43,7 @@ use terminal::{Manners, Terminal};
 #[command(after_help = exit::help("  troupe demo              see it work, with nothing installed
   troupe demo --json | jq  the same, for a program to read
   troupe demo --help       what the demo does and how it judges
+  troupe load              put it under load for half a minute, and get a verdict
   troupe consume --bootstrap-server localhost:9092 --topic orders
                            print a topic, from its start and on
   troupe produce --bootstrap-server localhost:9092 --topic orders orders.ndjson
@@ -65,6 +67,7 @@ pub(crate) enum Command {
     DeadLetters(dead_letters::DeadLetters),
     Demo(demo::Demo),
     Lag(lag::Lag),
+    Load(Box<load::Load>),
     Offsets(offsets::Offsets),
     Produce(produce::Produce),
     VerifiableConsumer(verifiable_consumer::VerifiableConsumer),
@@ -78,6 +81,7 @@ impl Command {
             Self::DeadLetters(letters) => letters.run(terminal, shutdown).await,
             Self::Demo(demo) => demo.run(terminal, shutdown).await,
             Self::Lag(lag) => lag.run(terminal, shutdown).await,
+            Self::Load(load) => load.run(terminal, shutdown).await,
             Self::Offsets(offsets) => offsets.run(terminal, shutdown).await,
             Self::Produce(produce) => produce.run(terminal, shutdown).await,
             Self::VerifiableConsumer(consumer) => consumer.run(terminal, shutdown).await,

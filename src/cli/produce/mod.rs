@@ -16,7 +16,7 @@ mod row;
 mod send;
 mod split;
 mod tally;
-mod topic;
+pub(super) mod topic;
 mod zstd;
 
 use std::path::PathBuf;

@@ -13,10 +13,17 @@ use crate::cli::connect::Connection;
 
 /// `PARTITIONS[:REPLICATION]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Layout {
+pub(in crate::cli) struct Layout {
     partitions: i32,
     /// The broker decides where there is none.
     replication: Option<i32>,
+}
+
+impl Layout {
+    /// So many partitions, with as many replicas as the broker thinks fit.
+    pub(in crate::cli) fn of(partitions: i32) -> Self {
+        Self { partitions, replication: None }
+    }
 }
 
 impl FromStr for Layout {
@@ -36,7 +43,7 @@ impl FromStr for Layout {
 }
 
 /// Makes sure that the topic exists, with these partitions if a layout is given. Without one it has to be there.
-pub(super) async fn ensure(
+pub(in crate::cli) async fn ensure(
     connection: &Connection,
     topic: &str,
     layout: Option<Layout>,
@@ -100,6 +107,19 @@ async fn create(connection: &Connection, topic: &str, layout: Layout) -> anyhow:
         }
         Some(Err((_, error))) => anyhow::bail!("cannot create topic {topic}: {error}"),
         None => anyhow::bail!("cannot create topic {topic}: no answer"),
+    }
+}
+
+/// Deletes a topic.
+pub(in crate::cli) async fn delete(connection: &Connection, topic: &str) -> anyhow::Result<()> {
+    let cannot = || format!("cannot delete topic {topic}");
+    let admin: AdminClient<DefaultClientContext> =
+        connection.client_config().create().map_err(without_values).with_context(cannot)?;
+    let results =
+        admin.delete_topics(&[topic], &options(connection)).await.map_err(without_values).with_context(cannot)?;
+    match results.into_iter().next() {
+        Some(Err((_, error))) => anyhow::bail!("cannot delete topic {topic}: {error}"),
+        _ => Ok(()),
     }
 }
 

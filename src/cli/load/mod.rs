@@ -1,0 +1,272 @@
+//! `troupe load`: the options of a run, its Kafka, its folder and its report. What is measured and judged is in [`crate::load`].
+
+mod folder;
+mod report;
+mod stage;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::{ArgGroup, Args, ValueEnum};
+use jiff::Timestamp;
+use kafka_troupe::ConsumerError;
+use kafka_troupe::config::tool::parse_duration;
+use kafka_troupe::consume::{CommitWhen, Order, StartAt};
+
+use super::connect::Connect;
+use super::data;
+use super::exit::{self, Exit, Misuse};
+use super::shutdown::Shutdown;
+use super::terminal::Terminal;
+use crate::load::gates::Gates;
+use crate::load::keys::Keys;
+use crate::load::payload;
+use crate::load::plan::{Length, Pace, Plan, Work};
+use crate::load::result::RunResult;
+use crate::load::run::{self, Target};
+use crate::load::sample::Sample;
+use crate::load::schedule::Arrivals;
+use crate::load::verdict::Judgement;
+use report::Report;
+use stage::{Kafka, Stage};
+
+/// Bytes that may be outstanding on the embedded broker, whose partitions keep the newest 5 MiB each: all might go to one of them.
+const EMBEDDED_BYTES: u64 = 4 << 20;
+/// And batches, of which it keeps 100,000.
+const EMBEDDED_BATCHES: u64 = 90_000;
+/// The live lines have their header again after so many.
+const PAGE: usize = 20;
+
+/// Put a pipeline under load, check every record, and give a verdict
+///
+/// Producers send at the rate that is asked for, whatever becomes of the records, and latency
+/// counts from the time a record should have been sent: a broker or consumer that stalls is seen
+/// as its users would see it. Every record says who sent it, when, and which of its key it is, with
+/// a checksum; a ledger finds those lost, duplicated, reordered, corrupted, foreign, or committed
+/// before their handler was through. All that is part of every result.
+///
+/// Without a Kafka of yours the broker runs in this process and nothing has to be installed. It
+/// keeps 5 MiB a partition, so what is sent and not handled is bounded there; a load that meets
+/// the bound is no valid measurement. The topic is the run's own. On a Kafka of yours it is deleted
+/// in the end, unless the verdict is a failure.
+///
+/// Ctrl-C ends the load; what was sent is handled, and judged. One line a second goes to stderr;
+/// the report, or with --json the result, to stdout and to the run's folder.
+#[derive(Args, Debug)]
+#[command(verbatim_doc_comment)]
+#[command(group(ArgGroup::new("length").args(["duration", "records"])))]
+#[command(after_help = exit::help("  troupe load                       half a minute on a broker in this process
+  troupe load --kafka local         on an Apache Kafka that it starts (Java 17, Maven)
+  troupe load --bootstrap-server localhost:9092 --rate 20000 --duration 5m
+                                    on yours
+  troupe load --order key --keys zipf:1.1:10000 --work sleep:5ms --concurrency 200
+                                    handlers that wait, many at once, under skewed keys
+  troupe load --assert 'lost==0 && e2e.p99<50ms && dup_rate<0.001'
+                                    for a pipeline that decides by the exit code
+  troupe load --in-flight 10000 --records 1000000
+                                    as fast as answers come"))]
+pub(crate) struct Load {
+    /// Records a second, of all producers together
+    #[arg(long, value_name = "RECORDS", default_value_t = 2_000, alias = "throughput", conflicts_with = "in_flight")]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    rate: u64,
+    /// How send times follow each other: constant, or poisson
+    #[arg(long, value_name = "HOW", default_value = "constant", conflicts_with = "in_flight")]
+    arrivals: Arrivals,
+    /// Send as answers come, with so many records unanswered
+    ///
+    /// A closed loop: latency counts from the actual send, and says nothing of what users would
+    /// have seen while the loop stood still.
+    #[arg(long, value_name = "RECORDS", verbatim_doc_comment, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    in_flight: Option<u32>,
+    /// How long the load lasts, after the warm-up [default: 30s]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    duration: Option<Duration>,
+    /// How many records the load has, instead of how long it lasts
+    #[arg(long, value_name = "RECORDS", alias = "num-records", value_parser = clap::value_parser!(u64).range(1..))]
+    records: Option<u64>,
+    /// Load that is verified like the rest, and left out of the figures
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = parse_duration)]
+    warmup: Duration,
+    /// How long handlers may take for what is left when the load is over
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = parse_duration)]
+    drain: Duration,
+    /// Bytes of a record's value, 48 at least
+    #[arg(long, value_name = "BYTES", default_value_t = 100)]
+    #[arg(value_parser = clap::value_parser!(u32).range(payload::MINIMUM as i64..=100_000_000))]
+    record_size: u32,
+    /// null, round-robin:KEYS, uniform:KEYS, zipf:EXPONENT:KEYS or hot:HOT:KEYS
+    ///
+    /// Of hot keys, HOT of KEYS get 90 % of the records.
+    #[arg(long, value_name = "KEYS", default_value = "uniform:1000")]
+    keys: Keys,
+    /// Partitions of the topic
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    partitions: u32,
+    /// Threads that send, and producing actors
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    producers: u16,
+    /// Members of the consumer group, all in this process
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    members: u16,
+    /// In which order the records of a partition are handled
+    #[arg(long, value_name = "ORDER", default_value = "partition", value_enum)]
+    order: KeptOrder,
+    /// Handler calls at once, of a member; with the orders key and unordered
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    concurrency: Option<u32>,
+    /// What a handler does: none, sleep:DURATION, or spin:DURATION
+    ///
+    /// One that sleeps lets others run; one that spins keeps its thread, and its partition's siblings
+    /// waiting.
+    #[arg(long, value_name = "WORK", default_value = "none", verbatim_doc_comment)]
+    work: Work,
+    /// What keys, fillers and Poisson times are drawn from [default: the clock]
+    #[arg(long, value_name = "NUMBER")]
+    seed: Option<u64>,
+    /// What has to hold, as in 'lost==0 && e2e.p99<50ms'; repeatable
+    ///
+    /// A gate on a count takes the place of the rule that the count be 0. A wrong name gets you
+    /// all the right ones.
+    #[arg(long, value_name = "GATES", verbatim_doc_comment)]
+    assert: Vec<Gates>,
+    /// The run's folder [default: ./troupe-runs/TIME-SEED]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Print the result as one JSON object
+    #[arg(long)]
+    json: bool,
+    /// The Kafka to start: embedded, local, or local:NODES
+    #[arg(long, value_name = "WHICH", conflicts_with = "bootstrap_server")]
+    kafka: Option<Kafka>,
+    #[command(flatten)]
+    connect: Connect,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum KeptOrder {
+    Partition,
+    Key,
+    Unordered,
+}
+
+impl Load {
+    pub(crate) async fn run(&self, terminal: &Terminal, shutdown: &Shutdown) -> anyhow::Result<Exit> {
+        let gates = Gates::all(&self.assert);
+        let (stop, started) = (shutdown.requested(), Timestamp::now());
+        let seed = self.seed.unwrap_or_else(|| started.as_microsecond().unsigned_abs());
+        let stage = Stage::set(self.kafka, &self.connect, stop).await?;
+        let plan = Arc::new(self.plan(started, seed, stage.is_embedded()));
+        let folder = folder::make(self.out.as_ref(), started, seed)?;
+        if let Some(most) = plan.most_outstanding {
+            tracing::info!(
+                "the embedded broker keeps 5 MiB a partition: at most {most} records are sent and not handled at a time"
+            );
+        }
+        stage.create_topic(&plan.topic, plan.partitions, stop).await.inspect_err(|_| folder::unmake(&folder))?;
+        let mut lines = 0;
+        let show = |sample: &Sample| {
+            if lines % PAGE == 0 {
+                terminal.summarize(Sample::HEADER, || {});
+            }
+            lines += 1;
+            terminal.summarize(sample, || {
+                tracing::info!(sample = serde_json::to_string(sample).unwrap_or_default(), "sample")
+            });
+        };
+        let measured = match run::run(&plan, self.target(&stage), stop, show).await {
+            Ok(Some(measured)) => measured,
+            nothing => {
+                stage.delete_topic(&plan.topic).await;
+                folder::unmake(&folder);
+                nothing.map_err(explained)?;
+                tracing::info!("stopped before anything was sent, so there is no verdict");
+                return Ok(Exit::Fine);
+            }
+        };
+        let result = RunResult::new(&plan, stage.name(), &gates, started.to_string(), measured);
+        folder::write(&folder, "result.json", &result)?;
+        if result.judgement() == Judgement::Failed {
+            tracing::debug!("topic {} is left as it is", plan.topic);
+        } else {
+            stage.delete_topic(&plan.topic).await;
+        }
+        let report = Report { result: &result, folder };
+        if self.json {
+            data::print(serde_json::to_string(&result)?)?;
+        } else {
+            data::print(report)?;
+        }
+        Ok(match result.judgement() {
+            Judgement::Passed => Exit::Fine,
+            Judgement::Failed => Exit::Failed,
+            Judgement::Invalid => Exit::Invalid,
+        })
+    }
+
+    fn plan(&self, started: Timestamp, seed: u64, embedded: bool) -> Plan {
+        // Two runs that begin in the same microsecond, with the same seed, would have to share a cluster to be mixed up.
+        let run = (started.as_microsecond().unsigned_abs() << 12) ^ (u64::from(std::process::id()) << 44) ^ seed;
+        let name = format!("troupe-load-{run:016x}");
+        let record_size = self.record_size as usize;
+        let fits = (EMBEDDED_BYTES / Plan::bytes_in_log(record_size)).clamp(1, EMBEDDED_BATCHES);
+        Plan {
+            run,
+            seed,
+            topic: name.clone(),
+            group: name,
+            partitions: self.partitions,
+            producers: self.producers,
+            members: self.members,
+            pace: match self.in_flight {
+                Some(in_flight) => Pace::ClosedLoop { in_flight },
+                None => Pace::OpenLoop { rate: self.rate, arrivals: self.arrivals },
+            },
+            warmup: self.warmup,
+            length: match (self.records, self.duration) {
+                (Some(records), _) => Length::Records(records),
+                (None, duration) => Length::Seconds(duration.unwrap_or(Duration::from_secs(30))),
+            },
+            drain: self.drain,
+            record_size,
+            keys: self.keys,
+            order: match self.order {
+                KeptOrder::Partition => Order::Partition,
+                KeptOrder::Key => Order::Key,
+                KeptOrder::Unordered => Order::Unordered,
+            },
+            concurrency: self.concurrency.map(|calls| calls as usize),
+            work: self.work,
+            most_outstanding: embedded.then_some(fits),
+        }
+    }
+
+    fn target<'a>(&self, stage: &'a Stage) -> Target<'a> {
+        let connection = &stage.connection;
+        Target {
+            producer: connection.producer(),
+            member: Box::new(|| {
+                let mut consumer = connection.config().consumer.clone();
+                // A file may have been made for another consumer: this one is a member of a group that reads a topic of its own.
+                consumer.standalone = false;
+                consumer.client_auto_commit = false;
+                consumer.start_at = StartAt::Committed;
+                if consumer.commit_when == CommitWhen::Manual {
+                    consumer.commit_when = CommitWhen::default();
+                }
+                consumer.builder().properties(stage.consumer_properties().iter().copied())
+            }),
+            client: connection.client_config(),
+            timeout: connection.timeout(),
+        }
+    }
+}
+
+/// A setting that cannot be is the user's to change.
+fn explained(error: anyhow::Error) -> anyhow::Error {
+    match error.downcast_ref::<ConsumerError>() {
+        Some(ConsumerError::Configuration { reason }) => Misuse(reason.clone()).into(),
+        _ => error,
+    }
+}

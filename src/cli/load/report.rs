@@ -1,0 +1,92 @@
+use std::fmt;
+use std::path::PathBuf;
+
+use indicatif::HumanBytes;
+
+use crate::cli::table::{Column, Table};
+use crate::load::result::RunResult;
+use crate::load::sample::milliseconds;
+use crate::load::verdict::Judgement;
+
+/// A result as people read it: the verdict first.
+pub(super) struct Report<'a> {
+    pub(super) result: &'a RunResult,
+    pub(super) folder: PathBuf,
+}
+
+impl fmt::Display for Report<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let RunResult { verdict, figures, resources, plan, .. } = self.result;
+        f.write_str(match verdict.verdict {
+            Judgement::Passed => "verdict: passed",
+            Judgement::Failed => "verdict: FAILED",
+            Judgement::Invalid => "verdict: INVALID",
+        })?;
+        verdict.reasons.iter().try_for_each(|reason| write!(f, "\n  {reason}"))?;
+        if let Some(error) = &self.result.first_error {
+            write!(f, "\n  the first record that was not confirmed: {error}")?;
+        }
+        write!(
+            f,
+            "\n\n{} sent, {} acked, {} handled; lost {}, unseen {}, duplicated {}, redelivered {}, reordered {}, corrupted {}, foreign {}, \
+             committed ahead {}",
+            figures.sent,
+            figures.acked,
+            figures.handled,
+            figures.lost,
+            figures.unseen,
+            figures.duplicated,
+            figures.redelivered,
+            figures.reordered,
+            figures.corrupted,
+            figures.foreign,
+            figures.committed_ahead
+        )?;
+        for (times, records) in &figures.times_handled {
+            write!(f, "\n  handled {times} times: {records}")?;
+        }
+        write!(f, "\nload: {:.0} records/s, {} of {} late\n\n", figures.rate, figures.late, figures.scheduled)?;
+
+        const COLUMNS: [Column; 9] = [
+            Column::Text("latency"),
+            Column::Number("min"),
+            Column::Number("p50"),
+            Column::Number("p90"),
+            Column::Number("p99"),
+            Column::Number("p99.9"),
+            Column::Number("p99.99"),
+            Column::Number("max"),
+            Column::Number("count"),
+        ];
+        let mut table = Table::new(COLUMNS);
+        let latency = &figures.latency;
+        for (name, summary) in [
+            ("schedule delay", latency.schedule_delay),
+            ("produce ack", latency.produce_ack),
+            ("end to end", latency.end_to_end),
+        ] {
+            let cells = summary.map_or_else(
+                || ["-"; 8].map(str::to_owned),
+                |it| {
+                    let [min, p50, p90, p99, p99_9, p99_99, max] =
+                        [it.min, it.p50, it.p90, it.p99, it.p99_9, it.p99_99, it.max].map(milliseconds);
+                    [min, p50, p90, p99, p99_9, p99_99, max, it.count.to_string()]
+                },
+            );
+            let [min, p50, p90, p99, p99_9, p99_99, max, count] = cells;
+            table.row([name.to_owned(), min, p50, p90, p99, p99_9, p99_99, max, count]);
+        }
+        write!(f, "{table}\n\n")?;
+
+        let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+        writeln!(
+            f,
+            "resources of this process: {} CPU s per million records, peak RSS {}, {} threads",
+            or_dash(resources.cpu_seconds_per_million_records.map(|it| format!("{it:.2}"))),
+            or_dash(resources.peak_rss_bytes.map(|it| HumanBytes(it).to_string())),
+            or_dash(resources.threads.map(|it| it.to_string())),
+        )?;
+        writeln!(f, "broker: {}; keys {}, order {:?}, seed {}", self.result.broker, plan.keys, plan.order, plan.seed)?;
+        write!(f, "result: {}", self.folder.join("result.json").display())
+    }
+}

@@ -1,0 +1,133 @@
+//! The Kafka that a run takes place on.
+
+use std::str::FromStr;
+
+use kafka_troupe::broker::{EmbeddedBroker, LocalKafka};
+use kafka_troupe::config::tool::Role;
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::apart::apart_until;
+use crate::cli::connect::{Connect, Connection, Said};
+use crate::cli::produce::topic;
+
+/// `--kafka`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kafka {
+    Embedded,
+    Local { nodes: usize },
+}
+
+impl FromStr for Kafka {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            None if text == "embedded" => Ok(Self::Embedded),
+            None if text == "local" => Ok(Self::Local { nodes: 1 }),
+            Some(("local", nodes)) => match nodes.parse() {
+                Ok(nodes @ 1..=9) => Ok(Self::Local { nodes }),
+                _ => Err("a local Kafka has 1 to 9 nodes, as in local:3".to_owned()),
+            },
+            _ => Err("it is embedded, local or local:NODES".to_owned()),
+        }
+    }
+}
+
+/// A Kafka with the run's topic. Where this process runs it, it ends with this value.
+pub(super) struct Stage {
+    pub(super) connection: Connection,
+    running: Running,
+}
+
+enum Running {
+    Embedded(EmbeddedBroker),
+    Local(LocalKafka, usize),
+    Elsewhere,
+}
+
+impl Stage {
+    /// Starts it, or finds it.
+    pub(super) async fn set(kafka: Option<Kafka>, connect: &Connect, stop: &CancellationToken) -> anyhow::Result<Self> {
+        let given = connect.settings(Role::Neither, &[])?;
+        let kafka = match kafka {
+            None if given.get("bootstrap.servers").is_some() => {
+                return Ok(Self { connection: given, running: Running::Elsewhere });
+            }
+            kafka => kafka.unwrap_or(Kafka::Embedded),
+        };
+        let running = match kafka {
+            Kafka::Embedded => Running::Embedded(EmbeddedBroker::start()?),
+            Kafka::Local { nodes } => {
+                let start = move || Ok(LocalKafka::builder().nodes(nodes).start()?);
+                Running::Local(apart_until(stop, start).await?, nodes)
+            }
+        };
+        let servers = match &running {
+            Running::Embedded(broker) => broker.bootstrap_servers(),
+            Running::Local(kafka, _) => kafka.bootstrap_servers(),
+            Running::Elsewhere => "",
+        };
+        let servers: Said<'_> = ("kafka.bootstrap.servers", servers, "--kafka");
+        Ok(Self { connection: connect.settings(Role::Neither, &[servers])?, running })
+    }
+
+    pub(super) fn is_embedded(&self) -> bool {
+        matches!(self.running, Running::Embedded(_))
+    }
+
+    /// What a consumer needs to know of this Kafka.
+    pub(super) fn consumer_properties(&self) -> &'static [(&'static str, &'static str)] {
+        // Of the two protocols the one that the embedded broker plays right also on a busy machine.
+        if self.is_embedded() { EmbeddedBroker::CONSUMER_PROTOCOL_PROPERTIES } else { &[] }
+    }
+
+    pub(super) async fn create_topic(
+        &self,
+        topic: &str,
+        partitions: u32,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<()> {
+        let partitions = i32::try_from(partitions)?;
+        match &self.running {
+            Running::Embedded(broker) => broker.create_topic(topic, partitions)?,
+            Running::Local(kafka, _) => kafka.create_topic(topic, partitions)?,
+            Running::Elsewhere => {
+                topic::ensure(&self.connection, topic, Some(topic::Layout::of(partitions)), stop).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes the topic of a run that nobody has to look into.
+    pub(super) async fn delete_topic(&self, topic: &str) {
+        if let Running::Elsewhere = self.running
+            && let Err(error) = topic::delete(&self.connection, topic).await
+        {
+            tracing::warn!("topic {topic} stays behind: {error:#}");
+        }
+    }
+
+    /// Which Kafka it is, for the result.
+    pub(super) fn name(&self) -> String {
+        match &self.running {
+            Running::Embedded(_) => "embedded".to_owned(),
+            Running::Local(_, nodes) => format!("local Apache Kafka, {nodes} nodes"),
+            Running::Elsewhere => self.connection.get("bootstrap.servers").unwrap_or_default().to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kafka_is_embedded_or_local_with_so_many_nodes() {
+        assert_eq!("embedded".parse(), Ok(Kafka::Embedded));
+        assert_eq!("local".parse(), Ok(Kafka::Local { nodes: 1 }));
+        assert_eq!("local:3".parse(), Ok(Kafka::Local { nodes: 3 }));
+        for text in ["", "embedded:3", "local:", "local:0", "local:10", "remote"] {
+            assert!(text.parse::<Kafka>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! What producers, the broker's answers and handlers write down, and the run reads.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use kafka_troupe::Record;
+use kafka_troupe::consume::Order;
+use kafka_troupe::produce::{Delivery, ErrorClass, SendError};
+use tokio_util::sync::CancellationToken;
+
+use super::clock::Clock;
+use super::keys::KeyText;
+use super::latencies::Latencies;
+use super::ledger::{Held, Ledger, Place};
+use super::payload::{Odd, Payload};
+use super::plan::Plan;
+
+/// Shared by all threads of a run.
+#[derive(Debug)]
+pub(crate) struct Account {
+    run: u64,
+    pub(crate) clock: Clock,
+    book: Mutex<Book>,
+    answers: Mutex<Answers>,
+    sending: Mutex<Sending>,
+    /// Records given to the producers.
+    pub(crate) sent: AtomicU64,
+    pub(crate) acked: AtomicU64,
+    pub(crate) failed: AtomicU64,
+    /// Different records handled.
+    pub(crate) handled: AtomicU64,
+    /// By partition, one more than the highest offset that was confirmed.
+    ends: Vec<AtomicI64>,
+    /// Cancelled when there is no use in sending more.
+    pub(crate) stop: CancellationToken,
+}
+
+/// Handlers' side.
+#[derive(Debug)]
+pub(crate) struct Book {
+    pub(crate) ledger: Ledger,
+    /// Of the load since it was last taken.
+    pub(crate) end_to_end: Latencies,
+}
+
+/// Producers' side, of the load.
+#[derive(Debug)]
+pub(crate) struct Sending {
+    pub(crate) schedule_delay: Latencies,
+    /// Records whose time came, those included that were not sent any more.
+    pub(crate) scheduled: u64,
+    pub(crate) late: u64,
+    /// How often a producer waited for room that the broker would not have had.
+    pub(crate) held_back: u64,
+}
+
+/// The broker's answers.
+#[derive(Debug)]
+pub(crate) struct Answers {
+    pub(crate) produce_ack: Latencies,
+    /// Confirmed records of the load.
+    pub(crate) acked: u64,
+    /// The first record that was not confirmed, and why.
+    pub(crate) first_error: Option<String>,
+    /// The producer takes nothing more.
+    pub(crate) fatal: bool,
+}
+
+impl Account {
+    pub(crate) fn new(plan: &Plan, stop: CancellationToken) -> anyhow::Result<Self> {
+        let held = if plan.order == Order::Partition { Held::ToPartitions } else { Held::ToKeys };
+        Ok(Self {
+            run: plan.run,
+            clock: Clock::start(),
+            book: Mutex::new(Book {
+                ledger: Ledger::new(held, plan.producers, plan.partitions),
+                end_to_end: Latencies::new()?,
+            }),
+            answers: Mutex::new(Answers { produce_ack: Latencies::new()?, acked: 0, first_error: None, fatal: false }),
+            sending: Mutex::new(Sending { schedule_delay: Latencies::new()?, scheduled: 0, late: 0, held_back: 0 }),
+            sent: AtomicU64::new(0),
+            acked: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+            handled: AtomicU64::new(0),
+            ends: (0..plan.partitions).map(|_| AtomicI64::new(0)).collect(),
+            stop,
+        })
+    }
+
+    pub(crate) fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn answers(&self) -> MutexGuard<'_, Answers> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn sending(&self) -> MutexGuard<'_, Sending> {
+        self.sending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The broker answered for a record.
+    pub(crate) fn answered(&self, payload: &Payload, answer: Result<Delivery, SendError>) {
+        let now = self.clock.now();
+        match answer {
+            Ok(delivery) => {
+                // All replicas confirm, so that it has an offset.
+                if let Some((end, offset)) = self.ends.get(delivery.partition.0 as usize).zip(delivery.offset) {
+                    end.fetch_max(offset.0 + 1, Ordering::Relaxed);
+                }
+                if !payload.warm_up {
+                    let mut answers = self.answers();
+                    answers.acked += 1;
+                    answers.produce_ack.record(now.saturating_sub(payload.intended));
+                }
+                self.acked.fetch_add(1, Ordering::Release);
+            }
+            Err(error) => self.refused(payload, &error),
+        }
+    }
+
+    /// A record was not taken, or not confirmed.
+    pub(crate) fn refused(&self, payload: &Payload, error: &SendError) {
+        self.book().ledger.failed(payload.producer, payload.sequence);
+        let mut answers = self.answers();
+        answers.first_error.get_or_insert_with(|| error.to_string());
+        if error.class() == ErrorClass::Fatal {
+            answers.fatal = true;
+            self.stop.cancel();
+        }
+        drop(answers);
+        self.failed.fetch_add(1, Ordering::Release);
+    }
+
+    /// A handler is through with a record.
+    pub(crate) fn handled(&self, record: &Record) {
+        let read = Payload::read(self.run, record.value().unwrap_or_default()).and_then(|payload| {
+            let key = payload.key.map(KeyText::of);
+            let fits = record.key() == key.as_ref().map(AsRef::as_ref);
+            if fits { Ok(payload) } else { Err(Odd::Corrupted) }
+        });
+        let place = Place { partition: record.partition().0 as u32, offset: record.offset().0 as u64 };
+        let now = self.clock.now();
+        let mut book = self.book();
+        if book.ledger.handled(read, place)
+            && let Ok(payload) = read
+        {
+            if !payload.warm_up {
+                book.end_to_end.record(now.saturating_sub(payload.intended));
+            }
+            self.handled.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    /// Sent and neither handled nor given up.
+    pub(crate) fn outstanding(&self) -> u64 {
+        let (handled, failed) = (self.handled.load(Ordering::Acquire), self.failed.load(Ordering::Acquire));
+        self.sent.load(Ordering::Acquire).saturating_sub(handled + failed)
+    }
+
+    /// Confirmed and not handled.
+    pub(crate) fn lag(&self) -> u64 {
+        let handled = self.handled.load(Ordering::Acquire);
+        self.acked.load(Ordering::Acquire).saturating_sub(handled)
+    }
+
+    /// One more than the highest confirmed offset of each partition.
+    pub(crate) fn ends(&self) -> impl Iterator<Item = i64> {
+        self.ends.iter().map(|end| end.load(Ordering::Relaxed))
+    }
+}

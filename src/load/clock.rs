@@ -1,0 +1,20 @@
+use std::time::{Duration, Instant};
+
+/// The one clock of a run: nanoseconds since it was made. Intended times, sends and ends of handlers are all read from it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock(Instant);
+
+impl Clock {
+    pub(crate) fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    pub(crate) fn now(self) -> u64 {
+        nanoseconds(self.0.elapsed())
+    }
+}
+
+/// 584 years at most.
+pub(crate) fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

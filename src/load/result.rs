@@ -1,0 +1,102 @@
+//! `result.json`: what a run was and what came of it. Its fields are told in docs/load.md; a change that breaks a reader raises [`SCHEMA`].
+
+use serde::Serialize;
+
+use super::figures::Figures;
+use super::gates::Gates;
+use super::plan::Plan;
+use super::run::Measured;
+use super::sample::Sample;
+use super::verdict::{Judgement, Verdict};
+
+const SCHEMA: u32 = 1;
+
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct RunResult {
+    schema: u32,
+    #[serde(flatten)]
+    pub(crate) verdict: Verdict,
+    pub(crate) figures: Figures,
+    pub(crate) resources: Spending,
+    /// The first record that was not confirmed, and why.
+    pub(crate) first_error: Option<String>,
+    pub(crate) stopped_early: bool,
+    /// RFC 3339.
+    started: String,
+    versions: Versions,
+    pub(crate) broker: String,
+    pub(crate) plan: Plan,
+    host: Host,
+    samples: Vec<Sample>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Spending {
+    /// Processor time of this process during the load, the embedded broker's included where it is used.
+    pub(crate) load_cpu_seconds: Option<f64>,
+    pub(crate) cpu_seconds_per_million_records: Option<f64>,
+    pub(crate) peak_rss_bytes: Option<u64>,
+    pub(crate) threads: Option<u64>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Versions {
+    troupe: &'static str,
+    librdkafka: String,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Host {
+    os: &'static str,
+    architecture: &'static str,
+    kernel: Option<String>,
+    processors: Option<usize>,
+    memory_bytes: Option<u64>,
+}
+
+impl RunResult {
+    pub(crate) fn new(plan: &Plan, broker: String, gates: &Gates, started: String, measured: Measured) -> Self {
+        let records = measured.handled_meanwhile;
+        let per_million = measured.cpu_seconds.filter(|_| records > 0).map(|it| it * 1e6 / records as f64);
+        Self {
+            schema: SCHEMA,
+            verdict: Verdict::of(&measured.figures, measured.around, gates),
+            figures: measured.figures,
+            resources: Spending {
+                load_cpu_seconds: measured.cpu_seconds,
+                cpu_seconds_per_million_records: per_million,
+                peak_rss_bytes: measured.resources.peak_rss_bytes,
+                threads: measured.resources.threads,
+            },
+            first_error: measured.first_error,
+            stopped_early: measured.stopped,
+            started,
+            versions: Versions {
+                troupe: env!("CARGO_PKG_VERSION"),
+                librdkafka: rdkafka::util::get_rdkafka_version().1,
+            },
+            broker,
+            plan: plan.clone(),
+            host: Host::this(),
+            samples: measured.samples,
+        }
+    }
+
+    pub(crate) fn judgement(&self) -> Judgement {
+        self.verdict.verdict
+    }
+}
+
+impl Host {
+    fn this() -> Self {
+        let read = |file| std::fs::read_to_string(file).ok();
+        let kib = |text: String| text.lines().next()?.split_whitespace().nth(1)?.parse::<u64>().ok();
+        Self {
+            os: std::env::consts::OS,
+            architecture: std::env::consts::ARCH,
+            kernel: read("/proc/sys/kernel/osrelease").map(|it| it.trim().to_owned()),
+            processors: std::thread::available_parallelism().ok().map(Into::into),
+            memory_bytes: read("/proc/meminfo").and_then(kib).map(|kib| kib * 1024),
+        }
+    }
+}

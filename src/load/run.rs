@@ -1,0 +1,185 @@
+//! A run from the first member's start to the last look at the log.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Context;
+use kafka_troupe::ConsumerBuilder;
+use kafka_troupe::consume::Order;
+use kafka_troupe::produce::ProducerBuilder;
+use rdkafka::ClientConfig;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use super::account::Account;
+use super::clock::nanoseconds;
+use super::consuming::Members;
+use super::figures::{Figures, Latency};
+use super::log::Log;
+use super::payload::Payload;
+use super::plan::{Pace, Plan};
+use super::resources::Resources;
+use super::sample::Sample;
+use super::sampler::Sampler;
+use super::verdict::{Circumstances, is_late};
+
+/// From the producers' start to the first intended time.
+const LEAD: Duration = Duration::from_millis(50);
+/// How long a producer may take to end, once all is answered or the time for that is over.
+const PRODUCER_END: Duration = Duration::from_secs(5);
+
+/// Where a run takes place.
+pub(crate) struct Target<'a> {
+    pub(crate) producer: ProducerBuilder,
+    /// A member's settings, but for what the plan says.
+    pub(crate) member: Box<dyn Fn() -> ConsumerBuilder + 'a>,
+    /// Of a client that only looks.
+    pub(crate) client: ClientConfig,
+    pub(crate) timeout: Duration,
+}
+
+/// What was measured.
+#[derive(Clone, Debug)]
+pub(crate) struct Measured {
+    pub(crate) figures: Figures,
+    pub(crate) around: Circumstances,
+    pub(crate) samples: Vec<Sample>,
+    /// What the load alone took: processor time of this process, and records handled meanwhile.
+    pub(crate) cpu_seconds: Option<f64>,
+    pub(crate) handled_meanwhile: u64,
+    /// When the load ended.
+    pub(crate) resources: Resources,
+    /// The first record that was not confirmed, and why.
+    pub(crate) first_error: Option<String>,
+    /// Somebody asked for an early end.
+    pub(crate) stopped: bool,
+}
+
+/// Runs the plan. `stop` ends the load early; what was sent is judged all the same. `show` gets a sample a second.
+///
+/// `None` where the stop came before anything was sent.
+///
+/// # Errors
+/// Where the environment fails: a member or the producer ends, the group does not form, the log cannot be read.
+pub(crate) async fn run(
+    plan: &Arc<Plan>,
+    target: Target<'_>,
+    stop: &CancellationToken,
+    show: impl FnMut(&Sample),
+) -> anyhow::Result<Option<Measured>> {
+    let account = Arc::new(Account::new(plan, stop.child_token())?);
+    // Whatever ends this, the producers' threads do not go on.
+    let _stop = account.stop.clone().drop_guard();
+    let members = Members::start(plan, &account, &target.member)?;
+    if !members.joined(plan, stop).await? {
+        members.leave().await?;
+        return Ok(None);
+    }
+    let producer = target.producer.actors(usize::from(plan.producers).min(64)).start();
+    let producer = producer.context("the producer cannot start")?;
+
+    let start = account.clock.now() + nanoseconds(LEAD);
+    let mut sampler = Sampler::new(plan, &account, start, show)?;
+    let sent = sampler.during_load(&producer, &members).await?;
+    let load_end = account.clock.now();
+    let behind = account.lag();
+    let (spent, resources) = (sampler.spent_on_load(), Resources::now());
+    sampler.drain(&producer, &members).await?;
+    producer.shutdown(PRODUCER_END).await.context("the producer ended before its time")?;
+    members.leave().await?;
+    sampler.take_latencies();
+
+    let log = Log::new(plan, target.client, target.timeout)?;
+    let (book, of_plan) = (Arc::clone(&account), Arc::clone(plan));
+    let at_the_end = apart(move || look(&log, &of_plan, &book, &sent)).await??;
+
+    let load_start = start + nanoseconds(plan.warmup);
+    let seconds = load_end.saturating_sub(load_start) as f64 / 1e9;
+    let answers = account.answers();
+    let rate = if seconds > 0.0 { answers.acked as f64 / seconds } else { 0.0 };
+    let sending = account.sending();
+    let held_up = sending.held_back > 0 && is_late(sending.late, sending.scheduled);
+    let saturated = sampler.backlog.grew(load_start, load_end, behind, rate);
+    let around = Circumstances {
+        order_promised: plan.order != Order::Unordered,
+        open_loop: matches!(plan.pace, Pace::OpenLoop { .. }),
+        saturated,
+        held_up,
+    };
+    let figures = Figures {
+        acked: account.acked.load(Ordering::Acquire),
+        committed_ahead: at_the_end.committed_ahead.max(sampler.committed_ahead),
+        late: sending.late,
+        scheduled: sending.scheduled,
+        rate,
+        latency: Latency {
+            schedule_delay: sending.schedule_delay.summary(),
+            produce_ack: answers.produce_ack.summary(),
+            end_to_end: sampler.end_to_end.summary().filter(|_| !saturated && !held_up),
+        },
+        ..at_the_end.figures
+    };
+    Ok(Some(Measured {
+        figures,
+        around,
+        samples: sampler.samples,
+        cpu_seconds: spent.cpu_seconds,
+        handled_meanwhile: spent.handled,
+        resources,
+        first_error: answers.first_error.clone(),
+        stopped: stop.is_cancelled(),
+    }))
+}
+
+/// What the ledger, the group's commits and the log say when all is over.
+struct AtTheEnd {
+    figures: Figures,
+    committed_ahead: u64,
+}
+
+fn look(log: &Log, plan: &Plan, account: &Account, sent: &[u64]) -> anyhow::Result<AtTheEnd> {
+    let committed = log.committed()?;
+    let book = account.book();
+    let ahead = (0..).zip(&committed).map(|(partition, committed)| book.ledger.unhandled_below(partition, *committed));
+    let committed_ahead = ahead.sum();
+    let found = book.ledger.findings(sent);
+    let mut unseen = HashSet::new();
+    if found.missing > 0 {
+        // What stands before the group is to come; what is nowhere, or was passed over, is lost.
+        log.read(|place, value| {
+            if let Ok(payload) = Payload::read(plan.run, value)
+                && place.offset >= committed.get(place.partition as usize).copied().unwrap_or_default()
+                && book.ledger.is_missing(payload.producer, payload.sequence)
+            {
+                unseen.insert((payload.producer, payload.sequence));
+            }
+        })?;
+    }
+    let unseen = (unseen.len() as u64).min(found.missing);
+    let figures = Figures {
+        sent: found.sent,
+        failed: found.failed,
+        handled: found.handled,
+        lost: found.missing - unseen,
+        unseen,
+        duplicated: found.duplicated,
+        times_handled: found.times_handled,
+        redelivered: found.redelivered,
+        reordered: found.reordered,
+        corrupted: found.corrupted,
+        foreign: found.foreign,
+        ..Figures::default()
+    };
+    Ok(AtTheEnd { figures, committed_ahead })
+}
+
+/// A call that waits, on a thread of its own.
+async fn apart<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static) -> anyhow::Result<T> {
+    let (tell, told) = oneshot::channel();
+    let thread = thread::Builder::new().name("load".to_owned());
+    thread.spawn(move || drop(tell.send(call()))).context("a thread cannot be started")?;
+    told.await.context("a thread of the load died")
+}

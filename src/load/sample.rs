@@ -1,0 +1,111 @@
+use std::fmt;
+
+use serde::Serialize;
+
+use super::latencies::Summary;
+
+/// What is the case at one second of the run.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Sample {
+    /// Since the warm-up began.
+    pub(crate) seconds: f64,
+    pub(crate) phase: Phase,
+    /// Records a second that the schedule wants; `None` where there is no schedule.
+    pub(crate) target: Option<u64>,
+    /// Records since the last sample.
+    pub(crate) sent: u64,
+    pub(crate) acked: u64,
+    pub(crate) done: u64,
+    /// Confirmed and not handled.
+    pub(crate) lag: u64,
+    /// Sent and not answered.
+    pub(crate) in_flight: u64,
+    /// End to end, of the load, since the last sample.
+    pub(crate) end_to_end: Option<Summary>,
+    /// Since the start.
+    pub(crate) late: u64,
+    pub(crate) duplicated: u64,
+    /// Committed, and no handler is through with them.
+    pub(crate) committed_ahead: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Phase {
+    Warmup,
+    Load,
+    Drain,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Warmup => "warmup",
+            Self::Load => "load",
+            Self::Drain => "drain",
+        })
+    }
+}
+
+impl Sample {
+    pub(crate) const HEADER: &str = "    time  phase     target      sent     acked      done       lag  in-flight        p50        p99      p99.9        max    late   dup  lost";
+}
+
+/// One line below [`Sample::HEADER`].
+impl fmt::Display for Sample {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let target = self.target.map_or_else(|| "-".to_owned(), |target| target.to_string());
+        write!(
+            f,
+            "{:>7.0}s  {:6}  {target:>8}  {:>8}  {:>8}  {:>8}  {:>8}  {:>9}",
+            self.seconds, self.phase, self.sent, self.acked, self.done, self.lag, self.in_flight
+        )?;
+        let latency = |of: fn(&Summary) -> u64| {
+            self.end_to_end.as_ref().map_or_else(|| "-".to_owned(), |summary| milliseconds(of(summary)))
+        };
+        for latency in [latency(|it| it.p50), latency(|it| it.p99), latency(|it| it.p99_9), latency(|it| it.max)] {
+            write!(f, "  {latency:>9}")?;
+        }
+        write!(f, "  {:>6}  {:>4}  {:>4}", self.late, self.duplicated, self.committed_ahead)
+    }
+}
+
+/// Microseconds, for people: `0.123ms`, `12.3ms`, `1234ms`.
+pub(crate) fn milliseconds(micros: u64) -> String {
+    let millis = micros as f64 / 1e3;
+    match micros {
+        0..10_000 => format!("{millis:.3}ms"),
+        10_000..1_000_000 => format!("{millis:.1}ms"),
+        _ => format!("{millis:.0}ms"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_stands_below_its_header() {
+        let summary =
+            Summary { min: 1, p50: 812, p90: 2, p99: 12_345, p99_9: 123_456, p99_99: 3, max: 1_234_567, count: 5 };
+        let mut sample = Sample {
+            seconds: 12.04,
+            phase: Phase::Load,
+            target: Some(1_000),
+            sent: 1_001,
+            acked: 999,
+            done: 998,
+            lag: 7,
+            in_flight: 2,
+            end_to_end: Some(summary),
+            late: 4,
+            duplicated: 5,
+            committed_ahead: 0,
+        };
+        let line = sample.to_string();
+        assert_eq!(line.len(), Sample::HEADER.len());
+        assert!(line.ends_with("0.812ms     12.3ms    123.5ms     1235ms       4     5     0"), "{line}");
+        (sample.end_to_end, sample.target) = (None, None);
+        assert_eq!(sample.to_string().len(), Sample::HEADER.len());
+    }
+}

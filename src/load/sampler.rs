@@ -1,0 +1,218 @@
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Context;
+use kafka_troupe::Producer;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep, sleep_until};
+
+use super::account::Account;
+use super::backlog::Backlog;
+use super::clock::nanoseconds;
+use super::consuming::Members;
+use super::keys::KeyChooser;
+use super::latencies::Latencies;
+use super::plan::{Pace, Plan};
+use super::producing::Generator;
+use super::resources::Resources;
+use super::sample::{Phase, Sample};
+
+const SECOND: Duration = Duration::from_secs(1);
+/// How often it is looked whether all is handled and committed.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Carries a run through its phases and looks at it once a second meanwhile.
+pub(crate) struct Sampler<'a, S> {
+    plan: &'a Arc<Plan>,
+    account: &'a Arc<Account>,
+    /// On the run's clock.
+    start: u64,
+    ticks: Interval,
+    show: S,
+    pub(crate) samples: Vec<Sample>,
+    pub(crate) backlog: Backlog,
+    /// Of the load.
+    pub(crate) end_to_end: Latencies,
+    /// The most that ever was.
+    pub(crate) committed_ahead: u64,
+    at_load: Option<Spent>,
+    last: Counts,
+}
+
+/// What had been spent, and had come of it, at some moment; or between two.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Spent {
+    pub(crate) cpu_seconds: Option<f64>,
+    pub(crate) handled: u64,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Counts {
+    sent: u64,
+    acked: u64,
+    done: u64,
+}
+
+impl<'a, S: FnMut(&Sample)> Sampler<'a, S> {
+    pub(crate) fn new(plan: &'a Arc<Plan>, account: &'a Arc<Account>, start: u64, show: S) -> anyhow::Result<Self> {
+        let mut ticks = interval_at(Instant::now() + SECOND, SECOND);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Ok(Self {
+            plan,
+            account,
+            start,
+            ticks,
+            show,
+            samples: Vec::new(),
+            backlog: Backlog::default(),
+            end_to_end: Latencies::new()?,
+            committed_ahead: 0,
+            at_load: None,
+            last: Counts::default(),
+        })
+    }
+
+    /// Starts the producers' threads and waits until they have sent all. Says how many sequences each has given away.
+    pub(crate) async fn during_load(&mut self, producer: &Producer, members: &Members) -> anyhow::Result<Vec<u64>> {
+        let mut ends = Vec::new();
+        for (number, keys) in (0..).zip(KeyChooser::of_all(self.plan.keys, self.plan.producers, self.plan.seed)) {
+            let generator = Generator::new(self.plan, self.account, producer.sender(), number, keys, self.start);
+            let (tell, told) = oneshot::channel();
+            thread::Builder::new()
+                .name(format!("load-producer-{number}"))
+                .spawn(move || {
+                    let _ = tell.send(generator.run());
+                })
+                .context("a producer's thread cannot be started")?;
+            ends.push(told);
+        }
+        let mut ended = pin!(async {
+            let mut sent = Vec::new();
+            for end in ends {
+                sent.push(end.await.context("a producer's thread died")?);
+            }
+            anyhow::Ok(sent)
+        });
+        let to_load = nanoseconds(self.plan.warmup) + self.start.saturating_sub(self.account.clock.now());
+        let mut load = pin!(sleep_until(Instant::now() + Duration::from_nanos(to_load)));
+        loop {
+            tokio::select! {
+                sent = &mut ended => {
+                    self.look(self.sending_phase(), members);
+                    if self.account.answers().fatal {
+                        anyhow::bail!("the producer failed: {}", self.account.answers().first_error.clone().unwrap_or_default());
+                    }
+                    return sent;
+                }
+                () = &mut load, if self.at_load.is_none() => self.at_load = Some(self.spent()),
+                _ = self.ticks.tick() => {
+                    if let Err(error) = members.check().await {
+                        self.account.stop.cancel();
+                        return Err(error);
+                    }
+                    self.look(self.sending_phase(), members);
+                }
+            }
+        }
+    }
+
+    /// Waits until all is answered, handled and committed, as long as the plan allows.
+    pub(crate) async fn drain(&mut self, producer: &Producer, members: &Members) -> anyhow::Result<()> {
+        let until = Instant::now() + self.plan.drain;
+        let mut flushed = pin!(producer.flush(self.plan.drain));
+        let mut answered = false;
+        while Instant::now() < until && !(answered && self.is_over(members)) {
+            tokio::select! {
+                // What is not answered in time is given up by the producer's end, and counted.
+                _ = &mut flushed, if !answered => answered = true,
+                () = sleep(LOOK) => {}
+                _ = self.ticks.tick() => {
+                    members.check().await?;
+                    self.look(Phase::Drain, members);
+                }
+            }
+        }
+        self.look(Phase::Drain, members);
+        Ok(())
+    }
+
+    /// What the load has taken since its warm-up.
+    pub(crate) fn spent_on_load(&self) -> Spent {
+        let (now, Some(before)) = (self.spent(), self.at_load) else { return Spent::default() };
+        Spent {
+            cpu_seconds: now.cpu_seconds.zip(before.cpu_seconds).map(|(now, before)| now - before),
+            handled: now.handled - before.handled,
+        }
+    }
+
+    fn spent(&self) -> Spent {
+        Spent { cpu_seconds: Resources::now().cpu_seconds, handled: self.account.handled.load(Ordering::Acquire) }
+    }
+
+    fn is_over(&self, members: &Members) -> bool {
+        self.account.lag() == 0
+            && members
+                .committed(self.plan)
+                .into_iter()
+                .zip(self.account.ends())
+                .all(|(committed, end)| committed >= end)
+    }
+
+    fn sending_phase(&self) -> Phase {
+        let warm = self.start + nanoseconds(self.plan.warmup);
+        if self.account.clock.now() < warm { Phase::Warmup } else { Phase::Load }
+    }
+
+    fn look(&mut self, phase: Phase, members: &Members) {
+        // Commits first: what is handled in between cannot make them look early.
+        let committed = members.committed(self.plan);
+        let (ahead, duplicated) = {
+            let ledger = &self.account.book().ledger;
+            let ahead = (0..).zip(committed).map(|(partition, committed)| {
+                ledger.unhandled_below(partition, u64::try_from(committed).unwrap_or_default())
+            });
+            (ahead.sum(), ledger.count_duplicated())
+        };
+        self.committed_ahead = self.committed_ahead.max(ahead);
+        let now = self.account.clock.now();
+        let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Acquire);
+        let failed = count(&self.account.failed);
+        let counts = Counts {
+            done: count(&self.account.handled),
+            acked: count(&self.account.acked),
+            sent: count(&self.account.sent),
+        };
+        let lag = counts.acked.saturating_sub(counts.done);
+        self.backlog.sampled(now, lag);
+        let sample = Sample {
+            seconds: now.saturating_sub(self.start) as f64 / 1e9,
+            phase,
+            target: match self.plan.pace {
+                Pace::OpenLoop { rate, .. } if phase != Phase::Drain => Some(rate),
+                _ => None,
+            },
+            sent: counts.sent - self.last.sent,
+            acked: counts.acked - self.last.acked,
+            done: counts.done - self.last.done,
+            lag,
+            in_flight: counts.sent.saturating_sub(counts.acked + failed),
+            end_to_end: self.take_latencies().summary(),
+            late: self.account.sending().late,
+            duplicated,
+            committed_ahead: ahead,
+        };
+        self.last = counts;
+        (self.show)(&sample);
+        self.samples.push(sample);
+    }
+
+    /// What came since the last sample.
+    pub(crate) fn take_latencies(&mut self) -> Latencies {
+        let taken = self.account.book().end_to_end.take();
+        self.end_to_end.add(&taken);
+        taken
+    }
+}

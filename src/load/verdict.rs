@@ -1,0 +1,218 @@
+//! From figures to passed, failed or invalid, with the reasons.
+
+use serde::Serialize;
+
+use super::figures::Figures;
+use super::gates::{GateResult, Gates};
+
+/// The share of records that may be late before the schedule counts as not held.
+const LATE_SHARE: f64 = 0.01;
+
+/// Whether the schedule was not held.
+pub(crate) fn is_late(late: u64, scheduled: u64) -> bool {
+    late as f64 > scheduled as f64 * LATE_SHARE
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Judgement {
+    Passed,
+    Failed,
+    /// What was measured is not what was asked for.
+    Invalid,
+}
+
+/// What is to be known of a run beside its figures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Circumstances {
+    /// The handlers' order is that of keys or partitions.
+    pub(crate) order_promised: bool,
+    /// Producers sent by a schedule, and not as answers came.
+    pub(crate) open_loop: bool,
+    /// Handlers fell behind for good: how long a record took says how long the load had been on.
+    pub(crate) saturated: bool,
+    /// Producers came late because they had to wait for room that the broker would not have had. What is outstanding was always as much as may
+    /// be, and how long a record took says no more than that.
+    pub(crate) held_up: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Verdict {
+    pub(crate) verdict: Judgement,
+    pub(crate) reasons: Vec<String>,
+    pub(crate) gates: Vec<GateResult>,
+}
+
+impl Verdict {
+    /// A fault of the records comes before an invalid measurement, for it is one whatever the load was; a gate that does not hold comes after it.
+    ///
+    /// A gate that names a count says what is right for it, in place of the rule that would have.
+    pub(crate) fn of(figures: &Figures, around: Circumstances, gates: &Gates) -> Self {
+        let (faults, invalid) = (faults(figures, around, gates), invalid(figures, around));
+        let gates = gates.of(figures);
+        let broken = gates.iter().filter(|gate| gate.held == Some(false)).map(|gate| {
+            let value = gate.value.unwrap_or_default();
+            format!("the gate {} does not hold: it is {value}", gate.gate)
+        });
+        let broken: Vec<String> = broken.collect();
+        let open = gates.iter().filter(|gate| gate.held.is_none());
+        let open: Vec<String> = open.map(|gate| format!("the gate {} has nothing to compare", gate.gate)).collect();
+        let verdict = if !faults.is_empty() {
+            Judgement::Failed
+        } else if !invalid.is_empty() || !open.is_empty() {
+            Judgement::Invalid
+        } else if !broken.is_empty() {
+            Judgement::Failed
+        } else {
+            Judgement::Passed
+        };
+        Self { verdict, reasons: [faults, invalid, open, broken].concat(), gates }
+    }
+}
+
+/// What no pipeline may do to its records.
+fn faults(figures: &Figures, around: Circumstances, gates: &Gates) -> Vec<String> {
+    let rules = [
+        ("lost", figures.lost, true, "were confirmed and lost"),
+        ("unseen", figures.unseen, true, "were not handled in the time there was for it"),
+        ("corrupted", figures.corrupted, true, "do not fit their checksum or key"),
+        ("foreign", figures.foreign, true, "are not of this run"),
+        (
+            "reordered",
+            figures.reordered,
+            around.order_promised,
+            "were handled after a later one of their partition or key",
+        ),
+        ("duplicated", figures.duplicated, true, "were handled more than once, and there was no fault to excuse it"),
+        ("committed_ahead", figures.committed_ahead, true, "were committed before their handler was through"),
+        ("failed", figures.failed, true, "were not confirmed by the broker"),
+    ];
+    let broken = rules.into_iter().filter(|(name, count, counts, _)| *count > 0 && *counts && !gates.name(name));
+    broken.map(|(_, count, _, what)| format!("{count} records {what}")).collect()
+}
+
+fn invalid(figures: &Figures, around: Circumstances) -> Vec<String> {
+    let mut reasons = Vec::new();
+    if figures.scheduled == 0 {
+        reasons.push("nothing was measured: the run ended in its warm-up".to_owned());
+    }
+    if around.open_loop && is_late(figures.late, figures.scheduled) {
+        reasons.push(format!(
+            "the schedule was not held: {} of {} records were sent late{}",
+            figures.late,
+            figures.scheduled,
+            if around.held_up {
+                ", held up by how little the embedded broker can keep, so no end-to-end latency is given"
+            } else {
+                ""
+            }
+        ));
+    }
+    if around.open_loop && around.saturated {
+        reasons.push(
+            "the handlers did not keep up with the load: how long a record took says how long the load had lasted, so no \
+             end-to-end latency is given"
+                .to_owned(),
+        );
+    }
+    reasons
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
+mod tests {
+    use super::*;
+
+    const QUIET: Circumstances =
+        Circumstances { order_promised: true, open_loop: true, saturated: false, held_up: false };
+
+    fn clean() -> Figures {
+        Figures { sent: 1_000, acked: 1_000, handled: 1_000, scheduled: 1_000, ..Figures::default() }
+    }
+
+    fn judged(figures: &Figures, around: Circumstances, gates: &str) -> (Judgement, String) {
+        let gates = if gates.is_empty() { Gates::default() } else { gates.parse().unwrap() };
+        let verdict = Verdict::of(figures, around, &gates);
+        (verdict.verdict, verdict.reasons.join("; "))
+    }
+
+    #[test]
+    fn a_clean_run_passes_without_a_reason() {
+        assert_eq!(judged(&clean(), QUIET, ""), (Judgement::Passed, String::new()));
+    }
+
+    #[test]
+    fn each_fault_of_the_records_fails_and_is_named() {
+        type Plant = fn(&mut Figures);
+        let faults: [(Plant, &str); 8] = [
+            (|it| it.lost = 1, "1 records were confirmed and lost"),
+            (|it| it.unseen = 2, "2 records were not handled in the time"),
+            (|it| it.corrupted = 3, "3 records do not fit"),
+            (|it| it.foreign = 4, "4 records are not of this run"),
+            (|it| it.reordered = 5, "5 records were handled after a later one"),
+            (|it| it.duplicated = 6, "6 records were handled more than once"),
+            (|it| it.committed_ahead = 7, "7 records were committed before"),
+            (|it| it.failed = 8, "8 records were not confirmed"),
+        ];
+        for (plant, reason) in faults {
+            let mut figures = clean();
+            plant(&mut figures);
+            let (judgement, reasons) = judged(&figures, QUIET, "");
+            assert_eq!(judgement, Judgement::Failed, "{reason}");
+            assert!(reasons.starts_with(reason), "{reasons}");
+        }
+    }
+
+    #[test]
+    fn order_counts_where_it_is_promised() {
+        let figures = Figures { reordered: 5, ..clean() };
+        let unordered = Circumstances { order_promised: false, ..QUIET };
+        assert_eq!(judged(&figures, unordered, "").0, Judgement::Passed);
+    }
+
+    #[test]
+    fn a_gate_on_a_count_takes_the_place_of_its_rule_and_of_no_other() {
+        let figures = Figures { duplicated: 5, ..clean() };
+        assert_eq!(judged(&figures, QUIET, "duplicated<10").0, Judgement::Passed);
+        assert_eq!(judged(&figures, QUIET, "duplicated<5").0, Judgement::Failed);
+        assert_eq!(judged(&figures, QUIET, "lost==0").0, Judgement::Failed);
+    }
+
+    #[test]
+    fn a_schedule_that_was_not_held_makes_the_run_invalid_unless_there_was_none() {
+        let late = |late| Figures { late, ..clean() };
+        assert_eq!(judged(&late(10), QUIET, "").0, Judgement::Passed);
+        let (judgement, reasons) = judged(&late(11), QUIET, "");
+        assert_eq!(
+            (judgement, reasons.as_str()),
+            (Judgement::Invalid, "the schedule was not held: 11 of 1000 records were sent late")
+        );
+        let held_up = Circumstances { held_up: true, ..QUIET };
+        assert!(judged(&late(11), held_up, "").1.contains("held up by how little the embedded broker can keep"));
+        let closed_loop = Circumstances { open_loop: false, ..QUIET };
+        assert_eq!(judged(&late(11), closed_loop, "").0, Judgement::Passed);
+    }
+
+    #[test]
+    fn a_loss_fails_also_where_the_measurement_is_invalid_and_a_gate_does_not() {
+        let figures = Figures { late: 500, lost: 1, ..clean() };
+        let (judgement, reasons) = judged(&figures, QUIET, "");
+        assert_eq!(judgement, Judgement::Failed);
+        assert!(reasons.contains("lost") && reasons.contains("schedule"), "{reasons}");
+        let figures = Figures { late: 500, ..clean() };
+        assert_eq!(judged(&figures, QUIET, "rate>10").0, Judgement::Invalid);
+    }
+
+    #[test]
+    fn a_gate_without_a_figure_and_a_run_without_a_load_are_invalid() {
+        let (judgement, reasons) = judged(&clean(), QUIET, "e2e.p99<50ms");
+        assert_eq!((judgement, reasons.as_str()), (Judgement::Invalid, "the gate e2e.p99<50ms has nothing to compare"));
+        assert_eq!(judged(&Figures { scheduled: 0, ..clean() }, QUIET, "").0, Judgement::Invalid);
+        let saturated = Circumstances { saturated: true, ..QUIET };
+        assert_eq!(judged(&clean(), saturated, "").0, Judgement::Invalid);
+        assert_eq!(
+            judged(&clean(), QUIET, "rate>10"),
+            (Judgement::Failed, "the gate rate>10 does not hold: it is 0".to_owned())
+        );
+    }
+}
