@@ -118,8 +118,8 @@ pub(crate) struct Load {
     concurrency: Option<u32>,
     /// What a handler does: none, sleep:DURATION, or spin:DURATION
     ///
-    /// One that sleeps lets others run; one that spins keeps its thread, and its partition's siblings
-    /// waiting.
+    /// One that sleeps lets others run; one that spins keeps its thread, and the partitions that
+    /// share it wait.
     #[arg(long, value_name = "WORK", default_value = "none", verbatim_doc_comment)]
     work: Work,
     /// What keys, fillers and Poisson times are drawn from [default: the clock]
