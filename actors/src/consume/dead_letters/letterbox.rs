@@ -39,7 +39,7 @@ pub(crate) struct Letterbox {
     servers: String,
     /// The consumer's properties that are its producer's too.
     shared: Vec<(String, String)>,
-    producer: Mutex<Option<Producer>>,
+    current: Mutex<Current>,
     /// The engine is over: none is started any more.
     closed: AtomicBool,
     renewing: AtomicBool,
@@ -48,6 +48,14 @@ pub(crate) struct Letterbox {
     failures: AtomicU64,
     trouble: Mutex<Trouble>,
     late: Mutex<HashMap<Subject, Confirmation>>,
+}
+
+/// The producer that takes letters now; `None` before the first and after the last.
+#[derive(Default)]
+struct Current {
+    producer: Option<Producer>,
+    /// How many there have been before it.
+    number: u64,
 }
 
 /// What keeps letters from being written, for state and log.
@@ -74,7 +82,7 @@ impl Letterbox {
                 .collect(),
             letters,
             topic,
-            producer: Mutex::default(),
+            current: Mutex::default(),
             closed: AtomicBool::new(false),
             renewing: AtomicBool::new(false),
             on_the_way: AtomicU64::new(0),
@@ -83,7 +91,7 @@ impl Letterbox {
             trouble: Mutex::default(),
             late: Mutex::default(),
         };
-        *lock(&letterbox.producer) = Some(letterbox.start()?);
+        lock(&letterbox.current).producer = Some(letterbox.start()?);
         Ok(Some(letterbox))
     }
 
@@ -125,7 +133,7 @@ impl Letterbox {
     /// Nothing more is written, and what is on its way is waited for by nobody.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Release);
-        let producer = lock(&self.producer).take();
+        let producer = lock(&self.current).producer.take();
         // Ends in the background.
         drop(producer);
     }
@@ -157,15 +165,19 @@ impl Letterbox {
             {
                 return letterbox.is_written();
             }
-            let sender = letterbox.sender()?;
+            let (sender, number) = letterbox.sender()?;
             let accepted = {
                 let envelope = Envelope::new(&record, &cause);
                 sender.enqueue(envelope.around(&record, letterbox.topic(), letterbox.group.as_deref())).await
             };
-            match accepted {
-                Ok(confirmation) => letterbox.answer(subject, confirmation).await?,
-                Err(error) => return Err(error),
+            let sent = match accepted {
+                Ok(confirmation) => letterbox.answer(subject, confirmation).await,
+                Err(error) => Err(error),
+            };
+            if sent.as_ref().is_err_and(|error| error.class() == ErrorClass::Fatal) {
+                letterbox.renew(number);
             }
+            sent?;
             letterbox.is_written()
         })
     }
@@ -179,10 +191,11 @@ impl Letterbox {
         Ok(())
     }
 
-    fn sender(&self) -> Result<Sender, SendError> {
-        let producer = lock(&self.producer);
+    /// Of the current producer, and which that is.
+    fn sender(&self) -> Result<(Sender, u64), SendError> {
+        let current = lock(&self.current);
         let gone = || SendError::Closed { topic: self.topic().into(), reason: None };
-        producer.as_ref().map(Producer::sender).ok_or_else(gone)
+        current.producer.as_ref().map(|producer| (producer.sender(), current.number)).ok_or_else(gone)
     }
 
     fn answer(self: &Arc<Self>, subject: Subject, confirmation: Confirmation) -> Answer {
@@ -190,11 +203,8 @@ impl Letterbox {
     }
 
     /// A letter could not be written: says so, from time to time. Gives what to say of the record.
-    pub(crate) fn failed(self: &Arc<Self>, record: &Record, error: &SendError) -> String {
+    pub(crate) fn failed(&self, record: &Record, error: &SendError) -> String {
         self.failures.fetch_add(1, Ordering::Relaxed);
-        if error.class() == ErrorClass::Fatal {
-            self.renew();
-        }
         let remedy = remedy(error, &self.servers, self.topic());
         let text = format!("{error}; {remedy}");
         let mut trouble = lock(&self.trouble);
@@ -210,18 +220,22 @@ impl Letterbox {
         text
     }
 
-    /// The producer takes nothing more: another one is started, on a thread of its own, for that may block.
-    fn renew(self: &Arc<Self>) {
-        if self.renewing.swap(true, Ordering::AcqRel) {
+    /// This producer takes nothing more: another one is started, on a thread of its own, for that may block.
+    ///
+    /// All letters that it had tell of it, some of them late. That of one whose successor is there already is no word against that one: what it
+    /// has on its way would be given up, and perhaps written twice.
+    fn renew(self: &Arc<Self>, number: u64) {
+        if lock(&self.current).number != number || self.renewing.swap(true, Ordering::AcqRel) {
             return;
         }
         let letterbox = Arc::clone(self);
         let renewed = std::thread::Builder::new().name("troupe-letters".to_owned()).spawn(move || {
             match letterbox.start() {
                 Ok(producer) => {
-                    let mut current = lock(&letterbox.producer);
-                    let is_open = !letterbox.closed.load(Ordering::Acquire);
-                    let old = if is_open { current.replace(producer) } else { Some(producer) };
+                    let mut current = lock(&letterbox.current);
+                    let is_wanted = current.number == number && !letterbox.closed.load(Ordering::Acquire);
+                    let old = if is_wanted { current.producer.replace(producer) } else { Some(producer) };
+                    current.number += u64::from(is_wanted);
                     drop(current);
                     drop(old);
                 }
@@ -289,5 +303,38 @@ impl fmt::Debug for Letterbox {
             .field("letters", &self.letters)
             .field("state", &self.state())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_producer_is_not_given_up_for_what_was_said_of_the_one_before_it() {
+        let mut properties = Properties::default();
+        properties.set("bootstrap.servers", "127.0.0.1:1");
+        let letterbox = Letterbox::new(DeadLetters::to("dead"), &properties, None);
+        let letterbox = letterbox.ok().flatten().map(Arc::new).unwrap_or_else(|| panic!("it starts without a broker"));
+        let number = || lock(&letterbox.current).number;
+        let until_renewed = || {
+            while letterbox.renewing.load(Ordering::Acquire) {
+                std::thread::yield_now();
+            }
+        };
+        letterbox.renew(0);
+        until_renewed();
+        assert_eq!(number(), 1);
+        // A letter of the first one, by a pump whose thread was kept for a while.
+        letterbox.renew(0);
+        until_renewed();
+        assert_eq!(number(), 1);
+        letterbox.renew(1);
+        until_renewed();
+        assert_eq!(number(), 2);
+        letterbox.close();
+        letterbox.renew(2);
+        until_renewed();
+        assert!(letterbox.sender().is_err(), "none is started any more");
     }
 }
