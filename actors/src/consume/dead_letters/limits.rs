@@ -22,9 +22,10 @@ impl Default for Limits {
 impl Limits {
     const NONE: u32 = u32::MAX;
 
-    /// Dead letters among the last `window` records, at most.
-    fn in_window(&self) -> u64 {
-        (f64::from(self.window) * self.ratio).floor() as u64
+    /// Whether so many dead letters among the last `window` records are too many. By the quotient: it is the share as somebody writes it, where
+    /// `window * ratio` is 28.999... for 0.29 of 100.
+    fn exceeds_ratio(&self, letters: u64) -> bool {
+        letters as f64 / f64::from(self.window) > self.ratio
     }
 }
 
@@ -68,7 +69,7 @@ impl Breaker {
         }
         if ratio < 1.0 {
             let letters = self.recent.len() as u64;
-            if letters >= self.limits.in_window() {
+            if self.limits.exceeds_ratio(letters + 1) {
                 return Err(Exceeded::Ratio { letters, window });
             }
             self.recent.push_back(number);
@@ -117,6 +118,14 @@ mod tests {
         assert!((0..10_000).all(|others| breaker.admit(others).is_ok()));
     }
 
+    #[test]
+    fn a_share_is_kept_to_the_record_also_where_no_float_is_that_share() {
+        for percent in 1..100 {
+            let mut breaker = Breaker::new(limits(u32::MAX, f64::from(percent) / 100.0, 100));
+            assert_eq!((0..100).take_while(|_| breaker.admit(0).is_ok()).count(), percent as usize);
+        }
+    }
+
     proptest! {
         /// Against the outcomes themselves, remembered one by one.
         #[test]
@@ -140,11 +149,11 @@ mod tests {
                 match breaker.admit(others) {
                     Ok(()) => {
                         prop_assert!(row < in_a_row);
-                        prop_assert!(ratio == 1.0 || of_window <= ratio + 1e-9, "{of_window} of {ratio}");
+                        prop_assert!(ratio == 1.0 || of_window <= ratio, "{of_window} of {ratio}");
                         history.push(true);
                     }
                     Err(Exceeded::InARow(_)) => prop_assert_eq!(row, in_a_row),
-                    Err(Exceeded::Ratio { .. }) => prop_assert!(of_window > ratio - 1e-9, "{of_window} of {ratio}"),
+                    Err(Exceeded::Ratio { .. }) => prop_assert!(of_window > ratio, "{of_window} of {ratio}"),
                 }
                 prop_assert!(breaker.recent.len() <= window as usize);
             }
