@@ -100,6 +100,21 @@ fn so_many_records_as_asked_for_count_dead_letters_too() {
 }
 
 #[test]
+fn attempts_that_a_worker_asked_for_are_not_taken_for_the_end_of_a_record_that_was_asked_for() {
+    let stage = Stage::with(1, 3);
+    let letters = stage.another_topic();
+    let asking = r#"case $line in
+        *'"offset":0,'*'"attempt":'[12]'}') echo '{"outcome":"retry","after_ms":1}'; continue;;
+        *'"offset":0,'*'"attempt":3}') echo 'error not now'; continue;;
+    esac"#;
+    let arguments = ["--dead-letter-topic", &letters, "--max-attempts", "2", "--max-records", "1"];
+    let log = stage.run_well(&journal(asking), &arguments);
+    assert!(log.contains("1 record done"), "{log}");
+    assert_eq!(stage.records("done")[0]["attempt"], 4);
+    assert_eq!(stage.committed(), stage.all_at(1));
+}
+
+#[test]
 fn a_topic_for_dead_letters_that_is_not_there_ends_the_run_with_3_before_the_first_record() {
     let stage = Stage::with(1, 1);
     let (code, log) = stage.run(&journal(":"), &["--dead-letter-topic", "nowhere"]);

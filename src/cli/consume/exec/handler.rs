@@ -1,10 +1,12 @@
 //! A record's way through the workers, as the engine sees it: a call that ends with an outcome.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use kafka_troupe::consume::{Failure, FailureKind};
+use kafka_troupe::ids::{Offset, TopicPartition};
 use kafka_troupe::{Outcome, Record};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -21,8 +23,10 @@ pub(super) struct Handler {
     most: Option<u64>,
     /// A permit for each of them that is not done yet.
     left: Semaphore,
-    /// The attempt whose failure sends a record to the dead letters, if there are any.
+    /// The failure that sends a record to the dead letters, if there are any.
     gives_up: Option<u32>,
+    /// How often records have failed that are to be tried again. Kept where both bounds are: attempts that a worker asked for do not count.
+    failures: Mutex<HashMap<(TopicPartition, Offset), u32>>,
     /// How many workers are done with.
     done: AtomicU64,
     /// The same, and those that go to the dead letters.
@@ -37,7 +41,8 @@ impl Handler {
         let permits = most.map_or(Semaphore::MAX_PERMITS, |most| usize::try_from(most).unwrap_or(usize::MAX));
         let left = Semaphore::new(permits.min(Semaphore::MAX_PERMITS));
         let (done, ended) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { pool, most, left, gives_up, done, ended, enough: CancellationToken::new() }
+        let (failures, enough) = (Mutex::default(), CancellationToken::new());
+        Self { pool, most, left, gives_up, failures, done, ended, enough }
     }
 
     /// Records that workers are through with.
@@ -64,7 +69,9 @@ impl Handler {
         if matches!(outcome, Ok(Outcome::Done)) {
             self.done.fetch_add(1, Ordering::Relaxed);
         }
-        if let (Some(permit), true) = (permit, self.is_the_end(&record, &outcome)) {
+        if let Some(permit) = permit
+            && self.is_the_end(&record, &outcome)
+        {
             permit.forget();
             if Some(self.ended.fetch_add(1, Ordering::Relaxed) + 1) == self.most {
                 self.enough.cancel();
@@ -92,12 +99,21 @@ impl Handler {
 
     /// No worker gets the record again.
     fn is_the_end(&self, record: &Record, outcome: &Result<Outcome, Failure>) -> bool {
-        match outcome {
-            Ok(Outcome::Done) => true,
-            Ok(Outcome::DeadLetter { .. }) => self.gives_up.is_some(),
-            Ok(_) => false,
-            Err(_) => self.gives_up.is_some_and(|attempts| record.attempt() >= attempts),
+        let Some(gives_up) = self.gives_up else { return matches!(outcome, Ok(Outcome::Done)) };
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = (record.topic_partition().clone(), record.offset());
+        // The first attempt begins a new count: that before was of an earlier epoch.
+        let failed = if record.attempt() == 1 { 0 } else { failures.remove(&place).unwrap_or(0) };
+        let failed = match outcome {
+            Ok(Outcome::Done | Outcome::DeadLetter { .. }) => return true,
+            Ok(_) => failed,
+            Err(_) => failed + 1,
+        };
+        if failed >= gives_up {
+            return true;
         }
+        failures.insert(place, failed);
+        false
     }
 }
 
