@@ -10,6 +10,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use fixture::{On, PATIENCE, Stage, eventually, on_kafka, since_1970};
+use kafka_troupe::broker::{RDKafkaApiKey, RDKafkaRespErr};
 use kafka_troupe::consume::{DeadLetters, Outcome, Record};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use serde_json::Value;
@@ -18,6 +19,11 @@ mod embedded {
     #[test]
     fn each_dead_letter_is_listed_with_its_story_and_filters_leave_the_others_out() {
         super::listed(super::On::Embedded);
+    }
+
+    #[test]
+    fn dead_letters_that_retention_takes_away_under_the_reader_do_not_hide_those_behind_them() {
+        super::listed_after_a_reset(super::On::Embedded);
     }
 
     #[test]
@@ -107,6 +113,14 @@ fn listed(on: On) {
     };
     assert_eq!(header("__troupe.errors.offset"), Some("24".into()));
     assert_eq!(header("__troupe.errors.message"), Some("no such customer".into()));
+}
+
+fn listed_after_a_reset(on: On) {
+    let (_stage, letters, _) = with_dead_letters(on);
+    let gone = RDKafkaRespErr::RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE;
+    letters.broker.embedded().fail_requests(RDKafkaApiKey::Fetch, &[gone]);
+    let (table, _) = said(&troupe(&letters, &["dead-letters", "list", "--topic", &letters.topic]));
+    assert_eq!(table.lines().count(), 1 + 16, "{table}");
 }
 
 fn replayed(on: On) {

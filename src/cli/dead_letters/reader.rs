@@ -33,7 +33,9 @@ pub(super) fn read(
     config
         .set("group.id", "troupe-dead-letters")
         .set("enable.auto.commit", "false")
-        .set("enable.partition.eof", "true");
+        .set("enable.partition.eof", "true")
+        // Where retention takes away what is read next: on from what is left, and not from the end.
+        .set("auto.offset.reset", "earliest");
     let consumer: BaseConsumer = config.create().context("the client cannot be made")?;
     let mut open: BTreeSet<i32> = (0..).take(partitions).collect();
     if let Some(until) = until {
