@@ -98,8 +98,8 @@ impl Found {
                 table.row([
                     format!("{}:{}", letter.partition, letter.offset),
                     letter.timestamp.map(shown_time).unwrap_or_default(),
-                    story.to_string(),
-                    story.attempts.clone(),
+                    one_line(&story.to_string()),
+                    one_line(&story.attempts),
                     short(&key),
                     short(&story.message),
                 ]);
@@ -113,9 +113,14 @@ impl Found {
     }
 }
 
+/// On one line, and nothing in it that a terminal obeys: anybody who may write to the topic may have written it.
+fn one_line(text: &str) -> String {
+    text.split(char::is_control).collect::<Vec<_>>().join(" ")
+}
+
 /// On one line, and not too long.
 fn short(text: &str) -> String {
-    let line = text.split(char::is_control).collect::<Vec<_>>().join(" ");
+    let line = one_line(text);
     if line.chars().count() <= SHOWN {
         return line;
     }
@@ -124,7 +129,18 @@ fn short(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::letter::tests::of;
     use super::*;
+
+    #[test]
+    fn what_the_headers_say_does_not_steer_the_terminal() {
+        let mut letter = of("or\u{1b}[2Jders", "0", "no\u{1b}[2J good");
+        letter.headers.push(("__troupe.errors.attempts".to_owned(), Some(b"\x1b[2J".to_vec())));
+        let mut found = Found::new(false);
+        assert!(found.add(&letter).is_ok());
+        let table = found.table.map(|table| table.to_string()).unwrap_or_default();
+        assert!(table.contains("ders-0@7") && !table.contains('\u{1b}'), "{table:?}");
+    }
 
     #[test]
     fn what_is_long_or_has_lines_is_shown_on_one_line_and_short() {
