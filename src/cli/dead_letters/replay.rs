@@ -181,10 +181,13 @@ impl Job {
         for each in waiting {
             outcome.take_up(Some(each));
         }
-        producer.shutdown_blocking(END)?;
+        if let Err(error) = producer.shutdown_blocking(END) {
+            // What it means for the records is in their answers.
+            tracing::warn!(%error, "the producer has not ended well");
+        }
         match ran {
             // A signal: the summary tells how far it came.
-            Err(error) if !self.stop.is_cancelled() => Err(error),
+            Err(error) if !self.stop.is_cancelled() => Err(outcome.cut_short(error)),
             _ => Ok(outcome),
         }
     }
@@ -199,10 +202,30 @@ impl Outcome {
         }
     }
 
+    /// Some are sent, and are sent again by whoever repeats the command: that has to be known.
+    fn cut_short(&self, error: anyhow::Error) -> anyhow::Error {
+        let Self { sent, failed, records, .. } = self;
+        let total = records.values().sum::<u64>();
+        error.context(format!("the replay ends with {sent} of {total} dead letters sent, {failed} not sent"))
+    }
+
     fn failed(&mut self, what: &str, error: &kafka_troupe::produce::SendError) {
         self.failed += 1;
         if self.named.len() < NAMED {
             self.named.push(format!("the dead letter {what} is not sent: {error}"));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replay_that_fails_half_way_tells_what_is_sent() {
+        let records = BTreeMap::from([("orders".to_owned(), 5), ("bills".to_owned(), 3)]);
+        let outcome = Outcome { executed: true, records, sent: 6, failed: 1, ..Outcome::default() };
+        let told = format!("{:#}", outcome.cut_short(anyhow::anyhow!("cannot read the topic dead")));
+        assert_eq!(told, "the replay ends with 6 of 8 dead letters sent, 1 not sent: cannot read the topic dead");
     }
 }
