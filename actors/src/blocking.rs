@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::fmt;
 use std::task::{Context, Poll, Waker};
 
+use tokio::runtime::Handle;
 use tokio::task::coop;
 
 /// A place where nothing may wait.
@@ -55,7 +56,8 @@ pub(crate) fn is_callback() -> bool {
 
 /// Why this thread must not wait, if it must not.
 pub(crate) fn must_not_block() -> Option<MustNotBlock> {
-    HERE.get().or_else(|| is_task(u8::MAX).then_some(MustNotBlock::Task))
+    // Most threads that may wait are no runtime's.
+    HERE.get().or_else(|| (Handle::try_current().is_ok() && is_task(u8::MAX)).then_some(MustNotBlock::Task))
 }
 
 /// Whether tokio polls a task on this thread. It tells nobody so; but tasks have a budget, which nothing else has: `spawn_blocking` has a runtime and

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use kafka_troupe::broker::EmbeddedBroker;
 use kafka_troupe::consume::{ConsumerHandle, ConsumerState};
-use kafka_troupe::produce::{Producer, ProducerRecord};
+use kafka_troupe::produce::{Producer, ProducerRecord, SendError};
 
 const PARTITIONS: i32 = 4;
 const CUSTOMERS: usize = 10;
@@ -51,14 +51,9 @@ impl Stage {
         let stage = Self::empty()?;
         if stage.embedded.is_some() {
             let producer = Producer::builder().bootstrap_servers(&stage.servers).start()?;
-            let sender = producer.sender();
-            let sent = (0..count).map(|number| {
-                let (customer, order) = (format!("customer-{}", number % CUSTOMERS), format!("order {number}"));
-                sender.enqueue_blocking(ProducerRecord::to(&stage.topic).key(&customer).value(&order))
-            });
-            for confirmation in sent.collect::<Result<Vec<_>, _>>()? {
-                confirmation.wait_blocking()?;
-            }
+            // A thread that may wait: an example's own may be a runtime's.
+            let sent = std::thread::scope(|scope| scope.spawn(|| send_orders(&producer, &stage.topic, count)).join());
+            sent.map_err(|_| "the orders were not sent")??;
         }
         Ok(stage)
     }
@@ -123,4 +118,13 @@ pub(crate) async fn until_done(consumer: &ConsumerHandle) -> io::Result<()> {
         () = until_caught_up(consumer) => Ok(()),
         interrupted = tokio::signal::ctrl_c() => interrupted,
     }
+}
+
+fn send_orders(producer: &Producer, topic: &str, count: usize) -> Result<(), SendError> {
+    let sender = producer.sender();
+    let sent = (0..count).map(|number| {
+        let (customer, order) = (format!("customer-{}", number % CUSTOMERS), format!("order {number}"));
+        sender.enqueue_blocking(ProducerRecord::to(topic).key(&customer).value(&order))
+    });
+    sent.collect::<Result<Vec<_>, _>>()?.into_iter().try_for_each(|confirmation| confirmation.wait_blocking().map(drop))
 }

@@ -268,10 +268,12 @@ fn a_share_of_dead_letters_above_the_limit_stops_the_engine(on: On) {
 }
 
 fn a_member_that_is_killed_among_dead_letters_repeats_those_alone_that_were_not_committed(on: On) {
+    // So many that it is not through with them before the test has seen the first.
+    const RECORDS: i64 = 1500;
     let stage = Stage::new(on, 1);
     let letters = stage.another_topic(1);
     let producer: BaseProducer = stage.client().create().unwrap();
-    for number in 0..300 {
+    for number in 0..RECORDS {
         let value = format!("order {number}");
         producer.send(BaseRecord::<str, _>::to(&stage.topic).payload(&value)).map_err(|(error, _)| error).unwrap();
     }
@@ -292,12 +294,12 @@ fn a_member_that_is_killed_among_dead_letters_repeats_those_alone_that_were_not_
     killed.kill().unwrap();
     killed.wait().unwrap();
     let committed = stage.committed("g").get(&0).copied().unwrap_or(0);
-    assert!(committed < 300, "it was killed half way");
+    assert!(committed < RECORDS, "it was killed half way");
     let mut successor = member();
-    eventually("all is committed", || stage.committed("g") == [(0, 300)].into());
+    eventually("all is committed", || stage.committed("g") == [(0, RECORDS)].into());
     assert!(successor.wait().unwrap().success());
     let counts = counts(&found(&letters));
-    let expected: Vec<_> = (0..300).filter(|offset| is_dead(*offset)).map(|offset| (0, offset)).collect();
+    let expected: Vec<_> = (0..RECORDS).filter(|offset| is_dead(*offset)).map(|offset| (0, offset)).collect();
     assert_eq!(counts.keys().copied().collect::<Vec<_>>(), expected, "none is lost");
     for ((_, offset), count) in counts {
         let most = if offset < committed { 1 } else { 2 };

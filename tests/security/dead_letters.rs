@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 use kafka_troupe::consume::{ConsumerHandle, DeadLetters, OnDeadLetterFailure, Outcome, Record};
 
 use crate::acl::{Operation, Resource};
-use crate::servers::BOB;
+use crate::servers::CAROL;
 use crate::{Door, STOP, ended, says, skipped};
 
-/// Where Bob may read the topic, and not more.
+/// Where Carol may read the topic, and not more.
 fn door() -> (Door, String) {
-    let door = Door::plain(BOB);
-    door.allow_bob(Operation::RD_KAFKA_ACL_OPERATION_READ, Resource::RD_KAFKA_RESOURCE_GROUP, &door.group());
-    door.allow_bob(Operation::RD_KAFKA_ACL_OPERATION_READ, Resource::RD_KAFKA_RESOURCE_TOPIC, &door.topic);
+    let door = Door::plain(CAROL);
+    door.allow(CAROL, Operation::RD_KAFKA_ACL_OPERATION_READ, Resource::RD_KAFKA_RESOURCE_GROUP, &door.group());
+    door.allow(CAROL, Operation::RD_KAFKA_ACL_OPERATION_READ, Resource::RD_KAFKA_RESOURCE_TOPIC, &door.topic);
     let letters = format!("{}-dead-letters", door.topic);
     door.kafka.create_topic(&letters, 1).unwrap();
     (door, letters)
@@ -33,14 +33,14 @@ fn no_permission_for_the_dead_letters_is_told_with_the_command_that_gives_it() {
     let stop = || DeadLetters::to(&letters).on_failure(OnDeadLetterFailure::Stop);
     says(&ended(&consumer(&door, stop())), &[&letters, "may not be seen", &command]);
     // To see it is not to write to it.
-    door.allow_bob(Operation::RD_KAFKA_ACL_OPERATION_DESCRIBE, Resource::RD_KAFKA_RESOURCE_TOPIC, &letters);
+    door.allow(CAROL, Operation::RD_KAFKA_ACL_OPERATION_DESCRIBE, Resource::RD_KAFKA_RESOURCE_TOPIC, &letters);
     says(&ended(&consumer(&door, stop())), &[&letters, &door.topic, "offset 0", "authori", &command]);
 
     let waits = consumer(&door, DeadLetters::to(&letters));
     let dead = || waits.state().dead_letters.unwrap();
     eventually(&waits, || dead().trouble.is_some_and(|trouble| trouble.contains(&command)));
     assert_eq!(dead().written, 0);
-    door.allow_bob(Operation::RD_KAFKA_ACL_OPERATION_WRITE, Resource::RD_KAFKA_RESOURCE_TOPIC, &letters);
+    door.allow(CAROL, Operation::RD_KAFKA_ACL_OPERATION_WRITE, Resource::RD_KAFKA_RESOURCE_TOPIC, &letters);
     eventually(&waits, || dead().written == 1);
     assert!(waits.shutdown_blocking(STOP).unwrap().drained);
 }

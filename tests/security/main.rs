@@ -35,7 +35,11 @@ struct Door {
 impl Door {
     /// Gives Bob, who may do nothing else, this permission.
     fn allow_bob(&self, operation: Operation, resource: Resource, name: &str) {
-        allow(self.kafka.bootstrap_servers(), BOB.0, operation, resource, name);
+        self.allow(BOB, operation, resource, name);
+    }
+
+    fn allow(&self, user: (&str, &str), operation: Operation, resource: Resource, name: &str) {
+        allow(self.kafka.bootstrap_servers(), user.0, operation, resource, name);
     }
 
     fn new(kafka: &'static LocalKafka, properties: &[(&'static str, &str)]) -> Self {

@@ -11,6 +11,8 @@ use tempfile::TempDir;
 pub const ALICE: (&str, &str) = ("alice", "alice-s3cret");
 /// May do what a test allows him.
 pub const BOB: (&str, &str) = ("bob", "bob-s3cret");
+/// As Bob, but for tests that let somebody write: from then on Kafka answers that user's producers otherwise, whatever the topic.
+pub const CAROL: (&str, &str) = ("carol", "carol-s3cret");
 
 /// SASL/PLAIN without TLS, and permissions.
 pub fn plain() -> &'static LocalKafka {
@@ -23,7 +25,7 @@ fn start(builder: LocalKafkaBuilder) -> LocalKafka {
 }
 
 fn demanding(protocol: &str, mechanisms: &str) -> LocalKafkaBuilder {
-    let users = [ALICE, BOB].map(|(name, password)| format!("user_{name}=\"{password}\"")).join(" ");
+    let users = [ALICE, BOB, CAROL].map(|(name, password)| format!("user_{name}=\"{password}\"")).join(" ");
     LocalKafka::builder()
         .secure_listener(protocol)
         .property("listener.name.secure.sasl.enabled.mechanisms", mechanisms)

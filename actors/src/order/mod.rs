@@ -34,6 +34,9 @@ pub enum Order {
     Partition,
     /// Of each key one at a time, in the order of their offsets; keys beside each other. A record that fails holds its key back. Keys are told
     /// apart by all of their bytes. A record without key (null) is independent of all others; the empty key is a key.
+    ///
+    /// The records that wait for a key count against the bounds of their partition: one key that is slow for long fills them in the end, and
+    /// then its partition's other keys wait too. Other partitions do not.
     Key,
     /// None: all beside each other.
     Unordered,
