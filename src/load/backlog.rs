@@ -15,12 +15,14 @@ impl Backlog {
 
     /// Whether it was still growing when the load, which lasted from `start` to `end`, ended with so many records behind at that `rate`.
     ///
-    /// A handler that takes its time is behind as well, by as much as it takes, and no more in the end than half way: that is none.
+    /// A handler that takes its time is behind as well, by as much as it takes, and no more in the end than half way: that is none. What had piled up
+    /// before the load says nothing: the second half is held against the first.
     pub(crate) fn grew(&self, start: u64, end: u64, behind: u64, rate: f64) -> bool {
         let half = start + end.saturating_sub(start) / 2;
-        let half_way =
-            self.samples.iter().rfind(|(at, _)| (start..=half).contains(at)).map_or(0, |(_, records)| *records);
-        behind > FEW && behind as f64 > rate && behind as f64 > 1.5 * half_way as f64
+        let by = |then: u64| self.samples.iter().rfind(|(at, _)| *at <= then).map_or(0, |(_, records)| *records);
+        let (at_first, half_way) = (by(start), by(half));
+        let (first, second) = (half_way.saturating_sub(at_first), behind.saturating_sub(half_way));
+        behind > FEW && behind as f64 > rate && second > first / 2 && second > behind / 10
     }
 }
 
@@ -30,11 +32,15 @@ mod tests {
 
     const SECOND: u64 = 1_000_000_000;
 
-    /// A load of 20 s at 1,000/s, after a warm-up of 5 s.
+    /// A load at 1,000/s of so many seconds, after a warm-up of so many.
+    fn grew_in(warm_up: u64, load: u64, behind: impl Fn(u64) -> u64) -> bool {
+        let (mut backlog, end) = (Backlog::default(), warm_up + load);
+        (0..end).for_each(|second| backlog.sampled(second * SECOND, behind(second)));
+        backlog.grew(warm_up * SECOND, end * SECOND, behind(end), 1_000.0)
+    }
+
     fn grew(behind: impl Fn(u64) -> u64) -> bool {
-        let mut backlog = Backlog::default();
-        (0..25).for_each(|second| backlog.sampled(second * SECOND, behind(second)));
-        backlog.grew(5 * SECOND, 25 * SECOND, behind(25), 1_000.0)
+        grew_in(5, 20, behind)
     }
 
     #[test]
@@ -46,5 +52,15 @@ mod tests {
         // A tenth is not handled.
         assert!(grew(|second| second * 100));
         assert!(!grew(|second| second * 10));
+    }
+
+    #[test]
+    fn what_had_piled_up_in_a_long_warm_up_hides_no_backlog_that_still_grows() {
+        assert!(grew_in(10, 20, |second| second * 100));
+        assert!(grew_in(20, 20, |second| second * 100));
+        assert!(grew_in(60, 30, |second| second * 300));
+        // It piled up in the warm-up only, or goes up and down.
+        assert!(!grew_in(20, 20, |second| second.min(20) * 200));
+        assert!(!grew_in(20, 20, |second| 2_000 + second % 3 * 90));
     }
 }

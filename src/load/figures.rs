@@ -37,7 +37,7 @@ pub(crate) struct Figures {
     pub(crate) late: u64,
     /// Records of the load, by their intended time.
     pub(crate) scheduled: u64,
-    /// Confirmed records of the load, a second.
+    /// Confirmed records of the load, a second, until the last confirmation.
     pub(crate) rate: f64,
     pub(crate) latency: Latency,
 }

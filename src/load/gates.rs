@@ -65,9 +65,13 @@ impl Gates {
         self.0.iter().map(result).collect()
     }
 
-    /// Whether one of them is about this count.
+    /// Whether one of them is about this count, or the share that it is.
     pub(crate) fn name(&self, count: &str) -> bool {
-        self.0.iter().any(|gate| matches!(gate.metric, Metric::Count(name) if name == count))
+        self.0.iter().any(|gate| match gate.metric {
+            Metric::Count(name) => name == count,
+            Metric::Ratio(name) => name == "dup_rate" && count == "duplicated",
+            Metric::Rate | Metric::Latency(..) => false,
+        })
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use kafka_troupe::ProducerRecord;
 use kafka_troupe::produce::Sender;
+use tokio_util::sync::CancellationToken;
 
 use super::account::Account;
 use super::clock::nanoseconds;
@@ -128,7 +129,9 @@ impl Generator {
                 }
                 return;
             }
-            self.send(at, warm_up, None);
+            if !self.send(at, warm_up, None) {
+                return;
+            }
             let delay = self.account.clock.now().saturating_sub(at);
             if !warm_up {
                 let mut sending = self.account.sending();
@@ -148,36 +151,27 @@ impl Generator {
             if self.left == Some(0) || end.is_some_and(|end| at >= end) {
                 return;
             }
-            self.send(at, warm_up, Some(room));
+            if !self.send(at, warm_up, Some(room)) {
+                return;
+            }
             if !warm_up {
                 self.account.sending().scheduled += 1;
             }
         }
     }
 
-    fn send(&mut self, intended: u64, warm_up: bool, room: Option<&Arc<Room>>) {
+    /// Says whether the producer took the record over, be it to refuse it: not where a stop came while there was no room for it.
+    fn send(&mut self, intended: u64, warm_up: bool, room: Option<&Arc<Room>>) -> bool {
         let key = self.keys.next();
-        let key_sequence = match key {
-            Some(key) => {
-                let next = &mut self.key_sequences[key as usize];
-                *next += 1;
-                *next - 1
-            }
-            None => self.sequence,
-        };
+        let key_sequence = key.map_or(self.sequence, |key| self.key_sequences[key as usize]);
         let payload =
             Payload { producer: self.producer, sequence: self.sequence, key, key_sequence, intended, warm_up };
         payload.write(self.plan.run, &mut self.value);
-        self.sequence += 1;
-        if let Some(left) = self.left.as_mut().filter(|_| !warm_up) {
-            *left -= 1;
-        }
         let text = key.map(KeyText::of);
         let mut record = ProducerRecord::to(&self.plan.topic).value(&self.value);
         if let Some(text) = &text {
             record = record.key(text.as_ref());
         }
-        self.account.sent.fetch_add(1, Ordering::Release);
         let (account, given) = (Arc::clone(&self.account), room.cloned());
         let taken = self.sender.send_with(record, move |answer| {
             account.answered(&payload, answer);
@@ -185,12 +179,25 @@ impl Generator {
                 room.give();
             }
         });
-        if let Err(error) = block_on(taken, &self.waker) {
+        let Some(taken) = block_on(taken, &self.waker, &self.account.stop) else {
+            // Nobody has heard of it, so that its sequence is not given away.
+            return false;
+        };
+        self.account.sent.fetch_add(1, Ordering::Release);
+        if let Err(error) = taken {
             self.account.refused(&payload, &error);
             if let Some(room) = room {
                 room.give();
             }
         }
+        self.sequence += 1;
+        if let Some(key) = key {
+            self.key_sequences[key as usize] += 1;
+        }
+        if let Some(left) = self.left.as_mut().filter(|_| !warm_up) {
+            *left -= 1;
+        }
+        true
     }
 
     /// When the warm-up ends.
@@ -268,13 +275,73 @@ impl Wake for Unpark {
     }
 }
 
-/// Waits for a future on this thread, which the waker unparks.
-fn block_on<F: Future>(future: F, waker: &Waker) -> F::Output {
+/// Waits for a future on this thread, which the waker unparks; `None` where a stop came first.
+fn block_on<F: Future>(future: F, waker: &Waker, stop: &CancellationToken) -> Option<F::Output> {
     let (mut future, mut context) = (pin!(future), Context::from_waker(waker));
     loop {
         if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
-            return output;
+            return Some(output);
         }
-        thread::park();
+        if stop.is_cancelled() {
+            return None;
+        }
+        thread::park_timeout(NAP);
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Instant;
+
+    use kafka_troupe::Producer;
+    use kafka_troupe::consume::Order;
+
+    use super::super::keys::Keys;
+    use super::super::payload::MINIMUM;
+    use super::super::plan::Work;
+    use super::super::schedule::Arrivals;
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    #[test]
+    fn a_stop_ends_a_producer_that_waits_for_room_and_what_nobody_took_was_not_sent() {
+        let plan = Arc::new(Plan {
+            run: 1,
+            seed: 1,
+            topic: "t".to_owned(),
+            group: "g".to_owned(),
+            partitions: 1,
+            producers: 1,
+            members: 1,
+            pace: Pace::OpenLoop { rate: 1_000_000, arrivals: Arrivals::Constant },
+            warmup: Duration::ZERO,
+            length: Length::Records(1_000),
+            drain: Duration::ZERO,
+            record_size: MINIMUM,
+            keys: Keys::RoundRobin { keys: 3 },
+            order: Order::Key,
+            concurrency: None,
+            work: Work::None,
+            most_outstanding: None,
+        });
+        let stop = CancellationToken::new();
+        let account = Arc::new(Account::new(&plan, stop.clone()).unwrap());
+        // A port on which nobody listens.
+        let producer = Producer::builder().bootstrap_servers("127.0.0.1:1").buffer_records(10).start().unwrap();
+        let keys = KeyChooser::of_all(plan.keys, 1, plan.seed).remove(0);
+        let generator = Generator::new(&plan, &account, producer.sender(), 0, keys, account.clock.now());
+        let (tell, told) = mpsc::channel();
+        thread::spawn(move || tell.send(generator.run()));
+        let until = Instant::now() + PATIENCE;
+        while producer.state().waiting_senders == 0 {
+            assert!(Instant::now() < until, "nobody waits: {:?}", producer.state());
+            thread::yield_now();
+        }
+        stop.cancel();
+        assert_eq!(told.recv_timeout(PATIENCE), Ok(10));
+        assert_eq!((account.sent.load(Ordering::Acquire), account.sending().scheduled), (10, 10));
     }
 }

@@ -97,9 +97,8 @@ pub(crate) async fn run(
     let at_the_end = apart(move || look(&log, &of_plan, &book, &sent)).await??;
 
     let load_start = start + nanoseconds(plan.warmup);
-    let seconds = load_end.saturating_sub(load_start) as f64 / 1e9;
     let answers = account.answers();
-    let rate = if seconds > 0.0 { answers.acked as f64 / seconds } else { 0.0 };
+    let rate = answers.rate(load_start, load_end);
     let sending = account.sending();
     let held_up = sending.held_back > 0 && is_late(sending.late, sending.scheduled);
     let saturated = sampler.backlog.grew(load_start, load_end, behind, rate);

@@ -175,6 +175,10 @@ mod tests {
         let figures = Figures { duplicated: 5, ..clean() };
         assert_eq!(judged(&figures, QUIET, "duplicated<10").0, Judgement::Passed);
         assert_eq!(judged(&figures, QUIET, "duplicated<5").0, Judgement::Failed);
+        // Of 1,000. A share that is allowed would mean nothing where the count had to be 0.
+        assert_eq!(judged(&figures, QUIET, "dup_rate<0.01").0, Judgement::Passed);
+        assert_eq!(judged(&figures, QUIET, "dup_rate<0.001").0, Judgement::Failed);
+        assert_eq!(judged(&figures, QUIET, "late_rate<0.01").0, Judgement::Failed);
         assert_eq!(judged(&figures, QUIET, "lost==0").0, Judgement::Failed);
     }
 

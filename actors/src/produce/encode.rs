@@ -124,7 +124,16 @@ macro_rules! numbers {
     )+};
 }
 
-numbers!(i16, i32, i64, f32, f64);
+numbers!(i16, i32, i64, f32);
+
+impl Encode for f64 {
+    fn encode(&self) -> Result<Option<Encoded<'_>>, Cause> {
+        // Of the many that are not a number, Java's `DoubleSerializer` writes this one (`doubleToLongBits`); `FloatSerializer` leaves them as they are.
+        const NOT_A_NUMBER: u64 = 0x7ff8_0000_0000_0000;
+        let bits = if self.is_nan() { NOT_A_NUMBER } else { self.to_bits() };
+        Ok(Some(Encoded::number(bits.to_be_bytes())))
+    }
+}
 
 macro_rules! pointers {
     ($($type:ty),+ $(,)?) => {$(
@@ -187,6 +196,10 @@ mod tests {
         assert_eq!(bytes(&1_i32), Some(vec![0, 0, 0, 1]));
         assert_eq!(bytes(&i64::MIN), Some(vec![0x80, 0, 0, 0, 0, 0, 0, 0]));
         assert_eq!(bytes(&1.5_f32), Some(vec![0x3f, 0xc0, 0, 0]));
+        // `DoubleSerializer` writes one NaN for all of them, `FloatSerializer` each as it is.
+        let negative = f64::from_bits(0xfff8_0000_0000_0001);
+        assert_eq!(bytes(&negative), Some(vec![0x7f, 0xf8, 0, 0, 0, 0, 0, 0]));
+        assert_eq!(bytes(&f32::from_bits(0xffc0_0001)), Some(vec![0xff, 0xc0, 0, 1]));
     }
 
     #[test]

@@ -52,7 +52,9 @@ impl Properties {
     fn check_acks(&self) -> Result<(), ProducerError> {
         let names = ["acks", "request.required.acks"];
         let few = names.into_iter().find(|name| matches!(self.0.get(*name).map(String::as_str), Some("0" | "1")));
-        let idempotent = self.0.get("enable.idempotence").is_none_or(|value| value != "false");
+        // However librdkafka takes it.
+        let is_off = |value: &String| ["false", "f", "0"].iter().any(|off| value.eq_ignore_ascii_case(off));
+        let idempotent = !self.0.get("enable.idempotence").is_some_and(is_off);
         match few {
             Some(name) if idempotent => {
                 let reason = "0 and 1 leave idempotence nothing to stand on: set `enable.idempotence` to `false` with it, and \
@@ -144,8 +146,10 @@ mod tests {
         let mut few = with("request.required.acks", "1");
         let refused = few.check().unwrap_err().to_string();
         assert!(refused.contains("request.required.acks") && refused.contains("enable.idempotence"), "{refused}");
-        few.set("enable.idempotence".to_owned(), "false".to_owned());
-        few.check().unwrap();
+        for off in ["False", "f", "0", "false"] {
+            few.set("enable.idempotence".to_owned(), off.to_owned());
+            few.check().unwrap();
+        }
         let config = few.config();
         assert_eq!(config.get("acks"), None);
         assert_eq!(config.get("request.required.acks"), Some("1"));

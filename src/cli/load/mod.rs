@@ -127,8 +127,8 @@ pub(crate) struct Load {
     seed: Option<u64>,
     /// What has to hold, as in 'lost==0 && e2e.p99<50ms'; repeatable
     ///
-    /// A gate on a count takes the place of the rule that the count be 0. A wrong name gets you
-    /// all the right ones.
+    /// A gate on a count takes the place of the rule that the count be 0, and one on dup_rate of
+    /// that for duplicated. A wrong name gets you all the right ones.
     #[arg(long, value_name = "GATES", verbatim_doc_comment)]
     assert: Vec<Gates>,
     /// The run's folder [default: ./troupe-runs/TIME-SEED]
