@@ -41,6 +41,10 @@ pub(crate) fn remedy(error: &SendError, servers: &str, topic: &str) -> String {
             }
             _ => "see the brokers' logs for why".to_owned(),
         },
+        // The same, where the producer ended by it before it took the letter: there is no more than the words.
+        SendError::Closed { reason: Some(reason), .. } if reason.contains("ClusterAuthorizationFailed") => {
+            allowance(servers, topic)
+        }
         SendError::ConnectionRefused { .. } => {
             "the consumer's login and certificates serve for the dead letters too: see that they are valid".to_owned()
         }
@@ -63,6 +67,10 @@ mod tests {
         let too_large = |bytes| to_do(&SendError::TooLarge { topic: topic(), partition: None, bytes });
         assert!(too_large(1_048_000).ends_with("--topic dead --add-config max.message.bytes=2097152"));
         assert!(too_large(10).ends_with("max.message.bytes=2048"));
+        let closed = |reason: &str| to_do(&SendError::Closed { topic: topic(), reason: Some(reason.into()) });
+        let refused = closed("ClusterAuthorizationFailed (Broker: Cluster authorization failed): no producer id");
+        assert!(refused.ends_with("--operation Write --topic dead"), "{refused}");
+        assert_eq!(closed("Fenced (Broker: fenced)"), "it is tried with a new connection");
         let create = "create it: kafka-topics.sh --bootstrap-server kafka:9092 --create --topic dead";
         assert_eq!(to_do(&SendError::UnknownTopic { topic: topic() }), create);
         assert_eq!(creation("kafka:9092", "dead", 12), format!("{} --partitions 12", &create["create it: ".len()..]));
