@@ -33,6 +33,7 @@ fn result(command: &mut Command) -> (i32, Value) {
 /// The same of a run whose schedule was held.
 fn measured(arguments: &str, folder: &Path) -> (i32, Value) {
     for _ in 0..TRIES {
+        let _ = fs::remove_file(folder.join("result.json"));
         let (code, result) = result(&mut load(arguments, folder));
         if code != 4 {
             return (code, result);
@@ -138,6 +139,57 @@ fn handlers_that_do_not_keep_up_make_it_invalid_and_leave_no_latency_to_show() {
     assert!(result["reasons"].to_string().contains("did not keep up"), "{result}");
     assert!(result["figures"]["latency"]["end_to_end"].is_null());
     assert_eq!(result["figures"]["lost"], 0);
+}
+
+#[test]
+fn what_piles_up_before_the_broker_is_no_latency_either() {
+    let folder = tempfile::tempdir().unwrap();
+    // The producers take all at once, and the broker hears of it when the load is over.
+    let config = folder.path().join("slow.toml");
+    fs::write(&config, "[producer]\nlinger = '10m'\nbatch_records = 65536\n").unwrap();
+    let arguments = "--rate 500 --duration 3s --warmup 0s";
+    let (code, result) = result(load(arguments, folder.path()).arg("--config").arg(config));
+    assert_eq!((code, &result["verdict"]), (4, &"invalid".into()), "{result}");
+    assert!(result["reasons"].to_string().contains("were not confirmed as fast"), "{result}");
+    let latency = &result["figures"]["latency"];
+    assert!(latency["end_to_end"].is_null() && latency["produce_ack"].is_null(), "{latency}");
+    assert_eq!(result["figures"]["lost"], 0);
+}
+
+#[test]
+fn a_second_run_leaves_the_result_of_the_first_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("result.json"), "the first").unwrap();
+    let output = load("--rate 10 --records 1 --warmup 0s", folder.path()).output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains("holds the result of a run already"), "{stderr}");
+    assert_eq!(fs::read(folder.path().join("result.json")).unwrap(), b"the first");
+}
+
+#[test]
+fn a_signal_before_the_group_has_formed_makes_the_run_invalid() {
+    let folder = tempfile::tempdir().unwrap();
+    for _ in 0..TRIES {
+        let mut command = load("--json", folder.path());
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut stderr = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+        // Said before the topic is made.
+        stderr.find(|line| line.contains("records are sent and not handled at a time")).unwrap();
+        // SAFETY: it sends a signal to a child that has not been waited for.
+        assert_eq!(unsafe { libc::kill(i32::try_from(child.id()).unwrap(), libc::SIGINT) }, 0);
+        stderr.for_each(drop);
+        let output = child.wait_with_output().unwrap();
+        if fs::remove_file(folder.path().join("result.json")).is_ok() {
+            eprintln!("once more: the load had begun");
+            continue;
+        }
+        let result: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!((output.status.code(), &result["verdict"]), (Some(4), &"invalid".into()), "{result}");
+        assert!(result["reasons"][0].as_str().unwrap().starts_with("nothing was measured"), "{result}");
+        return;
+    }
+    panic!("a signal always came too late");
 }
 
 #[test]

@@ -26,6 +26,7 @@ mod producing;
 mod random;
 mod resources;
 pub(crate) mod result;
+mod room;
 pub(crate) mod run;
 pub(crate) mod sample;
 mod sampler;

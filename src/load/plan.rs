@@ -73,6 +73,16 @@ pub(crate) enum Work {
     Spin(Duration),
 }
 
+impl Pace {
+    /// Records a second that are wanted; 0 where there is no schedule.
+    pub(crate) fn rate(self) -> u64 {
+        match self {
+            Self::OpenLoop { rate, .. } => rate,
+            Self::ClosedLoop { .. } => 0,
+        }
+    }
+}
+
 impl Plan {
     /// What a record takes in a log that is written record by record: its batch's head comes on top.
     pub(crate) fn bytes_in_log(record_size: usize) -> u64 {

@@ -1,8 +1,8 @@
 //! A thread that sends, by a schedule or as answers come.
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::Duration;
@@ -17,6 +17,7 @@ use super::keys::{KeyChooser, KeyText};
 use super::payload::Payload;
 use super::plan::{Length, Pace, Plan};
 use super::random::Random;
+use super::room::Room;
 use super::schedule::Schedule;
 
 /// A record sent so much after its time is late.
@@ -38,6 +39,8 @@ pub(crate) struct Generator {
     producer: u16,
     /// On the run's clock.
     start: u64,
+    /// For the unanswered records of all producers that send as answers come.
+    room: Arc<Room>,
     keys: KeyChooser,
     key_sequences: Vec<u64>,
     sequence: u64,
@@ -45,12 +48,6 @@ pub(crate) struct Generator {
     left: Option<u64>,
     value: Vec<u8>,
     waker: Waker,
-}
-
-/// The room for unanswered records of a producer that sends as answers come.
-struct Room {
-    free: Mutex<u32>,
-    freed: Condvar,
 }
 
 impl Generator {
@@ -61,6 +58,7 @@ impl Generator {
         producer: u16,
         keys: KeyChooser,
         start: u64,
+        room: &Arc<Room>,
     ) -> Self {
         let mut random = Random::new(plan.seed, 0x3_0000 + u64::from(producer));
         let producers = u64::from(plan.producers);
@@ -75,6 +73,7 @@ impl Generator {
             sender,
             producer,
             start,
+            room: Arc::clone(room),
             keys,
             key_sequences: vec![0; plan.keys.cardinality() as usize],
             sequence: 0,
@@ -93,11 +92,9 @@ impl Generator {
                 let (plan, producer) = (Arc::clone(&self.plan), self.producer);
                 self.by_schedule(Schedule::new(arrivals, rate, producer, plan.producers, plan.seed));
             }
-            Pace::ClosedLoop { in_flight } => {
-                let share = in_flight.div_ceil(u32::from(self.plan.producers));
-                self.as_answers_come(&Arc::new(Room { free: Mutex::new(share), freed: Condvar::new() }));
-            }
+            Pace::ClosedLoop { .. } => self.as_answers_come(&Arc::clone(&self.room)),
         }
+        self.account.is_at(self.producer, None);
         self.sequence
     }
 
@@ -106,7 +103,11 @@ impl Generator {
         loop {
             let at = self.start + schedule.next();
             let warm_up = at < warm;
-            if self.left == Some(0) || end.is_some_and(|end| at >= end) || !self.until(at) {
+            if self.left == Some(0) || end.is_some_and(|end| at >= end) {
+                return;
+            }
+            self.account.is_at(self.producer, Some(at));
+            if !self.until(at) {
                 return;
             }
             let now = self.account.clock.now();
@@ -126,6 +127,7 @@ impl Generator {
                     let mut sending = self.account.sending();
                     sending.scheduled += due;
                     sending.late += due;
+                    sending.given_up += due;
                 }
                 return;
             }
@@ -245,28 +247,6 @@ impl Generator {
     }
 }
 
-impl Room {
-    /// Takes a place, once there is one. Says whether there was before `stopped`.
-    fn take(&self, stopped: impl Fn() -> bool) -> bool {
-        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            if stopped() {
-                return false;
-            }
-            if *free > 0 {
-                *free -= 1;
-                return true;
-            }
-            free = self.freed.wait_timeout(free, NAP).unwrap_or_else(PoisonError::into_inner).0;
-        }
-    }
-
-    fn give(&self) {
-        *self.free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        self.freed.notify_one();
-    }
-}
-
 struct Unpark(Thread);
 
 impl Wake for Unpark {
@@ -292,6 +272,7 @@ fn block_on<F: Future>(future: F, waker: &Waker, stop: &CancellationToken) -> Op
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 mod tests {
+    use std::fmt::Debug;
     use std::sync::mpsc;
     use std::time::Instant;
 
@@ -306,17 +287,16 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(10);
 
-    #[test]
-    fn a_stop_ends_a_producer_that_waits_for_room_and_what_nobody_took_was_not_sent() {
-        let plan = Arc::new(Plan {
+    fn plan(producers: u16, pace: Pace) -> Arc<Plan> {
+        Arc::new(Plan {
             run: 1,
             seed: 1,
             topic: "t".to_owned(),
             group: "g".to_owned(),
             partitions: 1,
-            producers: 1,
+            producers,
             members: 1,
-            pace: Pace::OpenLoop { rate: 1_000_000, arrivals: Arrivals::Constant },
+            pace,
             warmup: Duration::ZERO,
             length: Length::Records(1_000),
             drain: Duration::ZERO,
@@ -326,22 +306,61 @@ mod tests {
             concurrency: None,
             work: Work::None,
             most_outstanding: None,
-        });
-        let stop = CancellationToken::new();
-        let account = Arc::new(Account::new(&plan, stop.clone()).unwrap());
-        // A port on which nobody listens.
-        let producer = Producer::builder().bootstrap_servers("127.0.0.1:1").buffer_records(10).start().unwrap();
-        let keys = KeyChooser::of_all(plan.keys, 1, plan.seed).remove(0);
-        let generator = Generator::new(&plan, &account, producer.sender(), 0, keys, account.clock.now());
-        let (tell, told) = mpsc::channel();
-        thread::spawn(move || tell.send(generator.run()));
+        })
+    }
+
+    fn wait_until(condition: impl Fn() -> bool, what: &dyn Debug) {
         let until = Instant::now() + PATIENCE;
-        while producer.state().waiting_senders == 0 {
-            assert!(Instant::now() < until, "nobody waits: {:?}", producer.state());
+        while !condition() {
+            assert!(Instant::now() < until, "not within {PATIENCE:?}: {what:?}");
             thread::yield_now();
         }
+    }
+
+    /// Starts the plan's generators against a port on which nobody listens. Each tells in the end what it has sent.
+    fn started(plan: &Arc<Plan>, account: &Arc<Account>, producer: &Producer) -> mpsc::Receiver<u64> {
+        let room = match plan.pace {
+            Pace::ClosedLoop { in_flight } => in_flight,
+            Pace::OpenLoop { .. } => 0,
+        };
+        let (tell, told) = mpsc::channel();
+        let (room, start) = (Arc::new(Room::of(room)), account.clock.now());
+        for (number, keys) in (0..).zip(KeyChooser::of_all(plan.keys, plan.producers, plan.seed)) {
+            let generator = Generator::new(plan, account, producer.sender(), number, keys, start, &room);
+            let tell = tell.clone();
+            thread::spawn(move || tell.send(generator.run()));
+        }
+        told
+    }
+
+    #[test]
+    fn a_stop_ends_a_producer_that_waits_for_room_and_what_nobody_took_was_not_sent() {
+        let plan = plan(1, Pace::OpenLoop { rate: 1_000_000, arrivals: Arrivals::Constant });
+        let stop = CancellationToken::new();
+        let account = Arc::new(Account::new(&plan, stop.clone()).unwrap());
+        let producer = Producer::builder().bootstrap_servers("127.0.0.1:1").buffer_records(10).start().unwrap();
+        let told = started(&plan, &account, &producer);
+        wait_until(|| producer.state().waiting_senders > 0, &"somebody waits");
+        // What has no room counts as not confirmed from when it was due.
+        wait_until(|| account.unconfirmed(account.clock.now(), 1_000_000) > 10_000, &"a queue");
         stop.cancel();
         assert_eq!(told.recv_timeout(PATIENCE), Ok(10));
         assert_eq!((account.sent.load(Ordering::Acquire), account.sending().scheduled), (10, 10));
+    }
+
+    #[test]
+    fn several_producers_have_as_many_records_in_flight_together_as_was_said() {
+        for in_flight in [2, 7] {
+            let plan = plan(3, Pace::ClosedLoop { in_flight });
+            let stop = CancellationToken::new();
+            let account = Arc::new(Account::new(&plan, stop.clone()).unwrap());
+            let producer = Producer::builder().bootstrap_servers("127.0.0.1:1").start().unwrap();
+            let told = started(&plan, &account, &producer);
+            let sent = || account.sent.load(Ordering::Acquire);
+            wait_until(|| sent() >= u64::from(in_flight), &"all that have room");
+            stop.cancel();
+            let of_each: u64 = (0..3).map(|_| told.recv_timeout(PATIENCE).unwrap()).sum();
+            assert_eq!((of_each, sent()), (u64::from(in_flight), u64::from(in_flight)));
+        }
     }
 }

@@ -85,7 +85,7 @@ pub(crate) async fn run(
     let mut sampler = Sampler::new(plan, &account, start, show)?;
     let sent = sampler.during_load(&producer, &members).await?;
     let load_end = account.clock.now();
-    let behind = account.lag();
+    let (behind, unconfirmed) = (account.lag(), account.unconfirmed(load_end, plan.pace.rate()));
     let (spent, resources) = (sampler.spent_on_load(), Resources::now());
     sampler.drain(&producer, &members).await?;
     producer.shutdown(PRODUCER_END).await.context("the producer ended before its time")?;
@@ -102,10 +102,12 @@ pub(crate) async fn run(
     let sending = account.sending();
     let held_up = sending.held_back > 0 && is_late(sending.late, sending.scheduled);
     let saturated = sampler.backlog.grew(load_start, load_end, behind, rate);
+    let queued = !held_up && sampler.queue.grew(load_start, load_end, unconfirmed, rate);
     let around = Circumstances {
         order_promised: plan.order != Order::Unordered,
         open_loop: matches!(plan.pace, Pace::OpenLoop { .. }),
         saturated,
+        queued,
         held_up,
     };
     let figures = Figures {
@@ -116,8 +118,8 @@ pub(crate) async fn run(
         rate,
         latency: Latency {
             schedule_delay: sending.schedule_delay.summary(),
-            produce_ack: answers.produce_ack.summary(),
-            end_to_end: sampler.end_to_end.summary().filter(|_| !saturated && !held_up),
+            produce_ack: answers.produce_ack.summary().filter(|_| !queued && !held_up),
+            end_to_end: sampler.end_to_end.summary().filter(|_| !saturated && !queued && !held_up),
         },
         ..at_the_end.figures
     };

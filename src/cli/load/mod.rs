@@ -13,10 +13,11 @@ use jiff::Timestamp;
 use kafka_troupe::ConsumerError;
 use kafka_troupe::config::tool::parse_duration;
 use kafka_troupe::consume::{CommitWhen, Order, StartAt};
+use serde_json::json;
 
 use super::connect::Connect;
 use super::data;
-use super::exit::{self, Exit, Misuse};
+use super::exit::{self, Exit, Interrupted, Misuse};
 use super::shutdown::Shutdown;
 use super::terminal::Terminal;
 use crate::load::gates::Gates;
@@ -35,6 +36,8 @@ use stage::{Kafka, Stage};
 const EMBEDDED_BYTES: u64 = 4 << 20;
 /// And batches, of which it keeps 100,000.
 const EMBEDDED_BATCHES: u64 = 90_000;
+/// Why a run is invalid that a signal ended so soon.
+const NOTHING: &str = "nothing was measured: a signal came before anything was sent";
 /// The live lines have their header again after so many.
 const PAGE: usize = 20;
 
@@ -74,7 +77,7 @@ pub(crate) struct Load {
     /// How send times follow each other: constant, or poisson
     #[arg(long, value_name = "HOW", default_value = "constant", conflicts_with = "in_flight")]
     arrivals: Arrivals,
-    /// Send as answers come, with so many records unanswered
+    /// Send as answers come, with so many records of all producers unanswered
     ///
     /// A closed loop: latency counts from the actual send, and says nothing of what users would
     /// have seen while the loop stood still.
@@ -131,7 +134,7 @@ pub(crate) struct Load {
     /// that for duplicated. A wrong name gets you all the right ones.
     #[arg(long, value_name = "GATES", verbatim_doc_comment)]
     assert: Vec<Gates>,
-    /// The run's folder [default: ./troupe-runs/TIME-SEED]
+    /// The run's folder, which must not hold a run [default: ./troupe-runs/TIME-SEED]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Print the result as one JSON object
@@ -153,8 +156,27 @@ enum KeptOrder {
 
 impl Load {
     pub(crate) async fn run(&self, terminal: &Terminal, shutdown: &Shutdown) -> anyhow::Result<Exit> {
+        match self.judged(terminal, shutdown).await {
+            Err(error) if error.is::<Interrupted>() => {
+                if self.json {
+                    data::print(json!({ "verdict": Judgement::Invalid, "reasons": [NOTHING] }))?;
+                } else {
+                    data::print(format_args!("verdict: INVALID\n  {NOTHING}"))?;
+                }
+                Ok(Exit::Invalid)
+            }
+            judged => judged,
+        }
+    }
+
+    /// # Errors
+    /// [`Interrupted`] where a signal came before anything was sent.
+    async fn judged(&self, terminal: &Terminal, shutdown: &Shutdown) -> anyhow::Result<Exit> {
         let gates = Gates::all(&self.assert);
         let (stop, started) = (shutdown.requested(), Timestamp::now());
+        if let Some(out) = &self.out {
+            folder::refuse_if_taken(out)?;
+        }
         let seed = self.seed.unwrap_or_else(|| started.as_microsecond().unsigned_abs());
         let stage = Stage::set(self.kafka, &self.connect, stop).await?;
         let plan = Arc::new(self.plan(started, seed, stage.is_embedded()));
@@ -181,12 +203,11 @@ impl Load {
                 stage.delete_topic(&plan.topic).await;
                 folder::unmake(&folder);
                 nothing.map_err(explained)?;
-                tracing::info!("stopped before anything was sent, so there is no verdict");
-                return Ok(Exit::Fine);
+                return Err(Interrupted.into());
             }
         };
         let result = RunResult::new(&plan, stage.name(), &gates, started.to_string(), measured);
-        folder::write(&folder, "result.json", &result)?;
+        folder::write(&folder, folder::RESULT, &result)?;
         if result.judgement() == Judgement::Failed {
             tracing::debug!("topic {} is left as it is", plan.topic);
         } else {
