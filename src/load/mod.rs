@@ -11,8 +11,10 @@
 
 mod account;
 mod backlog;
+mod bare;
 mod clock;
 mod consuming;
+mod crew;
 mod figures;
 pub(crate) mod gates;
 pub(crate) mod keys;
@@ -31,4 +33,6 @@ pub(crate) mod run;
 pub(crate) mod sample;
 mod sampler;
 pub(crate) mod schedule;
+pub(crate) mod sizes;
 pub(crate) mod verdict;
+pub(crate) mod work;

@@ -16,9 +16,9 @@ use super::clock::nanoseconds;
 use super::keys::{KeyChooser, KeyText};
 use super::payload::Payload;
 use super::plan::{Length, Pace, Plan};
-use super::random::Random;
 use super::room::Room;
 use super::schedule::Schedule;
+use super::sizes::Values;
 
 /// A record sent so much after its time is late.
 pub(crate) const LATE_AFTER: Duration = Duration::from_millis(100);
@@ -46,7 +46,7 @@ pub(crate) struct Generator {
     sequence: u64,
     /// Records of the load that are still to come, where that is what ends it.
     left: Option<u64>,
-    value: Vec<u8>,
+    values: Values,
     waker: Waker,
 }
 
@@ -60,7 +60,6 @@ impl Generator {
         start: u64,
         room: &Arc<Room>,
     ) -> Self {
-        let mut random = Random::new(plan.seed, 0x3_0000 + u64::from(producer));
         let producers = u64::from(plan.producers);
         let left = match plan.length {
             Length::Records(records) => {
@@ -78,7 +77,7 @@ impl Generator {
             key_sequences: vec![0; plan.keys.cardinality() as usize],
             sequence: 0,
             left,
-            value: (0..plan.record_size).map(|_| random.next() as u8).collect(),
+            values: Values::new(&plan.content, plan.seed, producer),
             waker: Waker::noop().clone(),
             plan: Arc::clone(plan),
         }
@@ -168,9 +167,11 @@ impl Generator {
         let key_sequence = key.map_or(self.sequence, |key| self.key_sequences[key as usize]);
         let payload =
             Payload { producer: self.producer, sequence: self.sequence, key, key_sequence, intended, warm_up };
-        payload.write(self.plan.run, &mut self.value);
+        let value = self.values.next();
+        payload.write(self.plan.run, value);
+        self.account.sending_bytes(value.len());
         let text = key.map(KeyText::of);
-        let mut record = ProducerRecord::to(&self.plan.topic).value(&self.value);
+        let mut record = ProducerRecord::to(&self.plan.topic).value(value);
         if let Some(text) = &text {
             record = record.key(text.as_ref());
         }
@@ -232,12 +233,16 @@ impl Generator {
     /// Waits while the broker could not keep more. Says whether there is room: not after a stop, nor where nothing moves for long.
     fn room(&self) -> bool {
         let Some(most) = self.plan.most_outstanding else { return true };
-        if self.account.outstanding() < most {
+        let full = || {
+            let bytes = most.bytes.is_some_and(|bytes| self.account.outstanding_bytes() >= bytes);
+            bytes || self.account.outstanding() >= most.records
+        };
+        if !full() {
             return true;
         }
         self.account.sending().held_back += 1;
         let until = self.account.clock.now() + nanoseconds(self.plan.drain.max(HOPELESS));
-        while self.account.outstanding() >= most {
+        while full() {
             if self.account.stop.is_cancelled() || self.account.clock.now() > until {
                 return false;
             }
@@ -281,8 +286,10 @@ mod tests {
 
     use super::super::keys::Keys;
     use super::super::payload::MINIMUM;
-    use super::super::plan::Work;
+    use super::super::plan::Engine;
     use super::super::schedule::Arrivals;
+    use super::super::sizes::{Content, Sizes};
+    use super::super::work::Work;
     use super::*;
 
     const PATIENCE: Duration = Duration::from_secs(10);
@@ -300,11 +307,13 @@ mod tests {
             warmup: Duration::ZERO,
             length: Length::Records(1_000),
             drain: Duration::ZERO,
-            record_size: MINIMUM,
+            content: Content::Filler(Sizes::Fixed(MINIMUM)),
             keys: Keys::RoundRobin { keys: 3 },
             order: Order::Key,
+            engine: Engine::Troupe,
             concurrency: None,
             work: Work::None,
+            failure_rate: 0.0,
             most_outstanding: None,
         })
     }

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::account::Account;
 use super::clock::nanoseconds;
-use super::consuming::Members;
+use super::crew::Crew;
 use super::figures::{Figures, Latency};
 use super::log::Log;
 use super::payload::Payload;
@@ -36,6 +36,8 @@ pub(crate) struct Target<'a> {
     pub(crate) producer: ProducerBuilder,
     /// A member's settings, but for what the plan says.
     pub(crate) member: Box<dyn Fn() -> ConsumerBuilder + 'a>,
+    /// Of a member without the engine, but for what the plan says.
+    pub(crate) bare: ClientConfig,
     /// Of a client that only looks.
     pub(crate) client: ClientConfig,
     pub(crate) timeout: Duration,
@@ -73,7 +75,7 @@ pub(crate) async fn run(
     let account = Arc::new(Account::new(plan, stop.child_token())?);
     // Whatever ends this, the producers' threads do not go on.
     let _stop = account.stop.clone().drop_guard();
-    let members = Members::start(plan, &account, &target.member)?;
+    let members = Crew::start(plan, &account, &target)?;
     if !members.joined(plan, stop).await? {
         members.leave().await?;
         return Ok(None);
@@ -113,6 +115,7 @@ pub(crate) async fn run(
     let figures = Figures {
         acked: account.acked.load(Ordering::Acquire),
         committed_ahead: at_the_end.committed_ahead.max(sampler.committed_ahead),
+        failed_attempts: account.failed_attempts.load(Ordering::Relaxed),
         late: sending.late,
         scheduled: sending.scheduled,
         rate,

@@ -12,7 +12,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep, sle
 use super::account::Account;
 use super::backlog::Backlog;
 use super::clock::nanoseconds;
-use super::consuming::Members;
+use super::crew::Crew;
 use super::keys::KeyChooser;
 use super::latencies::Latencies;
 use super::plan::{Pace, Plan};
@@ -84,7 +84,7 @@ impl<'a, S: FnMut(&Sample)> Sampler<'a, S> {
     }
 
     /// Starts the producers' threads and waits until they have sent all. Says how many sequences each has given away.
-    pub(crate) async fn during_load(&mut self, producer: &Producer, members: &Members) -> anyhow::Result<Vec<u64>> {
+    pub(crate) async fn during_load(&mut self, producer: &Producer, members: &Crew) -> anyhow::Result<Vec<u64>> {
         let room = Arc::new(Room::of(match self.plan.pace {
             Pace::ClosedLoop { in_flight } => in_flight,
             Pace::OpenLoop { .. } => 0,
@@ -132,7 +132,7 @@ impl<'a, S: FnMut(&Sample)> Sampler<'a, S> {
     }
 
     /// Waits until all is answered, handled and committed, as long as the plan allows.
-    pub(crate) async fn drain(&mut self, producer: &Producer, members: &Members) -> anyhow::Result<()> {
+    pub(crate) async fn drain(&mut self, producer: &Producer, members: &Crew) -> anyhow::Result<()> {
         let until = Instant::now() + self.plan.drain;
         let mut flushed = pin!(producer.flush(self.plan.drain));
         let mut answered = false;
@@ -164,7 +164,7 @@ impl<'a, S: FnMut(&Sample)> Sampler<'a, S> {
         Spent { cpu_seconds: Resources::now().cpu_seconds, handled: self.account.handled.load(Ordering::Acquire) }
     }
 
-    fn is_over(&self, members: &Members) -> bool {
+    fn is_over(&self, members: &Crew) -> bool {
         self.account.lag() == 0
             && members
                 .committed(self.plan)
@@ -178,7 +178,7 @@ impl<'a, S: FnMut(&Sample)> Sampler<'a, S> {
         if self.account.clock.now() < warm { Phase::Warmup } else { Phase::Load }
     }
 
-    fn look(&mut self, phase: Phase, members: &Members) {
+    fn look(&mut self, phase: Phase, members: &Crew) {
         // Commits first: what is handled in between cannot make them look early.
         let committed = members.committed(self.plan);
         let (ahead, lost, duplicated) = {
