@@ -131,6 +131,54 @@ fn values_hold_the_lines_of_a_file() {
 }
 
 #[test]
+fn phases_come_one_after_the_other_and_those_of_the_warm_up_are_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("phases.toml");
+    let phases = "[[phase]]\nkind = 'constant'\nrate = 200\nduration = '1s'\nwarmup = true\n\n\
+                  [[phase]]\nkind = 'ramp'\nfrom = 200\nto = 400\nduration = '1s'\n\n\
+                  [[phase]]\nkind = 'step'\nfrom = 100\nto = 300\nsteps = 2\nduration = '1s'\n";
+    fs::write(&file, phases).unwrap();
+    let (code, result) = measured(&format!("--phases {} --producers 2", file.display()), folder.path());
+    assert_eq!(code, 0, "{result}");
+    // 200 of the warm-up, 300 of the ramp, 50 and 150 of the steps.
+    assert_eq!((&result["figures"]["sent"], &result["figures"]["scheduled"]), (&700.into(), &500.into()), "{result}");
+    assert_eq!(result["plan"]["warmup_seconds"], 1.0);
+
+    fs::write(&file, phases.replace("to = 400", "till = 400")).unwrap();
+    let told = refused(&["--phases", file.to_str().unwrap()]);
+    assert!(told.contains("phases.toml: line 10: phase 2: till: "), "{told}");
+    refused(&["--phases", file.to_str().unwrap(), "--rate", "10"]);
+}
+
+#[test]
+fn a_backlog_is_made_first_and_its_rate_is_that_of_handling() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = "--backlog 5000 --order key --concurrency 100 --work sleep:1ms --assert rate>1&&unseen==0&&lost==0";
+    let (code, result) = result(&mut load(arguments, folder.path()));
+    assert_eq!(code, 0, "{result}");
+    assert_eq!((&result["figures"]["handled"], &result["figures"]["scheduled"]), (&5_000.into(), &5_000.into()));
+    assert!(result["figures"]["latency"]["end_to_end"].is_null(), "{result}");
+    let samples = result["samples"].as_array().unwrap();
+    let filled = samples.iter().filter(|sample| sample["phase"] == "fill").collect::<Vec<_>>();
+    assert!(filled.iter().all(|sample| sample["done"] == 0), "{result}");
+    assert_eq!(filled.last().unwrap()["lag"], 5_000, "{result}");
+    // A millisecond each, a hundred at once: 100,000 a second are the most that can be, and the making of it does not count.
+    assert!(result["figures"]["rate"].as_f64().unwrap() < 100_000.0, "{result}");
+
+    assert!(refused(&["--backlog", "30000"]).contains("--kafka local"));
+    refused(&["--backlog", "10", "--duration", "10s"]);
+}
+
+#[test]
+fn what_nobody_verified_is_invalid() {
+    let folder = tempfile::tempdir().unwrap();
+    let (code, result) = result(&mut load("--rate 200 --records 200 --warmup 0s --no-verify", folder.path()));
+    assert_eq!((code, &result["verdict"]), (4, &"invalid".into()), "{result}");
+    assert!(result["reasons"][0].as_str().unwrap().starts_with("nothing was verified"), "{result}");
+    assert_eq!((&result["figures"]["handled"], &result["figures"]["lost"]), (&200.into(), &0.into()), "{result}");
+}
+
+#[test]
 fn a_gate_that_does_not_hold_fails_the_run() {
     let folder = tempfile::tempdir().unwrap();
     let arguments = "--rate 500 --duration 1s --warmup 0s --assert lost==0&&e2e.p50<1us";

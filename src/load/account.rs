@@ -21,6 +21,7 @@ const NOTHING_DUE: u64 = u64::MAX;
 #[derive(Debug)]
 pub(crate) struct Account {
     run: u64,
+    verify: bool,
     pub(crate) clock: Clock,
     book: Mutex<Book>,
     answers: Mutex<Answers>,
@@ -51,6 +52,8 @@ pub(crate) struct Book {
     pub(crate) ledger: Ledger,
     /// Of the load since it was last taken.
     pub(crate) end_to_end: Latencies,
+    /// When the last record was handled that none had been before, on the run's clock.
+    last_handled: u64,
 }
 
 /// Producers' side, of the load.
@@ -85,10 +88,12 @@ impl Account {
         let held = if plan.order == Order::Partition { Held::ToPartitions } else { Held::ToKeys };
         Ok(Self {
             run: plan.run,
+            verify: plan.verify,
             clock: Clock::start(),
             book: Mutex::new(Book {
                 ledger: Ledger::new(held, plan.producers, plan.partitions),
                 end_to_end: Latencies::new()?,
+                last_handled: 0,
             }),
             answers: Mutex::new(Answers {
                 produce_ack: Latencies::new()?,
@@ -132,14 +137,14 @@ impl Account {
 
     /// The broker answered for a record.
     pub(crate) fn answered(&self, payload: &Payload, answer: Result<Delivery, SendError>) {
-        let now = self.clock.now();
+        let now = if self.verify { self.clock.now() } else { 0 };
         match answer {
             Ok(delivery) => {
                 // All replicas confirm, so that it has an offset.
                 if let Some((end, offset)) = self.ends.get(delivery.partition.0 as usize).zip(delivery.offset) {
                     end.fetch_max(offset.0 + 1, Ordering::Relaxed);
                 }
-                if !payload.warm_up {
+                if !payload.warm_up && self.verify {
                     let mut answers = self.answers();
                     answers.acked += 1;
                     answers.last_acked = answers.last_acked.max(now);
@@ -166,6 +171,10 @@ impl Account {
 
     /// A handler is through with a record.
     pub(crate) fn handled(&self, key: Option<&[u8]>, value: Option<&[u8]>, place: Place) {
+        if !self.verify {
+            self.handled.fetch_add(1, Ordering::Release);
+            return;
+        }
         let value = value.unwrap_or_default();
         let read = Payload::read(self.run, value).and_then(|payload| {
             let wanted = payload.key.map(KeyText::of);
@@ -177,6 +186,7 @@ impl Account {
         if book.ledger.handled(read, place)
             && let Ok(payload) = read
         {
+            book.last_handled = book.last_handled.max(now);
             if !payload.warm_up {
                 book.end_to_end.record(now.saturating_sub(payload.intended));
             }
@@ -185,6 +195,12 @@ impl Account {
                 self.handled_bytes.fetch_add(Plan::bytes_in_log(value.len()), Ordering::Release);
             }
         }
+    }
+
+    /// Different records handled a second, from then until the last.
+    pub(crate) fn handled_rate(&self, from: u64) -> f64 {
+        let seconds = self.book().last_handled.saturating_sub(from) as f64 / 1e9;
+        if seconds > 0.0 { self.handled.load(Ordering::Acquire) as f64 / seconds } else { 0.0 }
     }
 
     /// A handler failed as it was to.

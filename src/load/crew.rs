@@ -3,17 +3,24 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use kafka_troupe::ConsumerBuilder;
+use rdkafka::ClientConfig;
 use tokio_util::sync::CancellationToken;
 
 use super::account::Account;
 use super::bare::BareMembers;
 use super::consuming::Members;
 use super::plan::{Engine, Plan};
-use super::run::Target;
 
 /// How long a group may take to share out the partitions.
 const JOINING: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(10);
+
+/// What a member begins with, but for what the plan says.
+pub(crate) struct MemberSettings<'a> {
+    pub(crate) engine: Box<dyn Fn() -> ConsumerBuilder + 'a>,
+    pub(crate) bare: ClientConfig,
+}
 
 pub(crate) enum Crew {
     Engine(Members),
@@ -21,22 +28,32 @@ pub(crate) enum Crew {
 }
 
 impl Crew {
-    /// Starts them.
+    /// Starts them and waits until all partitions are shared out; `None` where `stop` came before.
     ///
     /// # Errors
-    /// The engine's own, or librdkafka's.
-    pub(crate) fn start(plan: &Plan, account: &Arc<Account>, target: &Target<'_>) -> anyhow::Result<Self> {
+    /// The engine's own, or librdkafka's; they are not within a minute, or a member has ended.
+    pub(crate) async fn formed(
+        plan: &Plan,
+        account: &Arc<Account>,
+        settings: &MemberSettings<'_>,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<Option<Self>> {
+        let crew = Self::start(plan, account, settings)?;
+        if crew.joined(plan, stop).await? {
+            return Ok(Some(crew));
+        }
+        crew.leave().await?;
+        Ok(None)
+    }
+
+    fn start(plan: &Plan, account: &Arc<Account>, settings: &MemberSettings<'_>) -> anyhow::Result<Self> {
         Ok(match plan.engine {
-            Engine::Troupe => Self::Engine(Members::start(plan, account, &target.member)?),
-            Engine::Bare => Self::Bare(BareMembers::start(plan, account, &target.bare)?),
+            Engine::Troupe => Self::Engine(Members::start(plan, account, &settings.engine)?),
+            Engine::Bare => Self::Bare(BareMembers::start(plan, account, &settings.bare)?),
         })
     }
 
-    /// Waits until all partitions are shared out. Says whether that came before `stop`.
-    ///
-    /// # Errors
-    /// They are not within a minute, or a member has ended.
-    pub(crate) async fn joined(&self, plan: &Plan, stop: &CancellationToken) -> anyhow::Result<bool> {
+    async fn joined(&self, plan: &Plan, stop: &CancellationToken) -> anyhow::Result<bool> {
         let until = Instant::now() + JOINING;
         loop {
             let shares = match self {

@@ -1,12 +1,13 @@
 //! The load harness: it drives the engine through its public interface and judges what became of each record.
 //!
 //! Pure, without clock, thread or socket:
-//! - when a record is to be sent: [`schedule`]; under which key: [`keys`]; what it says of itself: [`payload`]; all from a seed: [`random`].
+//! - when a record is to be sent: [`schedule`] of [`phases`], from a [`phases_file`]; under which key: [`keys`]; what it says of itself: [`payload`];
+//!   how large it is: [`sizes`]; what a handler does for it: [`work`]; all from a seed: [`random`].
 //! - what was sent and handled, record by record: [`ledger`] over [`marks`]; how long that took: [`latencies`]; whether handlers kept
 //!   up: [`backlog`].
 //! - what it comes to: [`figures`]; what has to hold of them: [`gates`]; [`verdict`].
 //!
-//! What does it: [`run`] by a [`plan`] with [`producing`] and [`consuming`], which write to the [`account`]; [`sampler`] makes a [`sample`] once a second,
+//! What does it: [`run`] by a [`plan`] with [`producing`] and a [`crew`], [`consuming`] or [`bare`], which write to the [`account`]; [`sampler`] makes a [`sample`] once a second,
 //! [`resources`], the [`log`](mod@log) as a bare client reads it, and the [`result`](mod@result) in the end.
 
 mod account;
@@ -14,7 +15,7 @@ mod backlog;
 mod bare;
 mod clock;
 mod consuming;
-mod crew;
+pub(crate) mod crew;
 mod figures;
 pub(crate) mod gates;
 pub(crate) mod keys;
@@ -23,6 +24,8 @@ mod ledger;
 mod log;
 mod marks;
 pub(crate) mod payload;
+pub(crate) mod phases;
+pub(crate) mod phases_file;
 pub(crate) mod plan;
 mod producing;
 mod random;

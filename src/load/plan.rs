@@ -6,6 +6,7 @@ use kafka_troupe::consume::Order;
 use serde::{Serialize, Serializer};
 
 use super::keys::{KeyText, Keys};
+use super::phases::{self, Phase};
 use super::schedule::Arrivals;
 use super::sizes::Content;
 use super::work::{Tasks, Work};
@@ -40,6 +41,8 @@ pub(crate) struct Plan {
     pub(crate) work: Work,
     /// The share of attempts that fail.
     pub(crate) failure_rate: f64,
+    /// Records say who they are, and are looked at; and latencies are taken.
+    pub(crate) verify: bool,
     /// What may be sent and not handled, where the broker could not keep more.
     pub(crate) most_outstanding: Option<Outstanding>,
 }
@@ -63,7 +66,7 @@ pub(crate) struct Outstanding {
 }
 
 /// When producers send.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Pace {
     /// By a schedule, whatever becomes of what was sent before: so many records a second, of all producers.
@@ -72,9 +75,18 @@ pub(crate) enum Pace {
         #[serde(serialize_with = "as_name")]
         arrivals: Arrivals,
     },
+    /// By a schedule, phase by phase.
+    Phases(Vec<Phase>),
     /// As answers come: so many records are unanswered at any time.
     ClosedLoop { in_flight: u32 },
+    /// As answers come, and before there is anybody to handle them: what is measured is how fast that is made good.
+    Backlog,
 }
+
+/// Records that are unanswered at any time while a backlog is made.
+const BACKLOG_IN_FLIGHT: u32 = 10_000;
+/// The length of a phase that no run outlives.
+const ENDLESS: Duration = Duration::from_secs(500 * 366 * 86_400);
 
 /// How long the load lasts, after the warm-up.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -86,12 +98,37 @@ pub(crate) enum Length {
 }
 
 impl Pace {
-    /// Records a second that are wanted; 0 where there is no schedule.
-    pub(crate) fn rate(self) -> u64 {
+    /// What is wanted when; `None` where answers say it.
+    pub(crate) fn phases(&self) -> Option<Vec<Phase>> {
         match self {
-            Self::OpenLoop { rate, .. } => rate,
-            Self::ClosedLoop { .. } => 0,
+            Self::OpenLoop { rate, arrivals } => {
+                Some(vec![Phase { from: *rate, to: *rate, arrivals: *arrivals, duration: ENDLESS, warmup: false }])
+            }
+            Self::Phases(phases) => Some(phases.clone()),
+            Self::ClosedLoop { .. } | Self::Backlog => None,
         }
+    }
+
+    /// Records a second that are wanted so many nanoseconds after the start; `None` where there is no schedule, or none any more.
+    pub(crate) fn rate_at(&self, at: u64) -> Option<u64> {
+        match self {
+            Self::OpenLoop { rate, .. } => Some(*rate),
+            Self::Phases(phases) => phases::rate_at(phases, at),
+            Self::ClosedLoop { .. } | Self::Backlog => None,
+        }
+    }
+
+    /// Records that are unanswered at any time; `None` where a schedule says when they are sent.
+    pub(crate) fn in_flight(&self) -> Option<u32> {
+        match self {
+            Self::OpenLoop { .. } | Self::Phases(_) => None,
+            Self::ClosedLoop { in_flight } => Some(*in_flight),
+            Self::Backlog => Some(BACKLOG_IN_FLIGHT),
+        }
+    }
+
+    pub(crate) fn is_backlog(&self) -> bool {
+        matches!(self, Self::Backlog)
     }
 }
 

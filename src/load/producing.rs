@@ -15,7 +15,7 @@ use super::account::Account;
 use super::clock::nanoseconds;
 use super::keys::{KeyChooser, KeyText};
 use super::payload::Payload;
-use super::plan::{Length, Pace, Plan};
+use super::plan::{Length, Plan};
 use super::room::Room;
 use super::schedule::Schedule;
 use super::sizes::Values;
@@ -86,12 +86,15 @@ impl Generator {
     /// Sends until the load is over or a stop was asked for. Says how many sequences were given away.
     pub(crate) fn run(mut self) -> u64 {
         self.waker = Waker::from(Arc::new(Unpark(thread::current())));
-        match self.plan.pace {
-            Pace::OpenLoop { rate, arrivals } => {
+        match self.plan.pace.phases() {
+            Some(phases) => {
                 let (plan, producer) = (Arc::clone(&self.plan), self.producer);
-                self.by_schedule(Schedule::new(arrivals, rate, producer, plan.producers, plan.seed));
+                self.by_schedule(Schedule::new(phases, producer, plan.producers, plan.seed));
             }
-            Pace::ClosedLoop { .. } => self.as_answers_come(&Arc::clone(&self.room)),
+            None => {
+                let sent = self.as_answers_come(&Arc::clone(&self.room));
+                self.account.sending().scheduled += sent;
+            }
         }
         self.account.is_at(self.producer, None);
         self.sequence
@@ -99,8 +102,8 @@ impl Generator {
 
     fn by_schedule(&mut self, mut schedule: Schedule) {
         let (warm, end) = (self.warm(), self.end());
-        loop {
-            let at = self.start + schedule.next();
+        while let Some(at) = schedule.next() {
+            let at = self.start + at;
             let warm_up = at < warm;
             if self.left == Some(0) || end.is_some_and(|end| at >= end) {
                 return;
@@ -117,9 +120,9 @@ impl Generator {
                     (Some(left), _) => left,
                     (None, end) => {
                         let until = end.unwrap_or(now);
-                        let behind =
-                            std::iter::from_fn(|| Some(self.start + schedule.next())).take_while(|at| *at < until);
-                        u64::from(!warm_up) + behind.filter(|at| *at >= warm).count() as u64
+                        let behind = std::iter::from_fn(|| schedule.next()).map(|at| self.start + at);
+                        let behind = behind.take_while(|at| *at < until).filter(|at| *at >= warm);
+                        u64::from(!warm_up) + behind.count() as u64
                     }
                 };
                 if !self.account.stop.is_cancelled() {
@@ -133,8 +136,8 @@ impl Generator {
             if !self.send(at, warm_up, None) {
                 return;
             }
-            let delay = self.account.clock.now().saturating_sub(at);
             if !warm_up {
+                let delay = self.account.clock.now().saturating_sub(at);
                 let mut sending = self.account.sending();
                 sending.scheduled += 1;
                 sending.late += u64::from(delay > nanoseconds(LATE_AFTER));
@@ -143,22 +146,21 @@ impl Generator {
         }
     }
 
-    fn as_answers_come(&mut self, room: &Arc<Room>) {
+    /// Says how many records of the load it has sent.
+    fn as_answers_come(&mut self, room: &Arc<Room>) -> u64 {
         let (warm, end) = (self.warm(), self.end());
+        let mut sent = 0;
         self.until(self.start);
         while room.take(|| self.account.stop.is_cancelled()) && self.room() {
             let at = self.account.clock.now();
             let warm_up = at < warm;
-            if self.left == Some(0) || end.is_some_and(|end| at >= end) {
-                return;
+            let over = self.left == Some(0) || end.is_some_and(|end| at >= end);
+            if over || !self.send(at, warm_up, Some(room)) {
+                break;
             }
-            if !self.send(at, warm_up, Some(room)) {
-                return;
-            }
-            if !warm_up {
-                self.account.sending().scheduled += 1;
-            }
+            sent += u64::from(!warm_up);
         }
+        sent
     }
 
     /// Says whether the producer took the record over, be it to refuse it: not where a stop came while there was no room for it.
@@ -168,7 +170,9 @@ impl Generator {
         let payload =
             Payload { producer: self.producer, sequence: self.sequence, key, key_sequence, intended, warm_up };
         let value = self.values.next();
-        payload.write(self.plan.run, value);
+        if self.plan.verify {
+            payload.write(self.plan.run, value);
+        }
         self.account.sending_bytes(value.len());
         let text = key.map(KeyText::of);
         let mut record = ProducerRecord::to(&self.plan.topic).value(value);
@@ -286,7 +290,7 @@ mod tests {
 
     use super::super::keys::Keys;
     use super::super::payload::MINIMUM;
-    use super::super::plan::Engine;
+    use super::super::plan::{Engine, Pace};
     use super::super::schedule::Arrivals;
     use super::super::sizes::{Content, Sizes};
     use super::super::work::Work;
@@ -314,6 +318,7 @@ mod tests {
             concurrency: None,
             work: Work::None,
             failure_rate: 0.0,
+            verify: true,
             most_outstanding: None,
         })
     }
@@ -328,10 +333,7 @@ mod tests {
 
     /// Starts the plan's generators against a port on which nobody listens. Each tells in the end what it has sent.
     fn started(plan: &Arc<Plan>, account: &Arc<Account>, producer: &Producer) -> mpsc::Receiver<u64> {
-        let room = match plan.pace {
-            Pace::ClosedLoop { in_flight } => in_flight,
-            Pace::OpenLoop { .. } => 0,
-        };
+        let room = plan.pace.in_flight().unwrap_or_default();
         let (tell, told) = mpsc::channel();
         let (room, start) = (Arc::new(Room::of(room)), account.clock.now());
         for (number, keys) in (0..).zip(KeyChooser::of_all(plan.keys, plan.producers, plan.seed)) {

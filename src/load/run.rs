@@ -7,7 +7,6 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::Context;
-use kafka_troupe::ConsumerBuilder;
 use kafka_troupe::consume::Order;
 use kafka_troupe::produce::ProducerBuilder;
 use rdkafka::ClientConfig;
@@ -16,11 +15,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::account::Account;
 use super::clock::nanoseconds;
-use super::crew::Crew;
+use super::crew::{Crew, MemberSettings};
 use super::figures::{Figures, Latency};
 use super::log::Log;
 use super::payload::Payload;
-use super::plan::{Pace, Plan};
+use super::plan::Plan;
 use super::resources::Resources;
 use super::sample::Sample;
 use super::sampler::Sampler;
@@ -34,10 +33,7 @@ const PRODUCER_END: Duration = Duration::from_secs(5);
 /// Where a run takes place.
 pub(crate) struct Target<'a> {
     pub(crate) producer: ProducerBuilder,
-    /// A member's settings, but for what the plan says.
-    pub(crate) member: Box<dyn Fn() -> ConsumerBuilder + 'a>,
-    /// Of a member without the engine, but for what the plan says.
-    pub(crate) bare: ClientConfig,
+    pub(crate) members: MemberSettings<'a>,
     /// Of a client that only looks.
     pub(crate) client: ClientConfig,
     pub(crate) timeout: Duration,
@@ -75,21 +71,34 @@ pub(crate) async fn run(
     let account = Arc::new(Account::new(plan, stop.child_token())?);
     // Whatever ends this, the producers' threads do not go on.
     let _stop = account.stop.clone().drop_guard();
-    let members = Crew::start(plan, &account, &target)?;
-    if !members.joined(plan, stop).await? {
-        members.leave().await?;
-        return Ok(None);
+    let backlog = plan.pace.is_backlog();
+    let mut crew = None;
+    if !backlog {
+        crew = Crew::formed(plan, &account, &target.members, stop).await?;
+        if crew.is_none() {
+            return Ok(None);
+        }
     }
     let producer = target.producer.actors(usize::from(plan.producers).min(64)).start();
     let producer = producer.context("the producer cannot start")?;
 
     let start = account.clock.now() + nanoseconds(LEAD);
     let mut sampler = Sampler::new(plan, &account, start, show)?;
-    let sent = sampler.during_load(&producer, &members).await?;
+    let sent = sampler.during_load(&producer, crew.as_ref()).await?;
+    if backlog {
+        sampler.made_backlog(&producer).await;
+        crew = Crew::formed(plan, &account, &target.members, stop).await?;
+        sampler.begin();
+    }
+    let Some(members) = crew else { return Ok(None) };
+    let formed = account.clock.now();
     let load_end = account.clock.now();
-    let (behind, unconfirmed) = (account.lag(), account.unconfirmed(load_end, plan.pace.rate()));
-    let (spent, resources) = (sampler.spent_on_load(), Resources::now());
+    let (behind, unconfirmed) = (account.lag(), account.unconfirmed(load_end, 0));
+    let (mut spent, mut resources) = (sampler.spent_on_load(), Resources::now());
     sampler.drain(&producer, &members).await?;
+    if backlog {
+        (spent, resources) = (sampler.spent_on_load(), Resources::now());
+    }
     producer.shutdown(PRODUCER_END).await.context("the producer ended before its time")?;
     members.leave().await?;
     sampler.take_latencies();
@@ -100,14 +109,15 @@ pub(crate) async fn run(
 
     let load_start = start + nanoseconds(plan.warmup);
     let answers = account.answers();
-    let rate = answers.rate(load_start, load_end);
+    let rate = if backlog { account.handled_rate(formed) } else { answers.rate(load_start, load_end) };
     let sending = account.sending();
     let held_up = sending.held_back > 0 && is_late(sending.late, sending.scheduled);
     let saturated = sampler.backlog.grew(load_start, load_end, behind, rate);
     let queued = !held_up && sampler.queue.grew(load_start, load_end, unconfirmed, rate);
     let around = Circumstances {
         order_promised: plan.order != Order::Unordered,
-        open_loop: matches!(plan.pace, Pace::OpenLoop { .. }),
+        open_loop: plan.pace.in_flight().is_none(),
+        unverified: !plan.verify,
         saturated,
         queued,
         held_up,
@@ -122,7 +132,8 @@ pub(crate) async fn run(
         latency: Latency {
             schedule_delay: sending.schedule_delay.summary(),
             produce_ack: answers.produce_ack.summary().filter(|_| !queued && !held_up),
-            end_to_end: sampler.end_to_end.summary().filter(|_| !saturated && !queued && !held_up),
+            // Of a backlog it says when the record was made.
+            end_to_end: sampler.end_to_end.summary().filter(|_| !saturated && !queued && !held_up && !backlog),
         },
         ..at_the_end.figures
     };
@@ -145,6 +156,12 @@ struct AtTheEnd {
 }
 
 fn look(log: &Log, plan: &Plan, account: &Account, sent: &[u64]) -> anyhow::Result<AtTheEnd> {
+    if !plan.verify {
+        let handled = account.handled.load(Ordering::Acquire);
+        let failed = account.failed.load(Ordering::Acquire);
+        let figures = Figures { sent: sent.iter().sum(), failed, handled, ..Figures::default() };
+        return Ok(AtTheEnd { figures, committed_ahead: 0 });
+    }
     let committed = log.committed()?;
     let book = account.book();
     let ahead = (0..).zip(&committed).map(|(partition, committed)| book.ledger.unhandled_below(partition, *committed));

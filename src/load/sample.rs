@@ -34,6 +34,8 @@ pub(crate) struct Sample {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Phase {
+    /// A backlog is made.
+    Fill,
     Warmup,
     Load,
     Drain,
@@ -42,6 +44,7 @@ pub(crate) enum Phase {
 impl fmt::Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
+            Self::Fill => "fill",
             Self::Warmup => "warmup",
             Self::Load => "load",
             Self::Drain => "drain",

@@ -15,7 +15,7 @@ use super::clock::nanoseconds;
 use super::crew::Crew;
 use super::keys::KeyChooser;
 use super::latencies::Latencies;
-use super::plan::{Pace, Plan};
+use super::plan::Plan;
 use super::producing::Generator;
 use super::resources::Resources;
 use super::room::Room;
@@ -84,11 +84,12 @@ impl<'a, S: FnMut(&Sample)> Sampler<'a, S> {
     }
 
     /// Starts the producers' threads and waits until they have sent all. Says how many sequences each has given away.
-    pub(crate) async fn during_load(&mut self, producer: &Producer, members: &Crew) -> anyhow::Result<Vec<u64>> {
-        let room = Arc::new(Room::of(match self.plan.pace {
-            Pace::ClosedLoop { in_flight } => in_flight,
-            Pace::OpenLoop { .. } => 0,
-        }));
+    pub(crate) async fn during_load(
+        &mut self,
+        producer: &Producer,
+        members: Option<&Crew>,
+    ) -> anyhow::Result<Vec<u64>> {
+        let room = Arc::new(Room::of(self.plan.pace.in_flight().unwrap_or_default()));
         let mut ends = Vec::new();
         for (number, keys) in (0..).zip(KeyChooser::of_all(self.plan.keys, self.plan.producers, self.plan.seed)) {
             let generator = Generator::new(self.plan, self.account, producer.sender(), number, keys, self.start, &room);
@@ -121,7 +122,9 @@ impl<'a, S: FnMut(&Sample)> Sampler<'a, S> {
                 }
                 () = &mut load, if self.at_load.is_none() => self.at_load = Some(self.spent()),
                 _ = self.ticks.tick() => {
-                    if let Err(error) = members.check().await {
+                    if let Some(members) = members
+                        && let Err(error) = members.check().await
+                    {
                         self.account.stop.cancel();
                         return Err(error);
                     }
@@ -143,12 +146,24 @@ impl<'a, S: FnMut(&Sample)> Sampler<'a, S> {
                 () = sleep(LOOK) => {}
                 _ = self.ticks.tick() => {
                     members.check().await?;
-                    self.look(Phase::Drain, members);
+                    self.look(Phase::Drain, Some(members));
                 }
             }
         }
-        self.look(Phase::Drain, members);
+        self.look(Phase::Drain, Some(members));
         Ok(())
+    }
+
+    /// The backlog is made: waits for its last confirmations, as long as handlers may take too. What follows is measured.
+    pub(crate) async fn made_backlog(&mut self, producer: &Producer) {
+        // What is not answered in time is given up by the producer's end, and counted.
+        let _ = producer.flush(self.plan.drain).await;
+        self.look(Phase::Fill, None);
+    }
+
+    /// What is measured begins.
+    pub(crate) fn begin(&mut self) {
+        self.at_load = Some(self.spent());
     }
 
     /// What the load has taken since its warm-up.
@@ -175,12 +190,15 @@ impl<'a, S: FnMut(&Sample)> Sampler<'a, S> {
 
     fn sending_phase(&self) -> Phase {
         let warm = self.start + nanoseconds(self.plan.warmup);
+        if self.plan.pace.is_backlog() {
+            return Phase::Fill;
+        }
         if self.account.clock.now() < warm { Phase::Warmup } else { Phase::Load }
     }
 
-    fn look(&mut self, phase: Phase, members: &Crew) {
+    fn look(&mut self, phase: Phase, members: Option<&Crew>) {
         // Commits first: what is handled in between cannot make them look early.
-        let committed = members.committed(self.plan);
+        let committed = members.filter(|_| self.plan.verify).map(|it| it.committed(self.plan)).unwrap_or_default();
         let (ahead, lost, duplicated) = {
             let ledger = &self.account.book().ledger;
             let unhandled = |committed: &[i64]| -> u64 {
@@ -202,15 +220,13 @@ impl<'a, S: FnMut(&Sample)> Sampler<'a, S> {
             sent: count(&self.account.sent),
         };
         let lag = counts.acked.saturating_sub(counts.done);
+        let target = self.plan.pace.rate_at(now.saturating_sub(self.start));
         self.backlog.sampled(now, lag);
-        self.queue.sampled(now, self.account.unconfirmed(now, self.plan.pace.rate()));
+        self.queue.sampled(now, self.account.unconfirmed(now, target.unwrap_or_default()));
         let sample = Sample {
             seconds: now.saturating_sub(self.start) as f64 / 1e9,
             phase,
-            target: match self.plan.pace {
-                Pace::OpenLoop { rate, .. } if phase != Phase::Drain => Some(rate),
-                _ => None,
-            },
+            target: target.filter(|_| phase != Phase::Drain),
             sent: counts.sent - self.last.sent,
             acked: counts.acked - self.last.acked,
             done: counts.done - self.last.done,

@@ -29,6 +29,8 @@ pub(crate) struct Circumstances {
     pub(crate) order_promised: bool,
     /// Producers sent by a schedule, and not as answers came.
     pub(crate) open_loop: bool,
+    /// Nobody looked at the records.
+    pub(crate) unverified: bool,
     /// Handlers fell behind for good: how long a record took says how long the load had been on.
     pub(crate) saturated: bool,
     /// What was to be sent waited for the broker's confirmation, and more of it the longer the load lasted: so did each record.
@@ -95,6 +97,9 @@ fn faults(figures: &Figures, around: Circumstances, gates: &Gates) -> Vec<String
 
 fn invalid(figures: &Figures, around: Circumstances) -> Vec<String> {
     let mut reasons = Vec::new();
+    if around.unverified {
+        reasons.push("nothing was verified, so nothing is known of what became of the records".to_owned());
+    }
     if figures.scheduled == 0 {
         reasons.push("nothing was measured: the run ended in its warm-up".to_owned());
     }
@@ -132,8 +137,14 @@ fn invalid(figures: &Figures, around: Circumstances) -> Vec<String> {
 mod tests {
     use super::*;
 
-    const QUIET: Circumstances =
-        Circumstances { order_promised: true, open_loop: true, saturated: false, queued: false, held_up: false };
+    const QUIET: Circumstances = Circumstances {
+        order_promised: true,
+        open_loop: true,
+        unverified: false,
+        saturated: false,
+        queued: false,
+        held_up: false,
+    };
 
     fn clean() -> Figures {
         Figures { sent: 1_000, acked: 1_000, handled: 1_000, scheduled: 1_000, ..Figures::default() }
@@ -223,6 +234,9 @@ mod tests {
         assert_eq!(judged(&Figures { scheduled: 0, ..clean() }, QUIET, "").0, Judgement::Invalid);
         let saturated = Circumstances { saturated: true, ..QUIET };
         assert_eq!(judged(&clean(), saturated, "").0, Judgement::Invalid);
+        let unverified = Circumstances { unverified: true, ..QUIET };
+        let (judgement, reasons) = judged(&clean(), unverified, "");
+        assert!(judgement == Judgement::Invalid && reasons.contains("nothing was verified"), "{reasons}");
         let queued = Circumstances { queued: true, ..QUIET };
         let (judgement, reasons) = judged(&clean(), queued, "");
         assert!(judgement == Judgement::Invalid && reasons.contains("not confirmed as fast"), "{reasons}");

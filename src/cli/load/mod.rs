@@ -23,8 +23,10 @@ use super::data;
 use super::exit::{self, Exit, Interrupted, Misuse};
 use super::shutdown::Shutdown;
 use super::terminal::Terminal;
+use crate::load::crew::MemberSettings;
 use crate::load::gates::Gates;
 use crate::load::keys::Keys;
+use crate::load::phases::Phase;
 use crate::load::plan::{Engine, Length, Outstanding, Pace, Plan};
 use crate::load::result::RunResult;
 use crate::load::run::{self, Target};
@@ -75,6 +77,9 @@ const PAGE: usize = 20;
                                     as fast as answers come
   troupe load --work sleep:lognormal:2ms:0.5 --failure-rate 1% --record-size uniform:100:2000
                                     handlers that take their time, now and then fail, and records that differ
+  troupe load --phases phases.toml  phase after phase, as the file has them
+  troupe load --kafka local --backlog 1000000 --order key
+                                    how fast a backlog is made good
   troupe load --engine bare --work sleep:1ms --rate 500
                                     the same load on a plain consumer loop, to compare"))]
 pub(crate) struct Load {
@@ -95,7 +100,7 @@ pub(crate) struct Load {
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     duration: Option<Duration>,
     /// How many records the load has, instead of how long it lasts
-    #[arg(long, value_name = "RECORDS", alias = "num-records", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "RECORDS", aliases = ["num-records", "messages"], value_parser = clap::value_parser!(u64).range(1..))]
     records: Option<u64>,
     /// Load that is verified like the rest, and left out of the figures
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = parse_duration)]
@@ -178,10 +183,11 @@ impl Load {
             folder::refuse_if_taken(out)?;
         }
         self.refuse_what_no_bare_loop_does()?;
-        let content = self.shape.content()?;
+        let (content, phases) = (self.shape.content()?, self.shape.phases()?);
         let seed = self.seed.unwrap_or_else(|| started.as_microsecond().unsigned_abs());
         let stage = Stage::set(self.kafka, &self.connect, stop).await?;
-        let plan = Arc::new(self.plan(started, seed, stage.is_embedded(), content));
+        let plan = Arc::new(self.plan(started, seed, stage.is_embedded(), content, phases));
+        refuse_what_the_broker_cannot_keep(&plan)?;
         let folder = folder::make(self.out.as_ref(), started, seed)?;
         if let Some(most) = plan.most_outstanding {
             tracing::info!(
@@ -230,7 +236,14 @@ impl Load {
         })
     }
 
-    fn plan(&self, started: Timestamp, seed: u64, embedded: bool, content: Content) -> Plan {
+    fn plan(
+        &self,
+        started: Timestamp,
+        seed: u64,
+        embedded: bool,
+        content: Content,
+        phases: Option<Vec<Phase>>,
+    ) -> Plan {
         // Two runs that begin in the same microsecond, with the same seed, would have to share a cluster to be mixed up.
         let run = (started.as_microsecond().unsigned_abs() << 12) ^ (u64::from(std::process::id()) << 44) ^ seed;
         let name = format!("troupe-load-{run:016x}");
@@ -239,6 +252,7 @@ impl Load {
             records: (EMBEDDED_BYTES / Plan::bytes_in_log(smallest)).clamp(1, EMBEDDED_BATCHES),
             bytes: (smallest < largest).then_some(EMBEDDED_BYTES),
         });
+        let (pace, warmup, length) = self.timing(phases);
         Plan {
             run,
             seed,
@@ -247,15 +261,9 @@ impl Load {
             partitions: self.partitions,
             producers: self.producers,
             members: self.members,
-            pace: match self.in_flight {
-                Some(in_flight) => Pace::ClosedLoop { in_flight },
-                None => Pace::OpenLoop { rate: self.rate, arrivals: self.arrivals },
-            },
-            warmup: self.warmup,
-            length: match (self.records, self.duration) {
-                (Some(records), _) => Length::Records(records),
-                (None, duration) => Length::Seconds(duration.unwrap_or(Duration::from_secs(30))),
-            },
+            pace,
+            warmup,
+            length,
             drain: self.drain,
             content,
             keys: self.keys,
@@ -268,8 +276,30 @@ impl Load {
             engine: self.shape.engine,
             work: self.shape.work,
             failure_rate: self.shape.failure_rate,
+            verify: !self.shape.no_verify,
             most_outstanding,
         }
+    }
+
+    /// When records are sent, how long the warm-up lasts, and the load.
+    fn timing(&self, phases: Option<Vec<Phase>>) -> (Pace, Duration, Length) {
+        if let Some(phases) = phases {
+            let lasts = |warmup| phases.iter().filter(|it| it.warmup == warmup).map(|it| it.duration).sum();
+            let (warmup, length) = (lasts(true), Length::Seconds(lasts(false)));
+            return (Pace::Phases(phases), warmup, length);
+        }
+        if let Some(records) = self.shape.backlog {
+            return (Pace::Backlog, Duration::ZERO, Length::Records(records));
+        }
+        let pace = match self.in_flight {
+            Some(in_flight) => Pace::ClosedLoop { in_flight },
+            None => Pace::OpenLoop { rate: self.rate, arrivals: self.arrivals },
+        };
+        let length = match (self.records, self.duration) {
+            (Some(records), _) => Length::Records(records),
+            (None, duration) => Length::Seconds(duration.unwrap_or(Duration::from_secs(30))),
+        };
+        (pace, self.warmup, length)
     }
 
     fn refuse_what_no_bare_loop_does(&self) -> anyhow::Result<()> {
@@ -282,26 +312,40 @@ impl Load {
 
     fn target<'a>(&self, stage: &'a Stage) -> Target<'a> {
         let connection = &stage.connection;
+        let engine = Box::new(|| {
+            let mut consumer = connection.config().consumer.clone();
+            // A file may have been made for another consumer: this one is a member of a group that reads a topic of its own.
+            consumer.standalone = false;
+            consumer.client_auto_commit = false;
+            consumer.start_at = StartAt::Committed;
+            if consumer.commit_when == CommitWhen::Manual {
+                consumer.commit_when = CommitWhen::default();
+            }
+            consumer.builder().properties(stage.consumer_properties().iter().copied())
+        });
+        let given = connection.config().consumer.kafka.iter().chain(stage.consumer_properties().iter().copied());
         Target {
             producer: connection.producer(),
-            member: Box::new(|| {
-                let mut consumer = connection.config().consumer.clone();
-                // A file may have been made for another consumer: this one is a member of a group that reads a topic of its own.
-                consumer.standalone = false;
-                consumer.client_auto_commit = false;
-                consumer.start_at = StartAt::Committed;
-                if consumer.commit_when == CommitWhen::Manual {
-                    consumer.commit_when = CommitWhen::default();
-                }
-                consumer.builder().properties(stage.consumer_properties().iter().copied())
-            }),
-            bare: bare_client(
-                connection.config().consumer.kafka.iter().chain(stage.consumer_properties().iter().copied()),
-            ),
+            members: MemberSettings { engine, bare: bare_client(given) },
             client: connection.client_config(),
             timeout: connection.timeout(),
         }
     }
+}
+
+/// A backlog is outstanding as a whole.
+fn refuse_what_the_broker_cannot_keep(plan: &Plan) -> anyhow::Result<()> {
+    if let (Pace::Backlog, Length::Records(records), Some(most)) = (&plan.pace, plan.length, plan.most_outstanding) {
+        let fits = most.bytes.map_or(most.records, |bytes| bytes / Plan::bytes_in_log(plan.content.bounds().1));
+        if records > fits {
+            let why = format!(
+                "the embedded broker keeps 5 MiB a partition: a backlog of such records may have {fits} there; take --kafka local, or \
+                 --bootstrap-server"
+            );
+            return Err(Misuse(why).into());
+        }
+    }
+    Ok(())
 }
 
 /// librdkafka's configuration of a consumer with these properties, and beside them those that the engine gives it.

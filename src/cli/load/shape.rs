@@ -7,6 +7,8 @@ use anyhow::Context;
 use clap::Args;
 
 use crate::cli::exit::Misuse;
+use crate::load::phases::Phase;
+use crate::load::phases_file;
 use crate::load::plan::Engine;
 use crate::load::sizes::{Content, Sizes};
 use crate::load::work::Work;
@@ -38,6 +40,23 @@ pub(super) struct Shape {
     /// retry pauses are settings (consumer.retry_pause). Such an attempt is no duplicate.
     #[arg(long, value_name = "SHARE", default_value = "0", value_parser = share, verbatim_doc_comment)]
     pub(super) failure_rate: f64,
+    /// Make a backlog of so many records first, and measure how fast it is handled
+    ///
+    /// Members start when all is confirmed. The rate is that of handling, from when the group has
+    /// formed; there is no end-to-end latency, for a record's age says only when it was made.
+    #[arg(long, value_name = "RECORDS", verbatim_doc_comment, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(conflicts_with_all = ["rate", "arrivals", "in_flight", "duration", "records", "warmup", "phases"])]
+    pub(super) backlog: Option<u64>,
+    /// A TOML file of phases: constant, poisson, ramp and step, in place of rate, arrivals and length
+    ///
+    /// Each [[phase]] has a kind, a duration, and rate (constant, poisson), from and to (ramp), or
+    /// from, to and steps (step). Those at the start may have warmup = true.
+    #[arg(long, value_name = "FILE", verbatim_doc_comment)]
+    #[arg(conflicts_with_all = ["rate", "arrivals", "in_flight", "duration", "records", "warmup"])]
+    phases: Option<PathBuf>,
+    /// Neither verify nor time: to measure what that takes. The result is invalid
+    #[arg(long, hide = true)]
+    pub(super) no_verify: bool,
 }
 
 impl Shape {
@@ -52,6 +71,17 @@ impl Shape {
         content.ok_or_else(|| {
             Misuse(format!("{} has no line that is not empty: --payload-file needs one", path.display())).into()
         })
+    }
+
+    /// The phases of the file, if there is one.
+    ///
+    /// # Errors
+    /// Of a file that cannot be read; [`Misuse`] with line and key of what is wrong in it.
+    pub(super) fn phases(&self) -> anyhow::Result<Option<Vec<Phase>>> {
+        let Some(path) = &self.phases else { return Ok(None) };
+        let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let phases = phases_file::parse(&text).map_err(|why| Misuse(format!("{}: {why}", path.display())))?;
+        Ok(Some(phases))
     }
 }
 
