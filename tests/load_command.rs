@@ -195,6 +195,7 @@ fn what_cannot_be_meant_is_refused_before_anything_runs() {
     assert!(refused(&["--record-size", "47"]).contains("48"));
     assert!(refused(&["--keys", "zipf"]).contains("zipf:1.1:10000"));
     assert!(refused(&["--throughput", "0"]).contains("10000000"));
+    assert!(refused(&["--throughput", "-1"]).contains("--in-flight RECORDS"));
     refused(&["--rate", "10", "--in-flight", "10"]);
     assert!(refused(&["--engine", "bare", "--order", "key"]).contains("one record after the other"));
     assert!(refused(&["--failure-rate", "1"]).contains("0.9"));

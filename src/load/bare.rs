@@ -14,7 +14,7 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::topic_partition_list::Offset;
 use rdkafka::{ClientConfig, ClientContext, TopicPartitionList};
-use tokio::sync::oneshot;
+use tokio::sync::oneshot::{self, error::TryRecvError};
 use tokio_util::sync::CancellationToken;
 
 use super::account::Account;
@@ -100,6 +100,8 @@ impl BareMembers {
             if let Some(why) = member.seen.failed.get() {
                 anyhow::bail!("member {} of the group ended: {why}", index + 1);
             }
+            let died = locked(&member.ended).as_mut().is_some_and(|it| it.try_recv() == Err(TryRecvError::Closed));
+            anyhow::ensure!(!died, "member {} of the group ended: its thread panicked", index + 1);
         }
         Ok(())
     }

@@ -58,7 +58,7 @@ pub(crate) struct Measured {
 
 /// Runs the plan. `stop` ends the load early; what was sent is judged all the same. `show` gets a sample a second.
 ///
-/// `None` where the stop came before anything was sent.
+/// `None` where the stop came before anything was measured.
 ///
 /// # Errors
 /// Where the environment fails: a member or the producer ends, the group does not form, the log cannot be read.

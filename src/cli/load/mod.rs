@@ -43,7 +43,7 @@ const EMBEDDED_BYTES: u64 = 4 << 20;
 /// And batches, of which it keeps 100,000.
 const EMBEDDED_BATCHES: u64 = 90_000;
 /// Why a run is invalid that a signal ended so soon.
-const NOTHING: &str = "nothing was measured: a signal came before anything was sent";
+const NOTHING: &str = "nothing was measured: a signal came before that began";
 /// The live lines have their header again after so many.
 const PAGE: usize = 20;
 
@@ -85,7 +85,7 @@ const PAGE: usize = 20;
 pub(crate) struct Load {
     /// Records a second, of all producers together
     #[arg(long, value_name = "RECORDS", default_value_t = 2_000, alias = "throughput", conflicts_with = "in_flight")]
-    #[arg(value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    #[arg(value_parser = shape::rate, allow_negative_numbers = true)]
     rate: u64,
     /// How send times follow each other: constant, or poisson
     #[arg(long, value_name = "HOW", default_value = "constant", conflicts_with = "in_flight")]
@@ -175,7 +175,7 @@ impl Load {
     }
 
     /// # Errors
-    /// [`Interrupted`] where a signal came before anything was sent.
+    /// [`Interrupted`] where a signal came before anything was measured.
     async fn judged(&self, terminal: &Terminal, shutdown: &Shutdown) -> anyhow::Result<Exit> {
         let gates = Gates::all(&self.assert);
         let (stop, started) = (shutdown.requested(), Timestamp::now());

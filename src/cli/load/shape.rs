@@ -85,6 +85,16 @@ impl Shape {
     }
 }
 
+/// Records a second. Kafka's own tools take -1 for no limit.
+pub(super) fn rate(text: &str) -> Result<u64, String> {
+    if text == "-1" {
+        return Err("there is no load without a rate by a schedule: --in-flight RECORDS sends as fast as answers come"
+            .to_owned());
+    }
+    let rate = text.parse().ok().filter(|rate| (1..=10_000_000).contains(rate));
+    rate.ok_or_else(|| "it is 1 to 10000000 records a second".to_owned())
+}
+
 fn share(text: &str) -> Result<f64, String> {
     let share = match text.strip_suffix('%') {
         Some(percent) => percent.parse().map(|percent: f64| percent / 100.0),
