@@ -4,8 +4,10 @@
 //! that lock. Credits come back only after the event is gone, for until then librdkafka counts its records against its own limits, which are
 //! no wider than ours.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Waker;
 use std::time::Duration;
 
 use actix::Recipient;
@@ -14,8 +16,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::SendError;
-use super::batch::Unanswered;
-use super::completion::Verdict;
+use super::completion::{Call, Rest};
 use super::credits::Generation;
 use super::in_flight::InFlight;
 use super::intake::{Intake, Settled};
@@ -52,9 +53,36 @@ pub(super) struct DeliveryThread {
 #[derive(Default)]
 struct Run {
     reports: Vec<Report>,
-    answers: Vec<(Unanswered, usize, Verdict)>,
+    /// What an answer comes to outside the lock, in order: callbacks with the places of their batches in `settled`, and senders to wake.
+    calls: VecDeque<(usize, Call)>,
+    wakers: Vec<Waker>,
     /// The batches met in this event, in order; a batch's records mostly come together.
-    settled: Vec<(Arc<Intake>, Generation, Settled)>,
+    settled: Vec<Batch>,
+}
+
+struct Batch {
+    intake: Arc<Intake>,
+    topic: Arc<str>,
+    generation: Generation,
+    settled: Settled,
+}
+
+impl Run {
+    /// Called without a lock.
+    fn finish_answers(&mut self) {
+        self.wakers.drain(..).for_each(Waker::wake);
+        while let Some((batch, call)) = self.calls.pop_front() {
+            let Batch { topic, settled, .. } = &mut self.settled[batch];
+            settled.called(call.call(topic));
+        }
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        // Of a thread that dies, these are told what is known all the same.
+        self.finish_answers();
+    }
 }
 
 impl DeliveryThread {
@@ -67,7 +95,7 @@ impl DeliveryThread {
                 Some(mut event) => {
                     self.serve(event.said(), &mut run);
                     drop(event);
-                    for (intake, generation, settled) in run.settled.drain(..) {
+                    for Batch { intake, generation, settled, .. } in run.settled.drain(..) {
                         intake.settle(generation, settled);
                     }
                     for waiter in &self.waiters {
@@ -117,13 +145,20 @@ impl DeliveryThread {
         let mut reports = std::mem::take(&mut run.reports);
         for report in reports.drain(..) {
             // A report without a record: given up before, at the end of the producer.
-            let _ = batches.take(report.mark, |record, batch| {
-                let of_this_batch = |(intake, generation, _): &(Arc<Intake>, _, _)| {
-                    *generation == batch.generation && Arc::ptr_eq(intake, &batch.intake)
+            let _ = batches.with(report.mark, |batch, bytes| {
+                let like_this_batch = |last: &mut Batch| {
+                    last.generation == batch.generation
+                        && Arc::ptr_eq(&last.intake, &batch.intake)
+                        && Arc::ptr_eq(&last.topic, &batch.topic)
                 };
-                if !run.settled.last().is_some_and(of_this_batch) {
-                    let fresh = (batch.intake.clone(), batch.generation, Settled::default());
-                    run.settled.push(fresh);
+                if !run.settled.last_mut().is_some_and(like_this_batch) {
+                    let (intake, topic) = (batch.intake.clone(), batch.topic.clone());
+                    run.settled.push(Batch {
+                        intake,
+                        topic,
+                        generation: batch.generation,
+                        settled: Settled::default(),
+                    });
                 }
                 let place = report.mark.place();
                 let verdict = report.result.map_err(|refusal| {
@@ -139,12 +174,17 @@ impl DeliveryThread {
                     match self.native.fatal_error_behind(refusal.code) {
                         Some(code) => Box::new(SendError::fatal(topic, report.partition, code, persisted)),
                         None => {
-                            let (partition, bytes) = (report.partition, record.bytes());
+                            let partition = report.partition;
                             Box::new(SendError::from_library(topic, partition, bytes, refusal.code, persisted))
                         }
                     }
                 });
-                run.answers.push((record, run.settled.len() - 1, verdict));
+                let at = run.settled.len() - 1;
+                match batch.answer(place, verdict, &mut run.settled[at].settled) {
+                    Rest::Nothing => {}
+                    Rest::Wake(waker) => run.wakers.push(waker),
+                    Rest::Call(call) => run.calls.push_back((at, call)),
+                }
             });
         }
         drop(batches);
@@ -153,9 +193,7 @@ impl DeliveryThread {
             // A helper that is gone has nobody left to tell.
             let _ = self.look_ups.send(LookUp { topic, asker: None });
         }
-        for (record, settled, verdict) in run.answers.drain(..) {
-            run.settled[settled].2.answer(record, verdict);
-        }
+        run.finish_answers();
     }
 
     /// librdkafka fails what it holds and refuses the rest; nobody new needs to hear it record by record.

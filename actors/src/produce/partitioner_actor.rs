@@ -132,9 +132,7 @@ fn give_up(mut batch: RecordBatch, reason: &NoPartitions) {
     tracing::warn!(records, %error, "records given up");
     let mut settled = Settled::default();
     for place in 0..records {
-        if let Some(record) = answers.take(place) {
-            settled.answer(record, Err(Box::new(error.clone())));
-        }
+        answers.answer_now(place, Err(Box::new(error.clone())), &mut settled);
     }
     answers.intake.settle(answers.generation, settled);
 }

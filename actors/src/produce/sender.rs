@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::task::Poll;
 
-use super::completion::Callback;
+use super::callback::Callback;
 use super::intake::{Intake, Listener, Offered};
 use super::line::Ticket;
 use super::{Confirmation, Delivery, ProducerRecord, SendError, TrySendError};
@@ -59,8 +59,7 @@ impl Sender {
         record: ProducerRecord<'_>,
         callback: impl FnOnce(Result<Delivery, SendError>) + Send + 'static,
     ) -> Result<(), SendError> {
-        let callback: Callback = Box::new(callback);
-        self.accept(record, Listener::Callback(callback)).await?;
+        self.accept(record, Listener::Callback(Callback::new(callback))).await?;
         Ok(())
     }
 
@@ -82,7 +81,7 @@ impl Sender {
         record: ProducerRecord<'a>,
         callback: impl FnOnce(Result<Delivery, SendError>) + Send + 'static,
     ) -> Result<(), TrySendError<'a>> {
-        self.try_accept(record, Listener::Callback(Box::new(callback)))?;
+        self.try_accept(record, Listener::Callback(Callback::new(callback)))?;
         Ok(())
     }
 

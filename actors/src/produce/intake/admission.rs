@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::task::Waker;
 
-use super::super::batch::{TopicIndex, Unanswered};
-use super::super::completion::{Callback, Completion, Confirmation};
-use super::super::group::{Group, Member};
+use super::super::Confirmation;
+use super::super::batch::TopicIndex;
+use super::super::callback::Callback;
+use super::super::completion::{Listeners, Slots};
+use super::super::group::Group;
 use super::super::line::Ticket;
 use super::super::{ProducerRecord, SendError};
 use super::{Intake, MAX_RECORD_BYTES, State};
@@ -70,15 +72,15 @@ impl Intake {
             }
         };
         state.line.leave(ticket);
-        let (completion, confirmation) = match listener {
-            Listener::Confirmation => {
-                let (completion, confirmation) = state.topics[topic.0].slots.pair();
-                (completion, Some(confirmation))
+        let bytes = record.bytes();
+        let (ready, confirmation) = state.append(self, topic, record, bytes, |listeners, slots| match listener {
+            Listener::Confirmation => Some(listeners.confirm(slots, bytes)),
+            Listener::Callback(callback) => {
+                listeners.call_back(callback, bytes);
+                None
             }
-            Listener::Callback(callback) => (Completion::callback(state.topics[topic.0].name.clone(), callback), None),
-        };
-        let wake = state.append(self, topic, record, Unanswered::new(completion, record.bytes()))
-            && !std::mem::replace(&mut state.notified, true);
+        });
+        let wake = ready && !std::mem::replace(&mut state.notified, true);
         let next = state.next_in_line();
         drop(state);
         if let Some(next) = next {
@@ -102,24 +104,19 @@ impl Intake {
         ticket: Option<Ticket>,
     ) -> OfferedAll {
         let mut refused = Vec::new();
-        let mut member: Option<(TopicIndex, Arc<Member>)> = None;
+        let mut last_topic = None;
         let (mut ready, mut taken, mut stands) = (false, 0, None);
         let mut state = self.lock();
         for record in records {
             let place = place.wrapping_add(taken as u32);
             match state.admit(record, ticket) {
                 Admission::In(topic) => {
-                    let member = match &member {
-                        Some((of, member)) if *of == topic => member.clone(),
-                        _ => {
-                            let topic_name = state.topics[topic.0].name.clone();
-                            let made = Arc::new(Member { topic: topic_name, group: group.clone() });
-                            member = Some((topic, made.clone()));
-                            made
-                        }
-                    };
-                    let unanswered = Unanswered::new(Completion::of_group(member, place), record.bytes());
-                    ready |= state.append(self, topic, record, unanswered);
+                    if last_topic.replace(topic) != Some(topic) {
+                        group.topic_from(place, &state.topics[topic.0].name);
+                    }
+                    let bytes = record.bytes();
+                    let listen = |listeners: &mut Listeners, _: &mut Slots| listeners.join(group, place, bytes);
+                    ready |= state.append(self, topic, record, bytes, listen).0;
                 }
                 Admission::Refused(error) => refused.push((place, error)),
                 Admission::NoRoom => {
@@ -142,7 +139,9 @@ impl Intake {
             self.wake_actor();
         }
         for (place, error) in refused {
-            group.answer(place, Err(error));
+            if let Some(waker) = group.answer(place, Err(Box::new(error))) {
+                waker.wake();
+            }
         }
         OfferedAll { taken, ticket: stands }
     }
