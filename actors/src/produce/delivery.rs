@@ -21,13 +21,15 @@ use super::credits::Generation;
 use super::in_flight::InFlight;
 use super::intake::{Intake, Settled};
 use super::leftovers::Accepted;
-use super::native::{NativeProducer, Report, Said};
+use super::native::{Event, NativeProducer, Report, Said};
 use super::partition_counts::{LookUp, LookUps};
 use super::partitioner_actor::{QueueHasRoom, Stalled};
 use super::state::Failure;
 
 /// Reports handled under one lock.
 const RUN: usize = 512;
+/// Events that are there already and whose credits come back together, so that a sender that waits for room is woken for more than a few records.
+const EVENTS: usize = 16;
 /// The longest wait for an event; a stop does not wait for it.
 const IDLE: Duration = Duration::from_millis(500);
 
@@ -56,7 +58,7 @@ struct Run {
     /// What an answer comes to outside the lock, in order: callbacks with the places of their batches in `settled`, and senders to wake.
     calls: VecDeque<(usize, Call)>,
     wakers: Vec<Waker>,
-    /// The batches met in this event, in order; a batch's records mostly come together.
+    /// The batches met since credits came back last, in order; a batch's records mostly come together.
     settled: Vec<Batch>,
 }
 
@@ -92,9 +94,12 @@ impl DeliveryThread {
             let stopping = self.stop.load(Ordering::Acquire);
             let timeout = if stopping { Duration::ZERO } else { IDLE };
             match self.native.poll(timeout) {
-                Some(mut event) => {
-                    self.serve(event.said(), &mut run);
-                    drop(event);
+                Some(event) => {
+                    self.serve(event, &mut run);
+                    for _ in 1..EVENTS {
+                        let Some(event) = self.native.poll(Duration::ZERO) else { break };
+                        self.serve(event, &mut run);
+                    }
                     for Batch { intake, generation, settled, .. } in run.settled.drain(..) {
                         intake.settle(generation, settled);
                     }
@@ -110,8 +115,8 @@ impl DeliveryThread {
         }
     }
 
-    fn serve(&self, said: Said<'_>, run: &mut Run) {
-        match said {
+    fn serve(&self, mut event: Event<'_>, run: &mut Run) {
+        match event.said() {
             Said::Reports(reports) => {
                 let keeps = self.intakes.iter().any(|intake| intake.leftovers.keeps());
                 let mut reports = reports.with_what_was_given_up(keeps);
@@ -190,8 +195,7 @@ impl DeliveryThread {
         drop(batches);
         run.reports = reports;
         if let Some(topic) = stale_topic {
-            // A helper that is gone has nobody left to tell.
-            let _ = self.look_ups.send(LookUp { topic, asker: None });
+            self.look_ups.ask(LookUp { topic, asker: None });
         }
         run.finish_answers();
     }

@@ -115,6 +115,13 @@ struct Topic {
     last_batch: BatchSize,
 }
 
+impl Topic {
+    /// Whether the batch that was begun as the `begun`th is the one that lingers.
+    fn lingers(&self, begun: u64) -> bool {
+        self.begun == begun && self.lingering.is_some()
+    }
+}
+
 struct State {
     open: bool,
     closed_because: Option<Arc<str>>,
@@ -195,7 +202,7 @@ impl Intake {
         state.notified = false;
         let mut due = None;
         while let Some((at, topic, begun)) = state.lingering.front().copied() {
-            if state.topics[topic.0].begun == begun && state.topics[topic.0].lingering.is_some() {
+            if state.topics[topic.0].lingers(begun) {
                 if at > now {
                     due = Some(at);
                     break;
@@ -384,6 +391,11 @@ impl State {
             slot.begun += 1;
             let due = Instant::now() + limits.linger;
             self.lingering.push_back((due, topic, slot.begun));
+            // One for each topic means a batch. The others stay only behind one that lingers on.
+            if self.lingering.len() > 2 * self.topics.len() {
+                let topics = &self.topics;
+                self.lingering.retain(|(_, topic, begun)| topics[topic.0].lingers(*begun));
+            }
         }
         (ready || begins, listener)
     }
@@ -404,10 +416,21 @@ impl State {
         !self.sealed.is_empty()
     }
 
-    /// The sender at the head of the line, if it has room now.
-    fn next_in_line(&self) -> Option<Waker> {
+    /// The sender at the head of the line, if it has room now, or others have passed it long enough.
+    ///
+    /// Callbacks that send again can keep the buffer full for ever: each gives its room to the record it sends. The head that was passed so is then let in
+    /// above the bound, and the bound of callbacks rises with it, so that each of them finds room still. Its record's end brings the buffer back.
+    fn next_in_line(&mut self) -> Option<Waker> {
         let (waker, bytes) = self.line.head()?;
-        self.credits.has_room(bytes).then(|| waker.clone())
+        if self.credits.has_room(bytes) {
+            return Some(waker.clone());
+        }
+        if !self.line.was_passed(self.credits.max_records()) || !self.credits.raise_for(bytes) {
+            return None;
+        }
+        let waker = waker.clone();
+        self.line.grant();
+        Some(waker)
     }
 }
 

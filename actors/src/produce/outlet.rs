@@ -231,8 +231,8 @@ impl Outlet {
         match u32::try_from(partition.0) {
             Ok(number) if number < partitions.get() => Ok(partition),
             _ => {
-                // The topic may have grown: a later record may find it. A helper that is gone has nobody left to tell.
-                let _ = self.look_ups.send(LookUp { topic: topic.clone(), asker: None });
+                // The topic may have grown: a later record may find it.
+                self.look_ups.ask(LookUp { topic: topic.clone(), asker: None });
                 Err(SendError::UnknownPartition { topic: topic.clone(), partition, partitions: partitions.get() })
             }
         }

@@ -98,7 +98,7 @@ impl PartitionerActor {
     fn ask_for(&self, topic: Arc<str>) {
         let asker = Some(self.intake.index);
         // The helper ends after this actor; were it dead, the records would wait and then fail in time.
-        let _ = self.look_ups.send(LookUp { topic, asker });
+        self.look_ups.ask(LookUp { topic, asker });
     }
 
     /// Fails what has waited for its topic too long, and looks again when the next will have.

@@ -37,7 +37,7 @@ impl Sender {
         self.enqueue(record).await?.await
     }
 
-    /// Waits for room, first come, first served, and puts the record in the buffer.
+    /// Waits for room, first come, first served, and puts the record in the buffer. Room that those in line do not need is anybody's.
     ///
     /// # Errors
     /// Why the record was not accepted.
@@ -63,7 +63,7 @@ impl Sender {
         Ok(())
     }
 
-    /// Puts the record in the buffer if there is room and nobody waits for it before.
+    /// Puts the record in the buffer if there is room, beside that of those who wait for some.
     ///
     /// # Errors
     /// [`TrySendError::Full`] gives the record back.

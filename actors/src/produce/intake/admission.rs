@@ -58,7 +58,7 @@ impl Intake {
         let topic = match state.admit(record, ticket) {
             Admission::In(topic) => topic,
             Admission::Refused(error) => {
-                state.line.leave(ticket);
+                state.leave_line(ticket);
                 let next = state.next_in_line();
                 drop(state);
                 if let Some(next) = next {
@@ -71,7 +71,7 @@ impl Intake {
                 return Offered::NoRoom(listener, ticket);
             }
         };
-        state.line.leave(ticket);
+        state.leave_line(ticket);
         let bytes = record.bytes();
         let (ready, confirmation) = state.append(self, topic, record, bytes, |listeners, slots| match listener {
             Listener::Confirmation => Some(listeners.confirm(slots, bytes)),
@@ -127,7 +127,7 @@ impl Intake {
             taken += 1;
         }
         if stands.is_none() {
-            state.line.leave(ticket);
+            state.leave_line(ticket);
         }
         let wake = ready && !std::mem::replace(&mut state.notified, true);
         let next = if stands.is_none() { state.next_in_line() } else { None };
@@ -149,7 +149,7 @@ impl Intake {
     /// A sender that stood in line goes away.
     pub(in crate::produce) fn leave(&self, ticket: Ticket) {
         let mut state = self.lock();
-        state.line.leave(Some(ticket));
+        state.leave_line(Some(ticket));
         let next = state.next_in_line();
         drop(state);
         if let Some(next) = next {
@@ -159,10 +159,18 @@ impl Intake {
 }
 
 impl State {
-    /// Takes the credit for a record, if there is room and nobody waits before it.
+    /// Gives a place in line up.
+    fn leave_line(&mut self, ticket: Option<Ticket>) {
+        if self.line.leave(ticket) {
+            self.credits.lower();
+        }
+    }
+
+    /// Takes the credit for a record, if it is its sender's turn and there is room, or there is room beside what those in line need.
     ///
     /// In a delivery callback the bound is twice as high, and nobody is waited for: the record that is answered there still holds its own place, so
-    /// that sending one again for each always finds room, and who would wait there would wait for itself.
+    /// that sending one again for each always finds room, and who would wait there would wait for itself. Whoever is passed so by as many records as
+    /// the buffer holds is let in above the bound, one at a time: see [`State::next_in_line`].
     fn admit(&mut self, record: &ProducerRecord<'_>, ticket: Option<Ticket>) -> Admission {
         let topic_name = || Arc::<str>::from(&*record.topic);
         if !self.open {
@@ -180,12 +188,19 @@ impl State {
             let partition = record.partition;
             return Admission::Refused(SendError::TooLarge { topic: topic_name(), partition, bytes });
         }
-        let has_room = self.line.is_next(ticket) && self.credits.has_room(bytes)
-            || blocking::is_callback() && self.credits.has_room_twice(bytes);
-        if !has_room {
+        if self.line.is_granted(ticket) {
+            self.line.use_grant();
+            self.credits.take_raised(bytes);
+        } else if self.line.is_next(ticket) && self.credits.has_room(bytes)
+            || ticket.is_none() && self.credits.has_room_beside(bytes, self.line.len(), self.line.bytes())
+        {
+            self.credits.take(bytes);
+        } else if blocking::is_callback() && self.credits.has_room_twice(bytes) {
+            self.line.pass();
+            self.credits.take(bytes);
+        } else {
             return Admission::NoRoom;
         }
-        self.credits.take(bytes);
         self.counts.accepted += 1;
         Admission::In(topic)
     }
