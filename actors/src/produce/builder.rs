@@ -192,8 +192,14 @@ impl ProducerBuilder {
             buffer_bytes: self.buffer_bytes / self.actors,
             batch_records: self.batch_records,
             batch_bytes: self.batch_bytes,
-            linger: self.linger,
+            linger: self.linger - self.library_linger(),
         }
+    }
+
+    /// librdkafka's share of the linger. A batch that is full leaves its actor at once, and has few records for each partition; librdkafka sends a request
+    /// for each partition, and one of a few records costs client and broker as much as one of hundreds. A flush waits for this share.
+    fn library_linger(&self) -> Duration {
+        (self.linger / 5).min(Duration::from_millis(1))
     }
 
     /// librdkafka's configuration. Its queue holds whatever the intakes accept: it counts a record's value only, where they count key and headers too.
@@ -205,12 +211,8 @@ impl ProducerBuilder {
         let queue = self.library_queue_records.unwrap_or(self.buffer_records);
         config
             .set("queue.buffering.max.messages", queue.to_string())
-            .set(
-                "queue.buffering.max.kbytes",
-                (self.buffer_bytes / 1024 + 1).to_string(),
-            )
-            // The actors have lingered already; what a busy broker makes wait goes out together all the same.
-            .set("linger.ms", "0");
+            .set("queue.buffering.max.kbytes", (self.buffer_bytes / 1024 + 1).to_string())
+            .set("linger.ms", (self.library_linger().as_secs_f64() * 1_000.0).to_string());
         config
     }
 }
@@ -250,6 +252,17 @@ mod tests {
         let queue = |name| config.get(name).unwrap().parse::<usize>().unwrap();
         assert!(limits.buffer_records * 3 <= queue("queue.buffering.max.messages"));
         assert!(limits.buffer_bytes * 3 <= queue("queue.buffering.max.kbytes") * 1024);
+    }
+
+    #[test]
+    fn actor_and_librdkafka_share_the_linger() {
+        for (linger, library) in [(0, "0"), (100, "0.02"), (5_000, "1"), (3_000_000, "1")] {
+            let linger = Duration::from_micros(linger);
+            let builder = ProducerBuilder::new().bootstrap_servers("localhost:1").linger(linger);
+            assert_eq!(builder.config().get("linger.ms"), Some(library));
+            let library = Duration::from_secs_f64(library.parse::<f64>().unwrap() / 1_000.0);
+            assert_eq!(builder.limits().linger + library, linger);
+        }
     }
 
     #[test]
