@@ -59,7 +59,8 @@ impl ProducerBuilder {
     /// Sets a property of librdkafka, such as `compression.type`; `message.timeout.ms` (five minutes) bounds how long a record is tried.
     /// Those that the producer sets itself are refused at the start. `enable.idempotence` is `true` and `acks` is `all` unless set here: without
     /// idempotence, retries may reorder and repeat records. `acks` 0 and 1 are refused with it: set `enable.idempotence` to `false` too. With `acks` 0 a
-    /// record counts as confirmed when it is written to the connection, and its [`Delivery`](super::Delivery) has no offset.
+    /// record counts as confirmed when it is written to the connection, and its [`Delivery`](super::Delivery) has no offset. Where a topic's
+    /// `max.message.bytes` is below Kafka's megabyte, set `batch.size` no higher: see [`SendError::TooLarge`](super::SendError::TooLarge).
     pub fn property(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.properties.set(name.into(), value.into());
         self
@@ -75,7 +76,7 @@ impl ProducerBuilder {
     }
 
     /// How long a batch that is not full waits for more records; 5 ms, with the millisecond's grain of a timer. Longer makes larger requests, and
-    /// adds to the latency of each record.
+    /// adds to the latency of each record. librdkafka has a fifth of it, 1 ms at most, to make requests of several batches; a flush waits for that too.
     pub fn linger(mut self, linger: Duration) -> Self {
         self.linger = linger;
         self

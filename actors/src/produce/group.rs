@@ -65,7 +65,7 @@ impl Group {
     /// From `place` on, which is above those that were said before, the records are of this topic.
     pub(super) fn topic_from(&self, place: u32, topic: &Arc<str>) {
         let mut state = self.lock();
-        if state.stored.is_some() && !state.topics.last().is_some_and(|(_, last)| last == topic) {
+        if state.stored.is_some() && state.topics.last().is_none_or(|(_, last)| last != topic) {
             state.topics.push((place, topic.clone()));
         }
     }
