@@ -5,6 +5,7 @@ use clap::ValueEnum;
 use kafka_troupe::consume::Order;
 use serde::{Serialize, Serializer};
 
+use super::faults::Fault;
 use super::keys::{KeyText, Keys};
 use super::phases::{self, Phase};
 use super::schedule::Arrivals;
@@ -43,6 +44,8 @@ pub(crate) struct Plan {
     pub(crate) failure_rate: f64,
     /// Records say who they are, and are looked at; and latencies are taken.
     pub(crate) verify: bool,
+    /// What is done to members, in the order of time. With any, each member has a process of its own.
+    pub(crate) faults: Vec<Fault>,
     /// What may be sent and not handled, where the broker could not keep more.
     pub(crate) most_outstanding: Option<Outstanding>,
 }

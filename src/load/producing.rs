@@ -319,6 +319,7 @@ mod tests {
             work: Work::None,
             failure_rate: 0.0,
             verify: true,
+            faults: Vec::new(),
             most_outstanding: None,
         })
     }

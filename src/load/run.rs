@@ -20,9 +20,11 @@ use super::figures::{Figures, Latency};
 use super::log::Log;
 use super::payload::Payload;
 use super::plan::Plan;
+use super::recovery::Recovered;
 use super::resources::Resources;
 use super::sample::Sample;
 use super::sampler::Sampler;
+use super::striking::Striking;
 use super::verdict::{Circumstances, is_late};
 
 /// From the producers' start to the first intended time.
@@ -45,6 +47,8 @@ pub(crate) struct Measured {
     pub(crate) figures: Figures,
     pub(crate) around: Circumstances,
     pub(crate) samples: Vec<Sample>,
+    /// What came of the faults that the group was given.
+    pub(crate) recovered: Vec<Recovered>,
     /// What the load alone took: processor time of this process, and records handled meanwhile.
     pub(crate) cpu_seconds: Option<f64>,
     pub(crate) handled_meanwhile: u64,
@@ -84,21 +88,37 @@ pub(crate) async fn run(
 
     let start = account.clock.now() + nanoseconds(LEAD);
     let mut sampler = Sampler::new(plan, &account, start, show)?;
-    let sent = sampler.during_load(&producer, crew.as_ref()).await?;
-    if backlog {
+    let filled = if backlog {
+        let sent = sampler.during_load(&producer, None).await?;
         sampler.made_backlog(&producer).await;
-        crew = Crew::formed(plan, &account, &target.members, stop).await?;
         sampler.begin();
-    }
+        crew = Crew::formed(plan, &account, &target.members, stop).await?;
+        Some(sent)
+    } else {
+        None
+    };
     let Some(members) = crew else { return Ok(None) };
-    let formed = account.clock.now();
+    let striking = Striking::new(plan, &account, &members, start + nanoseconds(plan.warmup));
+    let mut strikes = Box::pin(striking.go_on());
+    let sent = match filled {
+        Some(sent) => sent,
+        None => tokio::select! {
+            sent = sampler.during_load(&producer, Some(&members)) => sent?,
+            error = &mut strikes => return Err(error),
+        },
+    };
     let load_end = account.clock.now();
     let (behind, unconfirmed) = (account.lag(), account.unconfirmed(load_end, 0));
     let (mut spent, mut resources) = (sampler.spent_on_load(), Resources::now());
-    sampler.drain(&producer, &members).await?;
+    tokio::select! {
+        drained = sampler.drain(&producer, &members) => drained?,
+        error = &mut strikes => return Err(error),
+    }
+    drop(strikes);
     if backlog {
         (spent, resources) = (sampler.spent_on_load(), Resources::now());
     }
+    let recovered = striking.found();
     producer.shutdown(PRODUCER_END).await.context("the producer ended before its time")?;
     members.leave().await?;
     sampler.take_latencies();
@@ -109,10 +129,15 @@ pub(crate) async fn run(
 
     let load_start = start + nanoseconds(plan.warmup);
     let answers = account.answers();
-    let rate = if backlog { account.handled_rate(formed) } else { answers.rate(load_start, load_end) };
+    let rate = if backlog { account.book().handled_rate() } else { answers.rate(load_start, load_end) };
     let sending = account.sending();
     let held_up = sending.held_back > 0 && is_late(sending.late, sending.scheduled);
-    let saturated = sampler.backlog.grew(load_start, load_end, behind, rate);
+    // What piles up behind a fault is not for want of handlers.
+    let (calm_end, behind) = match plan.faults.first().map(|fault| load_start + nanoseconds(fault.at)) {
+        Some(fault) if fault < load_end => (fault, sampler.backlog.at(fault)),
+        _ => (load_end, behind),
+    };
+    let saturated = sampler.backlog.grew(load_start, calm_end, behind, rate);
     let queued = !held_up && sampler.queue.grew(load_start, load_end, unconfirmed, rate);
     let around = Circumstances {
         order_promised: plan.order != Order::Unordered,
@@ -121,6 +146,7 @@ pub(crate) async fn run(
         saturated,
         queued,
         held_up,
+        missed_faults: plan.faults.len() - recovered.len(),
     };
     let figures = Figures {
         acked: account.acked.load(Ordering::Acquire),
@@ -128,6 +154,7 @@ pub(crate) async fn run(
         failed_attempts: account.failed_attempts.load(Ordering::Relaxed),
         late: sending.late,
         scheduled: sending.scheduled,
+        excused: (!plan.faults.is_empty()).then(|| account.book().excused),
         rate,
         latency: Latency {
             schedule_delay: sending.schedule_delay.summary(),
@@ -141,6 +168,7 @@ pub(crate) async fn run(
         figures,
         around,
         samples: sampler.samples,
+        recovered,
         cpu_seconds: spent.cpu_seconds,
         handled_meanwhile: spent.handled,
         resources,

@@ -1,6 +1,7 @@
 //! `troupe load`: the options of a run, its Kafka, its folder and its report. What is measured and judged is in [`crate::load`].
 
 mod folder;
+mod member;
 mod report;
 mod shape;
 mod stage;
@@ -24,6 +25,7 @@ use super::exit::{self, Exit, Interrupted, Misuse};
 use super::shutdown::Shutdown;
 use super::terminal::Terminal;
 use crate::load::crew::MemberSettings;
+use crate::load::faults::{self, Fault};
 use crate::load::gates::Gates;
 use crate::load::keys::Keys;
 use crate::load::phases::Phase;
@@ -44,6 +46,8 @@ const EMBEDDED_BYTES: u64 = 4 << 20;
 const EMBEDDED_BATCHES: u64 = 90_000;
 /// Why a run is invalid that a signal ended so soon.
 const NOTHING: &str = "nothing was measured: a signal came before that began";
+/// How long the load lasts, unless told otherwise.
+const DURATION: Duration = Duration::from_secs(30);
 /// The live lines have their header again after so many.
 const PAGE: usize = 20;
 
@@ -130,6 +134,16 @@ pub(crate) struct Load {
     concurrency: Option<u32>,
     #[command(flatten)]
     shape: Shape,
+    /// What is done to a member meanwhile: join@TIME, leave@TIME or kill@TIME; repeatable
+    ///
+    /// TIME counts from the end of the warm-up. The oldest member leaves in good order, or is
+    /// killed by SIGKILL. With faults each member has a process of its own, and repeats are held
+    /// to what the members lost so had handled and not committed.
+    #[arg(long, value_name = "FAULT", verbatim_doc_comment)]
+    fault: Vec<Fault>,
+    /// This process is a member of a run
+    #[arg(long, hide = true)]
+    member_of: Option<member::Of>,
     /// What keys, values, Poisson times, work and failures are drawn from [default: the clock]
     #[arg(long, value_name = "NUMBER")]
     seed: Option<u64>,
@@ -161,6 +175,9 @@ enum KeptOrder {
 
 impl Load {
     pub(crate) async fn run(&self, terminal: &Terminal, shutdown: &Shutdown) -> anyhow::Result<Exit> {
+        if let Some(of) = &self.member_of {
+            return member::run(self, of).await;
+        }
         match self.judged(terminal, shutdown).await {
             Err(error) if error.is::<Interrupted>() => {
                 if self.json {
@@ -184,10 +201,17 @@ impl Load {
         }
         self.refuse_what_no_bare_loop_does()?;
         let (content, phases) = (self.shape.content()?, self.shape.phases()?);
+        let (pace, warmup, length) = self.timing(phases);
+        let faults = self.faults(length)?;
         let seed = self.seed.unwrap_or_else(|| started.as_microsecond().unsigned_abs());
-        let stage = Stage::set(self.kafka, &self.connect, stop).await?;
-        let plan = Arc::new(self.plan(started, seed, stage.is_embedded(), content, phases));
+        let stage = Stage::set(self.kafka, &self.connect, !faults.is_empty(), stop).await?;
+        let plan = self.plan(started, seed, stage.is_embedded(), content, (pace, warmup, length));
+        let plan = Arc::new(Plan { faults, ..plan });
         refuse_what_the_broker_cannot_keep(&plan)?;
+        let mut target = self.target(&stage);
+        if !plan.faults.is_empty() {
+            target.members.process = Some(member::command(&plan, &stage)?);
+        }
         let folder = folder::make(self.out.as_ref(), started, seed)?;
         if let Some(most) = plan.most_outstanding {
             tracing::info!(
@@ -207,7 +231,7 @@ impl Load {
                 tracing::info!(sample = serde_json::to_string(sample).unwrap_or_default(), "sample")
             });
         };
-        let measured = match run::run(&plan, self.target(&stage), stop, show).await {
+        let measured = match run::run(&plan, target, stop, show).await {
             Ok(Some(measured)) => measured,
             nothing => {
                 stage.delete_topic(&plan.topic).await;
@@ -242,7 +266,7 @@ impl Load {
         seed: u64,
         embedded: bool,
         content: Content,
-        phases: Option<Vec<Phase>>,
+        (pace, warmup, length): (Pace, Duration, Length),
     ) -> Plan {
         // Two runs that begin in the same microsecond, with the same seed, would have to share a cluster to be mixed up.
         let run = (started.as_microsecond().unsigned_abs() << 12) ^ (u64::from(std::process::id()) << 44) ^ seed;
@@ -252,7 +276,6 @@ impl Load {
             records: (EMBEDDED_BYTES / Plan::bytes_in_log(smallest)).clamp(1, EMBEDDED_BATCHES),
             bytes: (smallest < largest).then_some(EMBEDDED_BYTES),
         });
-        let (pace, warmup, length) = self.timing(phases);
         Plan {
             run,
             seed,
@@ -277,6 +300,7 @@ impl Load {
             work: self.shape.work,
             failure_rate: self.shape.failure_rate,
             verify: !self.shape.no_verify,
+            faults: Vec::new(),
             most_outstanding,
         }
     }
@@ -297,9 +321,18 @@ impl Load {
         };
         let length = match (self.records, self.duration) {
             (Some(records), _) => Length::Records(records),
-            (None, duration) => Length::Seconds(duration.unwrap_or(Duration::from_secs(30))),
+            (None, duration) => Length::Seconds(duration.unwrap_or(DURATION)),
         };
         (pace, self.warmup, length)
+    }
+
+    /// What is done to members, in the order of time.
+    fn faults(&self, length: Length) -> anyhow::Result<Vec<Fault>> {
+        let load = match length {
+            Length::Seconds(duration) => Some(duration),
+            Length::Records(_) => None,
+        };
+        Ok(faults::planned(self.fault.clone(), self.members, load).map_err(Misuse)?)
     }
 
     fn refuse_what_no_bare_loop_does(&self) -> anyhow::Result<()> {
@@ -326,7 +359,7 @@ impl Load {
         let given = connection.config().consumer.kafka.iter().chain(stage.consumer_properties().iter().copied());
         Target {
             producer: connection.producer(),
-            members: MemberSettings { engine, bare: bare_client(given) },
+            members: MemberSettings { engine, bare: bare_client(given), process: None },
             client: connection.client_config(),
             timeout: connection.timeout(),
         }

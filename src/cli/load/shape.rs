@@ -42,10 +42,10 @@ pub(super) struct Shape {
     pub(super) failure_rate: f64,
     /// Make a backlog of so many records first, and measure how fast it is handled
     ///
-    /// Members start when all is confirmed. The rate is that of handling, from when the group has
-    /// formed; there is no end-to-end latency, for a record's age says only when it was made.
+    /// Members start when all is confirmed. The rate is that of handling, from the first record to
+    /// the last; there is no end-to-end latency, for a record's age says only when it was made.
     #[arg(long, value_name = "RECORDS", verbatim_doc_comment, value_parser = clap::value_parser!(u64).range(1..))]
-    #[arg(conflicts_with_all = ["rate", "arrivals", "in_flight", "duration", "records", "warmup", "phases"])]
+    #[arg(conflicts_with_all = ["rate", "arrivals", "in_flight", "duration", "records", "warmup", "phases", "fault"])]
     pub(super) backlog: Option<u64>,
     /// A TOML file of phases: constant, poisson, ramp and step, in place of rate, arrivals and length
     ///
@@ -55,7 +55,7 @@ pub(super) struct Shape {
     #[arg(conflicts_with_all = ["rate", "arrivals", "in_flight", "duration", "records", "warmup"])]
     phases: Option<PathBuf>,
     /// Neither verify nor time: to measure what that takes. The result is invalid
-    #[arg(long, hide = true)]
+    #[arg(long, hide = true, conflicts_with = "fault")]
     pub(super) no_verify: bool,
 }
 
