@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
@@ -27,6 +28,8 @@ pub(crate) struct RecordChunk {
     pub(crate) revoking: CancellationToken,
     /// The consumer's.
     pub(crate) order: Order,
+    /// When it was complete.
+    pub(crate) received: Instant,
 }
 
 /// Where one record lies in its chunk.
@@ -197,6 +200,13 @@ impl Record {
         self.attempt
     }
 
+    /// When the engine had taken it over from librdkafka, with the records of its chunk: one time for all of them. What it has waited for its
+    /// handler since then, it has waited in the engine.
+    #[inline]
+    pub fn received_at(&self) -> Instant {
+        self.chunk.received
+    }
+
     /// Cancelled when its partition is to be given up, or sought elsewhere: what is not finished by the drain deadline is started anew by the
     /// next owner, or left behind by the seek.
     #[inline]
@@ -299,7 +309,8 @@ impl ChunkBuilder {
         revoking: CancellationToken,
     ) -> RecordChunk {
         let Self { arena, index, headers, .. } = self;
-        RecordChunk { partition, epoch, tile, arena, index, headers, revoking, order: Order::default() }
+        let (order, received) = (Order::default(), Instant::now());
+        RecordChunk { partition, epoch, tile, arena, index, headers, revoking, order, received }
     }
 }
 
@@ -314,5 +325,13 @@ pub(crate) mod tests {
         let tile = Tile::new(NextOffset(7), NextOffset(8));
         let chunk = chunk.finish(TopicPartition::new("t", 2), Epoch(1), tile, CancellationToken::new());
         Record { chunk: Arc::new(chunk), position: 0, attempt: 1 }
+    }
+
+    #[test]
+    fn a_record_tells_when_its_chunk_was_complete() {
+        let before = Instant::now();
+        let record = record(None, None);
+        assert!((before..=Instant::now()).contains(&record.received_at()));
+        assert_eq!(record.clone().received_at(), record.received_at());
     }
 }
