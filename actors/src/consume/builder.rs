@@ -1,9 +1,10 @@
-//! The consumer's builder. What is read, and from where, is set in [`reading`]; how it is worked on in [`working`]; when it is committed in
-//! [`commits`]; how much memory it may take, and what is said of what takes long, in [`bounds`].
+//! The consumer's builder. What is read, and from where, is set in [`reading`]; how it is worked on in [`working`], where what failed
+//! waits in [`retrying`]; when it is committed in [`commits`]; how much memory it may take, and what is said of what takes long, in [`bounds`].
 
 mod bounds;
 mod commits;
 mod reading;
+mod retrying;
 mod working;
 
 use std::sync::Arc;
@@ -31,6 +32,7 @@ use crate::consume::poller::{OnLogRewind, OnOffsetOutOfRange, PollerOptions};
 use crate::consume::properties::{Properties, configuration};
 use crate::consume::record::Record;
 use crate::consume::resolver::{AutoOffsetReset, ResolverOptions};
+use crate::consume::retry_topics::RetryTopics;
 use crate::consume::route::{Route, Routes};
 use crate::consume::start::StartAt;
 use crate::ids::TopicPartition;
@@ -108,6 +110,8 @@ pub struct ConsumerBuilder {
     naming: NamingLimits,
     failures: FailurePolicy,
     dead_letters: DeadLetters,
+    retry_topics: RetryTopics,
+    allow_reordering: bool,
     on_log_rewind: OnLogRewind,
     on_offset_out_of_range: OnOffsetOutOfRange,
     token: CancellationToken,
@@ -145,6 +149,8 @@ impl Default for ConsumerBuilder {
             naming: NamingLimits::default(),
             failures: FailurePolicy::default(),
             dead_letters: DeadLetters::perhaps_to(None),
+            retry_topics: RetryTopics::default(),
+            allow_reordering: false,
             on_log_rewind: OnLogRewind::default(),
             on_offset_out_of_range: OnOffsetOutOfRange::default(),
             token: CancellationToken::new(),
@@ -351,7 +357,7 @@ impl ConsumerBuilder {
     fn run(mut self, pulled: Option<Arc<dyn Workload>>) -> Result<ConsumerHandle, ConsumerError> {
         let missing = |what: &str| configuration(format!("{what} is missing"));
         let membership = self.membership()?;
-        let subscription = self.subscription(membership)?;
+        let mut subscription = self.subscription(membership)?;
         for required in ["bootstrap.servers", "group.id"] {
             if self.properties.get(required).is_none_or(str::is_empty) {
                 return Err(missing(required));
@@ -378,6 +384,7 @@ impl ConsumerBuilder {
         self.check_dead_letters(&subscription)?;
         let reset = self.reset(membership)?;
         let order = self.order.unwrap_or_default();
+        self.add_retry_topics(&mut subscription, membership, order)?;
         let (concurrency, partition_concurrency) = self.bounds(order)?;
         let workload = match pulled {
             Some(pulled) => pulled,
@@ -388,7 +395,7 @@ impl ConsumerBuilder {
             self.properties.set_default("statistics.interval.ms", "1000");
         }
         let group = self.properties.get("group.id").filter(|_| membership != Membership::Standalone);
-        let letterbox = Letterbox::new(self.dead_letters, &self.properties, group)?;
+        let letterbox = Letterbox::new(self.dead_letters, self.retry_topics, &self.properties, group)?;
         let listener_deadline = self.listener.as_ref().map_or(Duration::ZERO, |_| on_the_clock(self.listener_deadline));
         engine::start(engine::Settings {
             config: self.properties.client_config(membership.stores())?,
@@ -458,6 +465,8 @@ impl std::fmt::Debug for ConsumerBuilder {
             .field("naming", &self.naming)
             .field("failures", &self.failures)
             .field("dead_letters", &self.dead_letters)
+            .field("retry_topics", &self.retry_topics)
+            .field("allow_reordering", &self.allow_reordering)
             .field("on_log_rewind", &self.on_log_rewind)
             .field("on_offset_out_of_range", &self.on_offset_out_of_range)
             .finish_non_exhaustive()

@@ -22,6 +22,7 @@ use crate::offsets::remembered::Skip;
 use crate::order::Order;
 use crate::order::attempt::Attempt;
 use crate::order::commits::Commits;
+use crate::order::due::Due;
 use crate::order::failure::Next;
 use crate::order::lanes::{HeldLane, Lanes};
 use crate::order::letters::Letters;
@@ -51,7 +52,12 @@ pub(crate) struct Job {
 
 impl Job {
     pub(crate) fn record(&self) -> Record {
-        Record { chunk: Arc::clone(&self.open.chunk), position: self.position, attempt: self.attempt }
+        Record {
+            chunk: Arc::clone(&self.open.chunk),
+            position: self.position,
+            attempt: self.attempt,
+            failed: self.failed,
+        }
     }
 
     pub(crate) fn offset(&self) -> i64 {
@@ -120,6 +126,8 @@ pub(crate) struct Schedule {
     lanes: Option<Lanes<Job>>,
     /// The chunk that is gone through, and the next record of it.
     scan: Option<(Arc<OpenChunk>, u32)>,
+    /// That record is not due yet. Those behind it wait too: all wait for equally long, so that they come due in their order.
+    early: Option<Due>,
     /// Next to start: those whose key has become free.
     runnable: VecDeque<Job>,
     backoffs: BinaryHeap<Backoff>,
@@ -150,6 +158,7 @@ impl Schedule {
         Self {
             lanes,
             scan: None,
+            early: None,
             runnable: VecDeque::new(),
             backoffs: BinaryHeap::new(),
             turn_of_others: false,
@@ -214,11 +223,19 @@ impl Schedule {
                 }
             };
             self.scan = Some((Arc::clone(&open), position + 1));
-            let job = Job { open, position, attempt: 1, failed: 0, lane: None, alone: false, finished: None };
+            let mut job = Job { open, position, attempt: 1, failed: 0, lane: None, alone: false, finished: None };
             if !self.skip.is_over() && self.skip.holds(Offset(job.offset())) {
                 self.io.board.counters.remembered.fetch_add(1, Ordering::Relaxed);
                 self.mark(&job);
                 continue;
+            }
+            if self.io.retry_delay.is_some() {
+                let record = job.record();
+                if self.is_early(&record) {
+                    self.scan = Some((job.open, position));
+                    return None;
+                }
+                job.attempt = self.io.first_attempt(&record);
             }
             let admitted = match &mut self.lanes {
                 Some(lanes) => lanes.admit(job),
@@ -228,6 +245,22 @@ impl Schedule {
                 return admitted;
             }
         }
+    }
+
+    /// Whether this record, which is next, is not due yet. When it is is asked once.
+    fn is_early(&mut self, record: &Record) -> bool {
+        let offset = record.offset().0;
+        if self.early.as_ref().is_none_or(|due| due.offset != offset) {
+            self.early = self.io.early(record);
+            if let Some(due) = &self.early {
+                self.io.cell.waits(due.offset, due.at_ms);
+            }
+        }
+        let is_early = self.early.as_ref().is_some_and(|due| due.at > Instant::now());
+        if !is_early && self.early.take().is_some() {
+            self.io.cell.waits_no_more();
+        }
+        is_early
     }
 
     /// The next chunk with records, unless it lies too far ahead.
@@ -291,12 +324,12 @@ impl Schedule {
                 self.backoffs.push(Backoff { due, job });
             }
             Next::PassedOver => self.finish(job),
-            Next::DeadLetter(letter) => {
+            Next::Sent(letter) => {
                 let record = job.record();
                 self.letters.write(&self.io, job, record, letter);
             }
             Next::Parked => {
-                (job.attempt, job.failed) = (1, 0);
+                (job.attempt, job.failed) = (self.io.first_attempt(&job.record()), 0);
                 self.parked.push(job);
             }
             Next::Left => {}
@@ -453,14 +486,15 @@ impl Schedule {
         }
     }
 
-    /// Has the pump woken when the first pause ends. `may_start`: whether there is room for another call.
+    /// Has the pump woken when the first pause ends, or the next record is due. `may_start`: whether there is room for another call.
     pub(crate) fn wait_for_backoffs(&mut self, may_start: bool, cx: &mut Context<'_>) {
         // Whatever else holds the records back wakes the pump when it ends: that of a pause would have it turn without end until then.
         if !may_start || self.is_held() {
             return;
         }
-        let Some(backoff) = self.backoffs.peek() else { return };
-        let due = tokio::time::Instant::from_std(backoff.due.0);
+        let pause = self.backoffs.peek().map(|backoff| backoff.due.0);
+        let Some(due) = pause.into_iter().chain(self.early.as_ref().map(|due| due.at)).min() else { return };
+        let due = tokio::time::Instant::from_std(due);
         let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
         if timer.deadline() != due {
             timer.as_mut().reset(due);

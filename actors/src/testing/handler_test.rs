@@ -205,7 +205,7 @@ impl HandlerTest {
         let (subject, policy) = (&mut self.subject, &self.policy);
         self.tasks.block_on(&self.runtime, async {
             let began = Instant::now();
-            let (mut attempts, mut failed) = (Vec::new(), 0_u32);
+            let mut attempts = Vec::new();
             let end = loop {
                 if cell.is_ending() {
                     break TestedEnd::Left;
@@ -218,18 +218,18 @@ impl HandlerTest {
                 };
                 attempts.push(TestedAttempt { outcome, took: tried.elapsed() });
                 let Some(not_done) = not_done else { break TestedEnd::Done };
-                match policy.judge(&record, Some(failed), *not_done, || 0) {
+                match policy.judge(&record, Some(record.failed), *not_done, || 0) {
                     Verdict::Again { pause, .. } => {
                         pause_or_end(&cell, pause).await;
                         record.attempt = record.attempt.saturating_add(1);
-                        failed = failed.saturating_add(1);
+                        record.failed = record.failed.saturating_add(1);
                     }
                     Verdict::Asked { after, .. } => {
                         pause_or_end(&cell, after).await;
                         record.attempt = record.attempt.saturating_add(1);
                     }
                     Verdict::PassedOver { .. } => break TestedEnd::PassedOver,
-                    Verdict::Exhausted { cause } => break TestedEnd::Exhausted { cause },
+                    Verdict::Exhausted { cause, .. } => break TestedEnd::Exhausted { cause },
                     Verdict::DeadLetter { cause } => break TestedEnd::DeadLettered { cause },
                     Verdict::Stop { cause } => break TestedEnd::Stopped { cause },
                 }
@@ -292,7 +292,7 @@ impl TestRecord {
         }
         let tile = Tile::new(position, NextOffset(position.0 + 1));
         let chunk = chunk.finish(cell.partition.clone(), cell.epoch, tile, cell.revoking.clone());
-        Record { chunk: Arc::new(chunk), position: 0, attempt: 1 }
+        Record { chunk: Arc::new(chunk), position: 0, attempt: 1, failed: 0 }
     }
 }
 
