@@ -92,11 +92,12 @@ pub(super) struct Exec {
     /// a row, or when half of a partition's last thousand fail, the run ends instead.
     #[arg(long, value_name = "TOPIC", requires = "exec", verbatim_doc_comment)]
     dead_letter_topic: Option<String>,
-    /// A topic in which records wait whose attempts are used up, and for how long, as in orders.retry=10s
+    /// Where records wait whose attempts are used up, and for how long
     ///
-    /// Then they are tried as often again. Given more than once, one after the other, and after the
-    /// last come the dead letters. They have to exist, and need a --group. What waits is overtaken:
-    /// in partition or key order this takes --allow-reordering.
+    /// As in orders.retry-10s=10s. Then they are tried as often again. Given more than once, one
+    /// after the other, and after the last come the dead letters. The topics have to exist, and
+    /// need a --group. What waits is overtaken: in partition or key order this takes
+    /// --allow-reordering.
     #[arg(long = "retry-topic", value_name = "TOPIC=DELAY", requires_all = ["exec", "group"], conflicts_with = "max_records")]
     #[arg(verbatim_doc_comment)]
     retry_topics: Vec<String>,
