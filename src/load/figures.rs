@@ -23,6 +23,8 @@ pub(crate) struct Figures {
     pub(crate) unseen: u64,
     /// Records handled more than once.
     pub(crate) duplicated: u64,
+    /// How many may have been, for the faults of the run: what members had handled and not committed when they were lost. `None` without faults.
+    pub(crate) excused: Option<u64>,
     /// How many records were handled so many times, from 2 on.
     pub(crate) times_handled: BTreeMap<u32, u64>,
     /// Calls for an offset that a handler had had before.
@@ -219,6 +221,7 @@ mod tests {
             lost: 5,
             unseen: 6,
             duplicated: 7,
+            excused: None,
             redelivered: 8,
             reordered: 9,
             corrupted: 10,
