@@ -98,6 +98,16 @@ impl Sources {
     /// A name that does not exist, a value that cannot be, a property that is refused; in whichever source, also where a later one overrides
     /// it.
     pub fn load(self) -> Result<Config, ConfigError> {
+        self.load_for(Role::Producer)
+    }
+
+    /// The same for who makes clients of this role: what a producer would not take together is no matter to another one, which may share a file
+    /// with it.
+    ///
+    /// # Errors
+    /// As those of [`load`](Self::load).
+    #[doc(hidden)]
+    pub fn load_for(self, role: Role) -> Result<Config, ConfigError> {
         for layer in &self.layers {
             // Each by itself, for what is overridden is to be right too.
             read::settings::<super::ConsumerConfig>(layer.table(Table::Consumer))?;
@@ -114,6 +124,9 @@ impl Sources {
         let kafka = properties(Role::Neither, Table::Kafka)?;
         consumer.kafka = properties(Role::Consumer, Table::ConsumerKafka)?;
         producer.kafka = properties(Role::Producer, Table::ProducerKafka)?;
+        if role == Role::Producer {
+            check::together(&producer.kafka, &origins[&Table::ProducerKafka])?;
+        }
         Ok(Config::new(consumer, producer, kafka, origins))
     }
 
@@ -140,9 +153,6 @@ impl Sources {
                     named.insert(name.to_owned(), (entry.written.clone(), entry.origin.clone()));
                 }
             }
-        }
-        if role == Role::Producer {
-            check::together(&properties, &named)?;
         }
         Ok((properties, named))
     }

@@ -168,7 +168,7 @@ impl Connect {
         for (name, value, option) in servers.chain(options.iter().copied()) {
             sources = sources.set(name, value, Origin::Option(option.to_owned())).map_err(unreadable_or_wrong)?;
         }
-        let config = sources.load().map_err(unreadable_or_wrong)?;
+        let config = sources.load_for(role).map_err(unreadable_or_wrong)?;
         Ok(Connection { config, role, timeout: self.timeout })
     }
 

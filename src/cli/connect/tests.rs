@@ -242,7 +242,7 @@ fn files_give_way_to_variables_and_variables_to_options() {
     let (settings_file, java) = (folder.path().join("troupe.toml"), folder.path().join("client.properties"));
     std::fs::write(
         &settings_file,
-        "[kafka]\nbootstrap.servers = 's:1'\nclient.id = 's'\n[producer]\nlinger = '1ms'\n[producer.kafka]\nacks = 0\n",
+        "[kafka]\nbootstrap.servers = 's:1'\nclient.id = 's'\n[producer]\nlinger = '1ms'\n[producer.kafka]\nacks = 0\nenable.idempotence = false\n",
     )
     .unwrap();
     std::fs::write(&java, "bootstrap.servers=j:1\nclient.id=j\nlinger.ms=2\nacks=1\n").unwrap();
