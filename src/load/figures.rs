@@ -21,6 +21,8 @@ pub(crate) struct Figures {
     pub(crate) lost: u64,
     /// Confirmed, and not handled when the run ended: they stand before the group.
     pub(crate) unseen: u64,
+    /// Confirmed, and left out by an application that may do that.
+    pub(crate) filtered: u64,
     /// Records handled more than once.
     pub(crate) duplicated: u64,
     /// How many records were handled so many times, from 2 on.
@@ -82,9 +84,10 @@ pub(crate) enum Stat {
     Max,
 }
 
-const COUNTS: [&str; 13] = [
+const COUNTS: [&str; 14] = [
     "lost",
     "unseen",
+    "filtered",
     "duplicated",
     "redelivered",
     "reordered",
@@ -160,6 +163,7 @@ impl Figures {
         Some(match name {
             "lost" => self.lost,
             "unseen" => self.unseen,
+            "filtered" => self.filtered,
             "duplicated" => self.duplicated,
             "redelivered" => self.redelivered,
             "reordered" => self.reordered,
@@ -214,6 +218,7 @@ mod tests {
             handled: 100,
             lost: 5,
             unseen: 6,
+            filtered: 17,
             duplicated: 7,
             redelivered: 8,
             reordered: 9,

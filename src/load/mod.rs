@@ -21,6 +21,7 @@ mod ledger;
 mod log;
 mod marks;
 pub(crate) mod payload;
+pub(crate) mod pipeline;
 pub(crate) mod plan;
 mod producing;
 mod random;

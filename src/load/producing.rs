@@ -15,6 +15,7 @@ use super::account::Account;
 use super::clock::nanoseconds;
 use super::keys::{KeyChooser, KeyText};
 use super::payload::Payload;
+use super::pipeline::Carrier;
 use super::plan::{Length, Pace, Plan};
 use super::random::Random;
 use super::schedule::Schedule;
@@ -44,6 +45,8 @@ pub(crate) struct Generator {
     /// Records of the load that are still to come, where that is what ends it.
     left: Option<u64>,
     value: Vec<u8>,
+    /// Where somebody's application is to carry the records' identity along.
+    carrier: Option<Carrier>,
     waker: Waker,
 }
 
@@ -80,9 +83,15 @@ impl Generator {
             sequence: 0,
             left,
             value: (0..plan.record_size).map(|_| random.next() as u8).collect(),
+            carrier: None,
             waker: Waker::noop().clone(),
             plan: Arc::clone(plan),
         }
+    }
+
+    /// The same, with records that an application can carry the identity of.
+    pub(crate) fn carrying(self, carrier: Carrier) -> Self {
+        Self { carrier: Some(carrier), ..self }
     }
 
     /// Sends until the load is over or a stop was asked for. Says how many sequences were given away.
@@ -171,6 +180,9 @@ impl Generator {
         let mut record = ProducerRecord::to(&self.plan.topic).value(&self.value);
         if let Some(text) = &text {
             record = record.key(text.as_ref());
+        }
+        if let Some(carrier) = &mut self.carrier {
+            record = carrier.dress(&payload, &self.value, record);
         }
         let (account, given) = (Arc::clone(&self.account), room.cloned());
         let taken = self.sender.send_with(record, move |answer| {

@@ -1,6 +1,7 @@
 //! `troupe load`: the options of a run, its Kafka, its folder and its report. What is measured and judged is in [`crate::load`].
 
 mod folder;
+mod pipeline;
 mod report;
 mod stage;
 
@@ -28,6 +29,7 @@ use crate::load::run::{self, Target};
 use crate::load::sample::Sample;
 use crate::load::schedule::Arrivals;
 use crate::load::verdict::Judgement;
+use pipeline::Pipeline;
 use report::Report;
 use stage::{Kafka, Stage};
 
@@ -65,7 +67,12 @@ const PAGE: usize = 20;
   troupe load --assert 'lost==0 && e2e.p99<50ms && dup_rate<0.001'
                                     for a pipeline that decides by the exit code
   troupe load --in-flight 10000 --records 1000000
-                                    as fast as answers come"))]
+                                    as fast as answers come
+  troupe load --bootstrap-server localhost:9092 --topic orders --verify-topic invoices
+                                    your application, which reads the one and writes the other
+  troupe load --bootstrap-server localhost:9092 --topic orders --produce-only --run 1f
+  troupe load --bootstrap-server localhost:9092 --verify-topic invoices --verify-only --run 1f \\
+    --manifest manifest.json        the same from two hosts"))]
 pub(crate) struct Load {
     /// Records a second, of all producers together
     #[arg(long, value_name = "RECORDS", default_value_t = 2_000, alias = "throughput", conflicts_with = "in_flight")]
@@ -141,6 +148,8 @@ pub(crate) struct Load {
     #[arg(long, value_name = "WHICH", conflicts_with = "bootstrap_server")]
     kafka: Option<Kafka>,
     #[command(flatten)]
+    pipeline: Pipeline,
+    #[command(flatten)]
     connect: Connect,
 }
 
@@ -153,6 +162,9 @@ enum KeptOrder {
 
 impl Load {
     pub(crate) async fn run(&self, terminal: &Terminal, shutdown: &Shutdown) -> anyhow::Result<Exit> {
+        if let Some(exit) = self.own_pipeline(terminal, shutdown.requested()).await? {
+            return Ok(exit);
+        }
         let gates = Gates::all(&self.assert);
         let (stop, started) = (shutdown.requested(), Timestamp::now());
         let seed = self.seed.unwrap_or_else(|| started.as_microsecond().unsigned_abs());
