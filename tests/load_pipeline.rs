@@ -173,6 +173,27 @@ fn a_loss_is_found() {
 }
 
 #[test]
+fn the_report_begins_with_the_verdict_why_the_wait_ended_and_what_is_at_fault() {
+    let broker = EmbeddedBroker::start().unwrap();
+    for topic in ["in", "out"] {
+        broker.create_topic(topic, PARTITIONS).unwrap();
+    }
+    let servers = broker.bootstrap_servers();
+    let app = counted(|number, entry| if number == 5 { vec![] } else { vec![entry] });
+    let _app = App::start(servers, ("in", "out"), app);
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = "--topic in --verify-topic out --in-flight 10 --num-records 20 --warmup 0s --settle 8s";
+    let output = load(servers, arguments, folder.path()).output().unwrap();
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let begin = "verdict: FAILED\n  1 records were confirmed and did not come out\n  it was waited until nothing new had come out for \
+                 8s\n  missing: producer 0, sequence ";
+    assert!(output.status.code() == Some(1) && stdout.starts_with(begin), "{stdout}{stderr}");
+    assert!(stdout.contains("20 sent, 20 acked, 19 came out; lost 1, unseen 0"), "{stdout}");
+    assert!(stderr.contains("time  phase       sent     acked      came    behind"), "{stderr}");
+    assert!(!stderr.contains("ERROR"), "{stderr}");
+}
+
+#[test]
 fn a_repeat_is_found() {
     let app = || {
         let mut kept = None;

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use rdkafka::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::client::ClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Headers, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -60,10 +61,25 @@ impl Seen {
 
 /// A client of the topic. Its calls wait for the brokers.
 pub(crate) struct Out {
-    client: BaseConsumer,
+    client: BaseConsumer<Quiet>,
     topic: String,
     timeout: Duration,
 }
+
+/// librdkafka calls the end of a partition an error.
+struct Quiet;
+
+impl ClientContext for Quiet {
+    fn error(&self, error: KafkaError, reason: &str) {
+        if !matches!(error, KafkaError::PartitionEOF(_))
+            && error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF)
+        {
+            tracing::warn!(target: "librdkafka", %error, "{reason}");
+        }
+    }
+}
+
+impl ConsumerContext for Quiet {}
 
 /// Whose records are looked for, and by which clock.
 pub(crate) struct Search {
@@ -90,7 +106,9 @@ impl Out {
         if client.get("fetch.wait.max.ms").is_none() {
             client.set("fetch.wait.max.ms", "50");
         }
-        let client = client.create().with_context(|| format!("the client that reads {topic} cannot be made"))?;
+        let client = client
+            .create_with_context(Quiet)
+            .with_context(|| format!("the client that reads {topic} cannot be made"))?;
         Ok(Self { client, topic: topic.to_owned(), timeout })
     }
 
