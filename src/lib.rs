@@ -47,6 +47,8 @@
 pub mod broker;
 #[cfg(feature = "config")]
 pub mod config;
+#[cfg(feature = "local-kafka")]
+mod warden;
 
 #[doc(inline)]
 pub use troupe_actors::consume::{

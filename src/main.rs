@@ -2,6 +2,7 @@
 
 mod cli;
 mod load;
+mod warden;
 
 use std::process::ExitCode;
 

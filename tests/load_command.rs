@@ -33,6 +33,7 @@ fn result(command: &mut Command) -> (i32, Value) {
 /// The same of a run whose schedule was held.
 fn measured(arguments: &str, folder: &Path) -> (i32, Value) {
     for _ in 0..TRIES {
+        let _ = fs::remove_file(folder.join("result.json"));
         let (code, result) = result(&mut load(arguments, folder));
         if code != 4 {
             return (code, result);
@@ -84,6 +85,52 @@ fn the_report_begins_with_the_verdict_and_the_lines_go_to_stderr() {
 }
 
 #[test]
+fn a_bare_loop_takes_the_same_load_and_is_verified_like_the_engine() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = "--engine bare --rate 500 --duration 2s --warmup 0s --members 2 --work sleep:lognormal:500us:0.5 --failure-rate 5% --seed 3";
+    let (code, result) = measured(arguments, folder.path());
+    assert_eq!((code, &result["plan"]["engine"]), (0, &"bare".into()), "{result}");
+    let figures = &result["figures"];
+    assert_eq!((&figures["handled"], &figures["lost"]), (&1_000.into(), &0.into()), "{result}");
+    assert!((20..90).contains(&figures["failed_attempts"].as_u64().unwrap()), "{figures}");
+    // All is committed long before the time for that is over.
+    assert!(result["samples"].as_array().unwrap().last().unwrap()["seconds"].as_f64().unwrap() < 30.0, "{result}");
+}
+
+#[test]
+fn attempts_that_fail_are_made_again_and_are_no_duplicates() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("soon.toml");
+    fs::write(&config, "[consumer]\nretry_pause = '1ms'\nmax_retry_pause = '10ms'\nmax_attempts = 2\n").unwrap();
+    let arguments = format!(
+        "--rate 500 --duration 2s --warmup 0s --failure-rate 0.2 --order key --record-size uniform:100:2000 --config {} \
+         --assert failed_attempts>0&&dup_rate<0.01",
+        config.display()
+    );
+    let (code, result) = measured(&arguments, folder.path());
+    assert_eq!(code, 0, "{result}");
+    let figures = &result["figures"];
+    // Of 1,000 records one in five fails at first, one in five of these again, and so on.
+    assert!((200..300).contains(&figures["failed_attempts"].as_u64().unwrap()), "{figures}");
+    for name in ["duplicated", "redelivered", "reordered", "lost"] {
+        assert_eq!(figures[name], 0, "{name}");
+    }
+    assert_eq!(result["plan"]["record_size"], "uniform:100:2000");
+}
+
+#[test]
+fn values_hold_the_lines_of_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("lines");
+    fs::write(&file, format!("one\ntwo\n\n{}\n", "three".repeat(100))).unwrap();
+    let arguments = format!("--rate 500 --records 500 --warmup 0s --payload-file {}", file.display());
+    let (code, result) = measured(&arguments, folder.path());
+    assert_eq!((code, &result["plan"]["record_size"]), (0, &"3 lines of a file".into()), "{result}");
+    fs::write(&file, "\n\n").unwrap();
+    assert!(refused(&["--payload-file", file.to_str().unwrap()]).contains("no line"));
+}
+
+#[test]
 fn a_gate_that_does_not_hold_fails_the_run() {
     let folder = tempfile::tempdir().unwrap();
     let arguments = "--rate 500 --duration 1s --warmup 0s --assert lost==0&&e2e.p50<1us";
@@ -101,6 +148,11 @@ fn what_cannot_be_meant_is_refused_before_anything_runs() {
     assert!(refused(&["--keys", "zipf"]).contains("zipf:1.1:10000"));
     assert!(refused(&["--throughput", "0"]).contains("10000000"));
     refused(&["--rate", "10", "--in-flight", "10"]);
+    assert!(refused(&["--engine", "bare", "--order", "key"]).contains("one record after the other"));
+    assert!(refused(&["--failure-rate", "1"]).contains("0.9"));
+    assert!(refused(&["--record-size", "uniform:10:20"]).contains("uniform:100:1000"));
+    assert!(refused(&["--work", "lognormal:1ms:1"]).contains("spin:lognormal:1ms:0.5"));
+    refused(&["--record-size", "100", "--payload-file", "some"]);
     refused(&["--kafka", "local", "--bootstrap-server", "localhost:1"]);
 }
 
@@ -138,6 +190,57 @@ fn handlers_that_do_not_keep_up_make_it_invalid_and_leave_no_latency_to_show() {
     assert!(result["reasons"].to_string().contains("did not keep up"), "{result}");
     assert!(result["figures"]["latency"]["end_to_end"].is_null());
     assert_eq!(result["figures"]["lost"], 0);
+}
+
+#[test]
+fn what_piles_up_before_the_broker_is_no_latency_either() {
+    let folder = tempfile::tempdir().unwrap();
+    // The producers take all at once, and the broker hears of it when the load is over.
+    let config = folder.path().join("slow.toml");
+    fs::write(&config, "[producer]\nlinger = '10m'\nbatch_records = 65536\n").unwrap();
+    let arguments = "--rate 500 --duration 3s --warmup 0s";
+    let (code, result) = result(load(arguments, folder.path()).arg("--config").arg(config));
+    assert_eq!((code, &result["verdict"]), (4, &"invalid".into()), "{result}");
+    assert!(result["reasons"].to_string().contains("were not confirmed as fast"), "{result}");
+    let latency = &result["figures"]["latency"];
+    assert!(latency["end_to_end"].is_null() && latency["produce_ack"].is_null(), "{latency}");
+    assert_eq!(result["figures"]["lost"], 0);
+}
+
+#[test]
+fn a_second_run_leaves_the_result_of_the_first_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("result.json"), "the first").unwrap();
+    let output = load("--rate 10 --records 1 --warmup 0s", folder.path()).output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains("holds the result of a run already"), "{stderr}");
+    assert_eq!(fs::read(folder.path().join("result.json")).unwrap(), b"the first");
+}
+
+#[test]
+fn a_signal_before_the_group_has_formed_makes_the_run_invalid() {
+    let folder = tempfile::tempdir().unwrap();
+    for _ in 0..TRIES {
+        let mut command = load("--json", folder.path());
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut stderr = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+        // Said before the topic is made.
+        stderr.find(|line| line.contains("records are sent and not handled at a time")).unwrap();
+        // SAFETY: it sends a signal to a child that has not been waited for.
+        assert_eq!(unsafe { libc::kill(i32::try_from(child.id()).unwrap(), libc::SIGINT) }, 0);
+        stderr.for_each(drop);
+        let output = child.wait_with_output().unwrap();
+        if fs::remove_file(folder.path().join("result.json")).is_ok() {
+            eprintln!("once more: the load had begun");
+            continue;
+        }
+        let result: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!((output.status.code(), &result["verdict"]), (Some(4), &"invalid".into()), "{result}");
+        assert!(result["reasons"][0].as_str().unwrap().starts_with("nothing was measured"), "{result}");
+        return;
+    }
+    panic!("a signal always came too late");
 }
 
 #[test]

@@ -143,15 +143,20 @@ const FAULTS: [&str; 5] = ["lost", "duplicated", "reordered", "corrupted", "unse
 
 #[test]
 fn what_comes_out_once_and_in_order_passes_and_records_of_others_do_not_disturb() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("orders");
+    std::fs::write(&file, "one\ntwo\n").unwrap();
     let app = || {
         counted(|number, mut entry| {
+            assert!([&b"one"[..], b"two"].contains(&&*entry.value), "{:?}", entry.value);
             let mut other = entry.clone();
             other.headers.clear();
             entry.value = b"another value".to_vec();
             if number % 10 == 0 { vec![other, entry] } else { vec![entry] }
         })
     };
-    let (code, result) = through(app, "--settle 60s --assert lost==0&&e2e.p50>0us");
+    let arguments = format!("--settle 60s --assert lost==0&&e2e.p50>0us --payload-file {}", file.display());
+    let (code, result) = through(app, &arguments);
     assert_eq!((code, &result["verdict"]), (0, &"passed".into()), "{result}");
     assert_eq!(counts(&result, ["sent", "acked", "handled", "foreign"]), [300, 300, 300, 30]);
     assert_eq!(counts(&result, FAULTS), [0; 5]);
@@ -412,6 +417,8 @@ fn what_does_not_go_together_is_refused_before_anything_is_sent() {
         ("--topic i --verify-topic i", "one topic"),
         ("--topic i --verify-topic o --members 2", "--members"),
         ("--topic i --verify-topic o --order key", "--order"),
+        ("--topic i --verify-topic o --engine bare", "--engine"),
+        ("--topic i --verify-topic o --assert failed_attempts<5", "failed_attempts"),
         ("--topic i --verify-topic o --kafka embedded", "--kafka"),
         ("--topic i --verify-topic o --run 1", "--run"),
         ("--topic i --verify-topic o --expect each,filtered", "each, alone"),

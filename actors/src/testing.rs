@@ -62,11 +62,35 @@
 //! assert_eq!((left.end, left.took), (TestedEnd::Left, 10 * second));
 //! ```
 //!
+//! A batch handler gets the records of [`feed_batch`](HandlerTest::feed_batch) in one call:
+//!
+//! ```
+//! use troupe_actors::consume::{Failure, Record};
+//! use troupe_actors::testing::{HandlerTest, TestRecord, TestedEnd};
+//!
+//! fn insert(rows: &[Record]) -> Result<(), Failure> {
+//!     if rows.iter().any(|row| row.value().is_none()) { Err("a row without a value")? }
+//!     Ok(())
+//! }
+//!
+//! let mut test = HandlerTest::batch_handler(insert).max_attempts(1);
+//! let tested = test.feed_batch([TestRecord::value("a"), TestRecord::tombstone(), TestRecord::value("b")]);
+//! // The call with all three failed; then each was given alone, and the one to blame was found.
+//! assert_eq!((&tested[0].end, &tested[2].end), (&TestedEnd::Done, &TestedEnd::Done));
+//! assert_eq!(tested[1].end, TestedEnd::Exhausted { cause: "a row without a value".into() });
+//! ```
+//!
 //! The rest are hooks for benchmarks, hidden here: they change with the engine.
 
+mod fed;
 mod handler_test;
+mod subject;
+mod test_record;
+mod tested;
 
-pub use handler_test::{HandlerTest, TestRecord, Tested, TestedAttempt, TestedEnd};
+pub use handler_test::HandlerTest;
+pub use test_record::TestRecord;
+pub use tested::{Tested, TestedAttempt, TestedEnd};
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

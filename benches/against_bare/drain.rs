@@ -4,14 +4,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use kafka_troupe::consume::{Consumer as Ours, ConsumerHandle, Record};
+use kafka_troupe::consume::{Consumer as Ours, Record};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, StreamConsumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use serde::{Deserialize, Serialize};
 
-use crate::arms::{Client, PARTITIONS, Request, fresh_group};
+use crate::arm::{self, PARTITIONS, fresh_group, number};
+use crate::arms::{Client, Request};
 use crate::measure::Mark;
 use crate::settings::{Properties, Settings, fetching};
 
@@ -48,19 +49,13 @@ impl Drained {
     }
 }
 
+/// The handler of every arm reads the number at the value's head, to be added up.
 pub(crate) fn run(request: &Request, records: u64) -> (Drained, Properties) {
     match request.client {
         Client::BareBase(settings) => base(request, settings, records),
         Client::BareStream(settings) => stream(request, settings, records),
         Client::Ours => ours(request, records),
     }
-}
-
-/// The handler of every arm: the number at the value's head, to be added up.
-#[inline]
-fn touch(value: Option<&[u8]>) -> u64 {
-    let head = value.and_then(<[u8]>::first_chunk).copied();
-    u64::from_be_bytes(head.unwrap_or_default())
 }
 
 fn base(request: &Request, settings: Settings, records: u64) -> (Drained, Properties) {
@@ -73,7 +68,7 @@ fn base(request: &Request, settings: Settings, records: u64) -> (Drained, Proper
         let Some(polled) = consumer.poll(Duration::from_millis(100)) else { continue };
         let message = polled.unwrap();
         first.get_or_insert_with(Mark::now);
-        checksum = checksum.wrapping_add(touch(message.payload()));
+        checksum = checksum.wrapping_add(number(message.payload()));
         consumer.store_offset_from_message(&message).unwrap();
         handled += 1;
     }
@@ -94,7 +89,7 @@ fn stream(request: &Request, settings: Settings, records: u64) -> (Drained, Prop
         while handled < records {
             let message = consumer.recv().await.unwrap();
             first.get_or_insert_with(Mark::now);
-            checksum = checksum.wrapping_add(touch(message.payload()));
+            checksum = checksum.wrapping_add(number(message.payload()));
             handled += 1;
         }
         let last = Mark::now();
@@ -140,7 +135,7 @@ struct Seen {
 impl Seen {
     /// Only one handler at a time has the partition, so nothing comes between load and store.
     fn add(&self, value: Option<&[u8]>) {
-        let checksum = self.checksum.load(Ordering::Relaxed).wrapping_add(touch(value));
+        let checksum = self.checksum.load(Ordering::Relaxed).wrapping_add(number(value));
         self.checksum.store(checksum, Ordering::Relaxed);
         self.records.store(self.records.load(Ordering::Relaxed) + 1, Ordering::Release);
     }
@@ -173,19 +168,12 @@ fn ours(request: &Request, records: u64) -> (Drained, Properties) {
         std::thread::sleep(LOOK);
     }
     let last = Mark::now();
-    while positions(&consumer) < records {
+    while arm::committed(&consumer) < records {
         std::thread::sleep(LOOK);
     }
     let done = Mark::now();
-    let committed = positions(&consumer);
+    let committed = arm::committed(&consumer);
     consumer.shutdown_blocking(PATIENCE).unwrap();
     let first = *first.get().unwrap();
     (Drained::new(records, [&first, &last, &done], sum(|each| &each.checksum), committed), properties)
-}
-
-/// The sum of what the broker has confirmed as committed.
-fn positions(consumer: &ConsumerHandle) -> u64 {
-    let state = consumer.state();
-    assert_eq!(state.invariants.total(), 0, "{:?}", state.invariants);
-    state.partitions.iter().filter_map(|partition| partition.committed).sum::<i64>() as u64
 }

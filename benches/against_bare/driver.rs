@@ -3,17 +3,18 @@
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use kafka_troupe::broker::LocalKafka;
 use serde::Serialize;
 
-use crate::arms::{AS_ARM, Answer, Client, Figures, PARTITIONS, Request, VALUE_BYTES, Work};
+use crate::arm::{PARTITIONS, VALUE_BYTES};
+use crate::arms::{Answer, Client, Figures, Request, Work};
 use crate::drain::Drained;
 use crate::end_to_end::Latencies;
 use crate::options::Options;
+use crate::runs::{Broker, Run, run_as_arm, write_report};
 use crate::settings::Settings;
 use crate::stats::{Shuffler, Spread};
 use crate::topics::Place;
-use crate::{machine, table, topics};
+use crate::{machine, runs, table, topics};
 
 /// Records a second of the end-to-end runs.
 pub(crate) const RATE: u64 = 5_000;
@@ -43,25 +44,10 @@ pub(crate) struct Arm {
     pub(crate) load: Load,
 }
 
-#[derive(Debug, Serialize)]
-pub(crate) struct Run {
-    pub(crate) arm: Arm,
-    pub(crate) answer: Answer,
-}
+pub(crate) type Runs = runs::Runs<Arm, Answer>;
 
-/// Every run of the rounds, in the order they ran in.
-#[derive(Debug, Default, Serialize)]
-pub(crate) struct Runs(pub(crate) Vec<Run>);
-
-impl Runs {
-    /// A figure of an arm's runs, a round after the other.
-    pub(crate) fn series(&self, arm: Arm, figure: impl Fn(&Answer) -> f64) -> Vec<f64> {
-        self.0.iter().filter(|run| run.arm == arm).map(|run| figure(&run.answer)).collect()
-    }
-
-    pub(crate) fn rates(&self, arm: Arm) -> Vec<f64> {
-        self.series(arm, |answer| drained(answer).records_per_second)
-    }
+pub(crate) fn rates(runs: &Runs, arm: Arm) -> Vec<f64> {
+    runs.of(arm, |answer| drained(answer).records_per_second)
 }
 
 pub(crate) fn drained(answer: &Answer) -> &Drained {
@@ -94,32 +80,25 @@ pub(crate) fn run(options: &Options) {
     let machine = machine::describe();
     eprintln!("{machine}");
     let glibc = build_glibc_arms();
-    let kafka = options.bootstrap_server.is_none().then(|| LocalKafka::start().unwrap());
-    let bootstrap_servers = match (&options.bootstrap_server, &kafka) {
-        (Some(given), _) => given.clone(),
-        (None, Some(kafka)) => kafka.bootstrap_servers().to_owned(),
-        (None, None) => unreachable!("a broker is started where none is given"),
-    };
-    let mut stage = Stage::set(options, bootstrap_servers, glibc);
+    let broker = Broker::of(&options.common);
+    let mut stage = Stage::set(options, &broker, glibc);
     let (trials, bare) = stage.choose_settings(options.trials);
     let runs = stage.play_rounds(options.runs, &bare);
     println!("{machine}");
     println!(
         "{} records of {VALUE_BYTES} bytes, {PARTITIONS} partitions; {} runs, arms in random order (--seed {})",
-        options.records, options.runs, options.seed
+        options.records, options.runs, options.common.seed
     );
     table::print(&runs, &trials, &bare);
-    if let Some(path) = &options.json {
-        let report = Report {
-            machine: &machine,
-            seed: options.seed,
-            records: options.records,
-            value_bytes: VALUE_BYTES,
-            trials: &trials,
-            runs: &runs,
-        };
-        std::fs::write(path, serde_json::to_string_pretty(&report).unwrap()).unwrap();
-    }
+    let report = Report {
+        machine: &machine,
+        seed: options.common.seed,
+        records: options.records,
+        value_bytes: VALUE_BYTES,
+        trials: &trials,
+        runs: &runs,
+    };
+    write_report(&options.common, &report);
 }
 
 /// The program without mimalloc. An allocator is a program's, not a run's.
@@ -145,7 +124,7 @@ fn build_glibc_arms() -> PathBuf {
 /// Where the arms run.
 struct Stage<'a> {
     options: &'a Options,
-    bootstrap_servers: String,
+    broker: &'a Broker,
     glibc: PathBuf,
     topics: topics::Topics,
     even: String,
@@ -154,14 +133,14 @@ struct Stage<'a> {
 }
 
 impl<'a> Stage<'a> {
-    fn set(options: &'a Options, bootstrap_servers: String, glibc: PathBuf) -> Self {
-        let mut topics = topics::Topics::on(&bootstrap_servers);
+    fn set(options: &'a Options, broker: &'a Broker, glibc: PathBuf) -> Self {
+        let mut topics = topics::Topics::on(&broker.bootstrap_servers);
         eprintln!("writing two backlogs of {} records", options.records);
         let (even, skewed) = (topics.create("even"), topics.create("skewed"));
         let by_turns = |number| Place { partition: (number % PARTITIONS as u64) as usize, key: None };
         topics.fill(&even, options.records, by_turns);
         topics.fill(&skewed, options.records, |_| Place { partition: 0, key: None });
-        Self { options, bootstrap_servers, glibc, topics, even, skewed, shuffler: Shuffler(options.seed) }
+        Self { options, broker, glibc, topics, even, skewed, shuffler: Shuffler(options.common.seed) }
     }
 
     /// Lets each bare arm run with the engine's settings and with its own, and gives it those it is faster with.
@@ -180,7 +159,7 @@ impl<'a> Stage<'a> {
             let arms: Vec<Arm> = choices.iter().flatten().copied().collect();
             self.play(&format!("trial {trial} of {trials}"), arms, &mut runs);
         }
-        let median = |arm: Arm| Spread::of(runs.rates(arm)).median;
+        let median = |arm: Arm| Spread::of(rates(&runs, arm)).median;
         let chosen = choices.iter().map(|[one, other]| if median(*one) >= median(*other) { *one } else { *other });
         let chosen = chosen.collect();
         (runs, chosen)
@@ -224,19 +203,13 @@ impl<'a> Stage<'a> {
                 (self.topics.create("end-to-end"), work)
             }
         };
-        let request = Request { client: arm.client, work, bootstrap_servers: self.bootstrap_servers.clone(), topic };
+        let bootstrap_servers = self.broker.bootstrap_servers.clone();
+        let request = Request { client: arm.client, work, bootstrap_servers, topic };
         let program = match arm.allocator {
             Allocator::Mimalloc => std::env::current_exe().unwrap(),
             Allocator::Glibc => self.glibc.clone(),
         };
-        let output = Command::new(program)
-            .arg(AS_ARM)
-            .arg(serde_json::to_string(&request).unwrap())
-            .stderr(Stdio::inherit())
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{arm:?}: {}", output.status);
-        let answer: Answer = serde_json::from_slice(&output.stdout).unwrap();
+        let answer: Answer = run_as_arm(&program, &request);
         check(arm, &answer, records);
         answer
     }

@@ -13,7 +13,8 @@ use rdkafka::producer::DefaultProducerContext;
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 use serde::{Deserialize, Serialize};
 
-use crate::arms::{Client, PARTITIONS, Request, VALUE_BYTES, fresh_group};
+use crate::arm::{PARTITIONS, VALUE_BYTES, fresh_group};
+use crate::arms::{Client, Request};
 use crate::measure::Mark;
 use crate::settings::{Properties, Settings, fetching, sending};
 

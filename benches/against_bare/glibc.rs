@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "../shared/arm.rs"]
+mod arm;
 mod arms;
 mod drain;
 mod end_to_end;

@@ -8,7 +8,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "../shared/arm.rs"]
+mod arm;
 mod arms;
+#[path = "../shared/columns.rs"]
+mod columns;
+#[path = "../shared/command_line.rs"]
+mod command_line;
 mod drain;
 mod driver;
 mod end_to_end;
@@ -17,6 +23,8 @@ mod machine;
 #[path = "../shared/measure.rs"]
 mod measure;
 mod options;
+#[path = "../shared/runs.rs"]
+mod runs;
 #[path = "../shared/settings.rs"]
 mod settings;
 #[path = "../shared/stats.rs"]
@@ -34,11 +42,6 @@ fn main() {
     if arms::ran_as_arm() {
         return;
     }
-    match options::Options::from_arguments(std::env::args().skip(1)) {
-        Ok(options) => driver::run(&options),
-        Err(usage) => {
-            eprintln!("{usage}");
-            std::process::exit(2);
-        }
-    }
+    let options = options::Options::from_arguments(std::env::args().skip(1));
+    driver::run(&command_line::or_exit(options));
 }

@@ -1,11 +1,12 @@
 //! The figures in lines that can be read, and beside the targets.
 
 use crate::arms::{Answer, Client, Figures};
-use crate::driver::{Allocator, Arm, END_TO_END, Load, Runs, drained, latencies};
+use crate::columns::{Columns, MEGABYTE};
+use crate::driver::{Allocator, Arm, END_TO_END, Load, Runs, drained, latencies, rates};
 use crate::settings::{Properties, Settings};
 use crate::stats::Spread;
 
-const MEGABYTE: f64 = 1e6;
+const COLUMNS: Columns = Columns { median: 7, range: 16, what: 64, target: 6 };
 
 impl Settings {
     pub(crate) const ALL: [Self; 2] = [Self::AsOurs, Self::OwnDefaults];
@@ -32,7 +33,7 @@ pub(crate) fn print(runs: &Runs, trials: &Runs, bare: &[Arm]) {
         for settings in Settings::ALL {
             let tried = Arm { client: with(arm.client, settings), ..*arm };
             let mark = if tried == *arm { "chosen" } else { "" };
-            println!("  {}{} {mark}", name(tried), cell(Spread::of(trials.rates(tried)), 1e6, 2));
+            println!("  {}{} {mark}", name(tried), COLUMNS.cell(Spread::of(rates(trials, tried)), 1e6, 2));
         }
     }
     println!("\nDrain: median (lowest to highest)");
@@ -44,10 +45,10 @@ pub(crate) fn print(runs: &Runs, trials: &Runs, bare: &[Arm]) {
         println!(
             "  {}{}{}{}{}",
             name(arm),
-            cell(Spread::of(runs.rates(arm)), 1e6, 2),
-            cell(Spread::of(runs.series(arm, |answer| drained(answer).handled_per_second)), 1e6, 2),
-            cell(Spread::of(cpu(runs, arm)), 1.0, 3),
-            cell(Spread::of(resident(runs, arm)), MEGABYTE, 0),
+            COLUMNS.cell(Spread::of(rates(runs, arm)), 1e6, 2),
+            COLUMNS.cell(Spread::of(runs.of(arm, |answer| drained(answer).handled_per_second)), 1e6, 2),
+            COLUMNS.cell(Spread::of(cpu(runs, arm)), 1.0, 3),
+            COLUMNS.cell(Spread::of(resident(runs, arm)), MEGABYTE, 0),
         );
     }
     println!("\nEnd to end, from the intended send time: median (lowest to highest)");
@@ -56,15 +57,15 @@ pub(crate) fn print(runs: &Runs, trials: &Runs, bare: &[Arm]) {
         "", "p50 ms", "p99 ms", "max ms", "CPU % of a core", "late sends"
     );
     for arm in arms_of(runs, |load| load == Load::EndToEnd) {
-        let spread = |figure: fn(&Answer) -> f64| Spread::of(runs.series(arm, figure));
+        let spread = |figure: fn(&Answer) -> f64| Spread::of(runs.of(arm, figure));
         println!(
             "  {}{}{}{}{}{}",
             name(arm),
-            cell(spread(|answer| latencies(answer).p50), 1.0, 2),
-            cell(spread(|answer| latencies(answer).p99), 1.0, 2),
-            cell(spread(|answer| latencies(answer).max), 1.0, 1),
-            cell(spread(|answer| latencies(answer).cpu_percent), 1.0, 1),
-            cell(spread(|answer| latencies(answer).late as f64), 1.0, 0),
+            COLUMNS.cell(spread(|answer| latencies(answer).p50), 1.0, 2),
+            COLUMNS.cell(spread(|answer| latencies(answer).p99), 1.0, 2),
+            COLUMNS.cell(spread(|answer| latencies(answer).max), 1.0, 1),
+            COLUMNS.cell(spread(|answer| latencies(answer).cpu_percent), 1.0, 1),
+            COLUMNS.cell(spread(|answer| latencies(answer).late as f64), 1.0, 0),
         );
     }
     let lost: Vec<&Answer> = runs.0.iter().map(|run| &run.answer).filter(|answer| !held(answer)).collect();
@@ -79,47 +80,37 @@ fn print_targets(runs: &Runs, bare: &[Arm]) {
     println!("\nTargets: median of the rounds' ratios (lowest to highest)");
     for allocator in [Allocator::Mimalloc, Allocator::Glibc] {
         let ours = Arm { client: Client::Ours, allocator, load: Load::Even };
-        let median = |arm: &Arm| Spread::of(runs.rates(*arm)).median;
+        let median = |arm: &Arm| Spread::of(rates(runs, *arm)).median;
         let same = bare.iter().filter(|arm| arm.allocator == allocator);
         let better = *same.max_by(|one, other| median(one).total_cmp(&median(other))).unwrap();
         let of = format!("of {}", name(better).trim_end());
-        at_least(&format!("rate {of}"), Spread::of_ratios(&runs.rates(ours), &runs.rates(better)), 1.3);
-        at_most(&format!("CPU {of}"), Spread::of_ratios(&cpu(runs, ours), &cpu(runs, better)), 0.75);
+        COLUMNS.at_least(&format!("rate {of}"), Spread::of_ratios(&rates(runs, ours), &rates(runs, better)), 1.3);
+        COLUMNS.at_most(&format!("CPU {of}"), Spread::of_ratios(&cpu(runs, ours), &cpu(runs, better)), 0.75);
     }
     let ours = Arm { client: Client::Ours, allocator: Allocator::Mimalloc, load: Load::Even };
     let is_usual = |arm: &&Arm| arm.allocator == Allocator::Glibc && matches!(arm.client, Client::BareBase(_));
     let usual = *bare.iter().find(is_usual).unwrap();
-    at_least(
+    COLUMNS.at_least(
         "rate of ours as built, of the safe loop as built",
-        Spread::of_ratios(&runs.rates(ours), &runs.rates(usual)),
+        Spread::of_ratios(&rates(runs, ours), &rates(runs, usual)),
         2.5,
     );
     let skewed = Arm { load: Load::Skewed, ..ours };
-    at_least("rate of ours skewed, of ours even", Spread::of_ratios(&runs.rates(skewed), &runs.rates(ours)), 0.9);
+    COLUMNS.at_least(
+        "rate of ours skewed, of ours even",
+        Spread::of_ratios(&rates(runs, skewed), &rates(runs, ours)),
+        0.9,
+    );
     let theirs = Arm { client: Client::BareBase(Settings::AsOurs), ..END_TO_END };
-    let pairs =
-        |figure: fn(&Answer) -> f64| Spread::of_ratios(&runs.series(END_TO_END, figure), &runs.series(theirs, figure));
-    at_most("p50 of our pair, of the bare pair", pairs(|answer| latencies(answer).p50), 1.0);
-    at_most("p99 of our pair, of the bare pair", pairs(|answer| latencies(answer).p99), 1.0);
+    let pairs = |figure: fn(&Answer) -> f64| Spread::of_ratios(&runs.of(END_TO_END, figure), &runs.of(theirs, figure));
+    COLUMNS.at_most("p50 of our pair, of the bare pair", pairs(|answer| latencies(answer).p50), 1.0);
+    COLUMNS.at_most("p99 of our pair, of the bare pair", pairs(|answer| latencies(answer).p99), 1.0);
     for arm in arms_of(runs, |_| true).into_iter().filter(|arm| arm.client == Client::Ours) {
         let peak = Spread::of(resident(runs, arm).into_iter().map(|bytes| bytes / MEGABYTE));
         // The most of all runs counts.
         let text = format!("peak RSS in MB, {}", name(arm).trim_end());
-        verdict(&text, Spread { median: peak.high, ..peak }, "at most", 100.0, peak.high <= 100.0);
+        COLUMNS.verdict(&text, Spread { median: peak.high, ..peak }, "at most", 100.0, peak.high <= 100.0);
     }
-}
-
-fn at_least(what: &str, ratio: Spread, target: f64) {
-    verdict(what, ratio, "at least", target, ratio.median >= target);
-}
-
-fn at_most(what: &str, ratio: Spread, target: f64) {
-    verdict(what, ratio, "at most", target, ratio.median <= target);
-}
-
-fn verdict(what: &str, figure: Spread, bound: &str, target: f64, is_met: bool) {
-    let met = if is_met { "met" } else { "MISSED" };
-    println!("  {what:<64}{} {bound:>8} {target:<6} {met}", cell(figure, 1.0, 2));
 }
 
 /// A run as it ends, for stderr.
@@ -140,22 +131,18 @@ pub(crate) fn in_a_line(arm: Arm, answer: &Answer) -> String {
 }
 
 fn arms_of(runs: &Runs, wanted: impl Fn(Load) -> bool) -> Vec<Arm> {
-    let mut arms: Vec<Arm> = Vec::new();
-    for run in runs.0.iter().filter(|run| wanted(run.arm.load)) {
-        if !arms.contains(&run.arm) {
-            arms.push(run.arm);
-        }
-    }
+    let mut arms = runs.arms();
+    arms.retain(|arm| wanted(arm.load));
     arms.sort_by_key(|arm| name(*arm));
     arms
 }
 
 fn cpu(runs: &Runs, arm: Arm) -> Vec<f64> {
-    runs.series(arm, |answer| drained(answer).cpu_us_per_record)
+    runs.of(arm, |answer| drained(answer).cpu_us_per_record)
 }
 
 fn resident(runs: &Runs, arm: Arm) -> Vec<f64> {
-    runs.series(arm, |answer| answer.peak_resident as f64)
+    runs.of(arm, |answer| answer.peak_resident as f64)
 }
 
 fn held(answer: &Answer) -> bool {
@@ -190,12 +177,6 @@ fn name(arm: Arm) -> String {
         Load::EndToEnd => "pair",
     };
     format!("{load:<7}{allocator:<9}{client:<15}{settings:<13}    ")
-}
-
-fn cell(spread: Spread, unit: f64, digits: usize) -> String {
-    let [median, low, high] = [spread.median, spread.low, spread.high].map(|value| value / unit);
-    let range = format!("({low:.digits$} to {high:.digits$})");
-    format!("{median:>7.digits$} {range:<16}")
 }
 
 fn in_words(properties: &Properties) -> String {

@@ -1,21 +1,14 @@
-//! An arm is one way to do the work, run once in a process of its own. It is told what to do by its only argument and answers on stdout,
-//! both in JSON.
+//! The ways to do the work, what an arm is told and what it answers.
 
 use std::hint::black_box;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use kafka_troupe::consume::Order;
 use serde::{Deserialize, Serialize};
 
+use crate::arm::{self, number};
 use crate::keys::Keys;
 use crate::{drain, measure, open_loop};
-
-/// The argument with which this program runs itself as an arm.
-const AS_ARM: &str = "--as-arm";
-/// Partitions of each topic.
-pub(crate) const PARTITIONS: usize = 8;
-/// Bytes of each record's value. The first eight are its number.
-pub(crate) const VALUE_BYTES: usize = 100;
 
 /// Whose consumer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,12 +43,6 @@ impl Handling {
     }
 }
 
-/// The number at a value's head.
-#[inline]
-pub(crate) fn number(value: Option<&[u8]>) -> u64 {
-    u64::from_be_bytes(value.and_then(<[u8]>::first_chunk).copied().unwrap_or_default())
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Work {
     /// Handle `records` that are there already.
@@ -85,38 +72,15 @@ pub(crate) enum Figures {
     OpenLoop(open_loop::Latencies),
 }
 
-/// Starts this program as an arm, and waits for its answer.
-pub(crate) fn run_as_arm(request: &Request) -> Answer {
-    let output = std::process::Command::new(std::env::current_exe().unwrap())
-        .arg(AS_ARM)
-        .arg(serde_json::to_string(request).unwrap())
-        .stderr(std::process::Stdio::inherit())
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{request:?}: {}", output.status);
-    serde_json::from_slice(&output.stdout).unwrap()
-}
-
-/// Does what the argument says, if there is one; `false` if this process is no arm.
+/// `false` if this process is no arm.
 pub(crate) fn ran_as_arm() -> bool {
-    let mut arguments = std::env::args();
-    if !arguments.any(|argument| argument == AS_ARM) {
-        return false;
-    }
-    let request: Request = serde_json::from_str(&arguments.next().unwrap()).unwrap();
-    let figures = match request.work {
-        Work::Drain { records } => Figures::Drain(drain::run(&request, records)),
-        Work::OpenLoop { rate, warm_up_seconds, seconds, keys } => {
-            Figures::OpenLoop(open_loop::run(&request, rate, [warm_up_seconds, seconds], keys))
-        }
-    };
-    let answer = Answer { figures, peak_resident: measure::peak_resident() };
-    println!("{}", serde_json::to_string(&answer).unwrap());
-    true
-}
-
-/// A group that nobody has used before.
-pub(crate) fn fresh_group() -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    format!("troupe-bench-{}-{}", std::process::id(), now.as_nanos())
+    arm::ran_as_arm(|request: &Request| {
+        let figures = match request.work {
+            Work::Drain { records } => Figures::Drain(drain::run(request, records)),
+            Work::OpenLoop { rate, warm_up_seconds, seconds, keys } => {
+                Figures::OpenLoop(open_loop::run(request, rate, [warm_up_seconds, seconds], keys))
+            }
+        };
+        Answer { figures, peak_resident: measure::peak_resident() }
+    })
 }

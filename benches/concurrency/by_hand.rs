@@ -10,7 +10,8 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Message, OwnedMessage};
 use tokio::sync::mpsc;
 
-use crate::arms::{Client, Handling, PARTITIONS, Request, fresh_group, number};
+use crate::arm::{PARTITIONS, fresh_group, number};
+use crate::arms::{Client, Handling, Request};
 use crate::drain::{Seen, Watched, watch};
 use crate::measure::Mark;
 use crate::settings::Settings;

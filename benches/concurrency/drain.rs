@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-use crate::arms::{Client, PARTITIONS, Request};
+use crate::arm::PARTITIONS;
+use crate::arms::{Client, Request};
 use crate::measure::Mark;
 use crate::{by_hand, ours};
 

@@ -3,18 +3,19 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use kafka_troupe::broker::LocalKafka;
 use kafka_troupe::consume::Order;
 use serde::Serialize;
 
-use crate::arms::{Answer, Client, Figures, Handling, PARTITIONS, Request, VALUE_BYTES, Work, run_as_arm};
+use crate::arm::{PARTITIONS, VALUE_BYTES};
+use crate::arms::{Answer, Client, Figures, Handling, Request, Work};
 use crate::drain::Drained;
 use crate::keys::Keys;
 use crate::open_loop::Latencies;
 use crate::options::{Options, Part};
+use crate::runs::{Broker, Run, run_as_arm, write_report};
 use crate::stats::Shuffler;
 use crate::topics::{Place, Topics};
-use crate::{machine, table};
+use crate::{machine, runs, table};
 
 const KEYS: u64 = 10_000;
 const WARM_UP_SECONDS: u64 = 2;
@@ -47,45 +48,21 @@ pub(crate) struct Arm {
     pub(crate) work: Work,
 }
 
-#[derive(Debug, Serialize)]
-pub(crate) struct Run {
-    pub(crate) arm: Arm,
-    pub(crate) answer: Answer,
+pub(crate) type Runs = runs::Runs<Arm, Answer>;
+
+/// A figure of an arm's drains, a round after the other.
+pub(crate) fn drains(runs: &Runs, arm: Arm, figure: impl Fn(&Drained) -> f64) -> Vec<f64> {
+    runs.of(arm, |answer| match &answer.figures {
+        Figures::Drain(drained) => figure(drained),
+        Figures::OpenLoop(_) => panic!("not a drain"),
+    })
 }
 
-/// Every run, in the order they ran in.
-#[derive(Debug, Default, Serialize)]
-pub(crate) struct Runs(pub(crate) Vec<Run>);
-
-impl Runs {
-    /// A figure of an arm's drains, a round after the other.
-    pub(crate) fn drains(&self, arm: Arm, figure: impl Fn(&Drained) -> f64) -> Vec<f64> {
-        self.of(arm, |answer| match &answer.figures {
-            Figures::Drain(drained) => figure(drained),
-            Figures::OpenLoop(_) => panic!("not a drain"),
-        })
-    }
-
-    pub(crate) fn open_loops(&self, arm: Arm, figure: impl Fn(&Latencies) -> f64) -> Vec<f64> {
-        self.of(arm, |answer| match &answer.figures {
-            Figures::OpenLoop(latencies) => figure(latencies),
-            Figures::Drain(_) => panic!("a drain"),
-        })
-    }
-
-    pub(crate) fn of(&self, arm: Arm, figure: impl Fn(&Answer) -> f64) -> Vec<f64> {
-        self.0.iter().filter(|run| run.arm == arm).map(|run| figure(&run.answer)).collect()
-    }
-
-    pub(crate) fn arms(&self) -> Vec<Arm> {
-        let mut arms: Vec<Arm> = Vec::new();
-        for run in &self.0 {
-            if !arms.contains(&run.arm) {
-                arms.push(run.arm);
-            }
-        }
-        arms
-    }
+pub(crate) fn open_loops(runs: &Runs, arm: Arm, figure: impl Fn(&Latencies) -> f64) -> Vec<f64> {
+    runs.of(arm, |answer| match &answer.figures {
+        Figures::OpenLoop(latencies) => figure(latencies),
+        Figures::Drain(_) => panic!("a drain"),
+    })
 }
 
 pub(crate) fn drain(client: Client, handling: Handling, records: u64, keys: Keys) -> Arm {
@@ -105,25 +82,19 @@ pub(crate) fn run(options: &Options) {
     // Before anything is started, which would look like other work.
     let machine = machine::describe();
     eprintln!("{machine}");
-    let kafka = options.bootstrap_server.is_none().then(|| LocalKafka::start().unwrap());
-    let bootstrap_servers = match (&options.bootstrap_server, &kafka) {
-        (Some(given), _) => given.clone(),
-        (None, Some(kafka)) => kafka.bootstrap_servers().to_owned(),
-        (None, None) => unreachable!("a broker is started where none is given"),
-    };
-    let topics = Topics::on(&bootstrap_servers);
+    let broker = Broker::of(&options.common);
     let mut stage = Stage {
         options,
-        bootstrap_servers,
-        topics,
+        broker: &broker,
+        topics: Topics::on(&broker.bootstrap_servers),
         filled: HashMap::new(),
-        shuffler: Shuffler(options.seed),
+        shuffler: Shuffler(options.common.seed),
         runs: Runs::default(),
     };
     println!("{machine}");
     println!(
         "records of {VALUE_BYTES} bytes, {PARTITIONS} partitions; {} runs, arms in random order (--seed {})",
-        options.runs, options.seed
+        options.runs, options.common.seed
     );
     if options.wants(Part::Drains) {
         stage.play_drains();
@@ -135,16 +106,15 @@ pub(crate) fn run(options: &Options) {
     if options.wants(Part::Latency) {
         stage.play_latency();
     }
-    if let Some(path) = &options.json {
-        let report = Report { machine: &machine, seed: options.seed, value_bytes: VALUE_BYTES, runs: &stage.runs };
-        std::fs::write(path, serde_json::to_string_pretty(&report).unwrap()).unwrap();
-    }
+    let seed = options.common.seed;
+    let report = Report { machine: &machine, seed, value_bytes: VALUE_BYTES, runs: &stage.runs };
+    write_report(&options.common, &report);
 }
 
 /// Where the arms run.
 struct Stage<'a> {
     options: &'a Options,
-    bootstrap_servers: String,
+    broker: &'a Broker,
     topics: Topics,
     /// The backlogs, by the number of their records and by their keys.
     filled: HashMap<(u64, Keys), String>,
@@ -218,8 +188,9 @@ impl Stage<'_> {
             Work::Drain { records } => self.backlog(records, arm.keys),
             Work::OpenLoop { .. } => self.topics.create("open-loop"),
         };
-        let (bootstrap_servers, client) = (self.bootstrap_servers.clone(), arm.client);
-        let answer = run_as_arm(&Request { client, handling: arm.handling, work: arm.work, bootstrap_servers, topic });
+        let (bootstrap_servers, client) = (self.broker.bootstrap_servers.clone(), arm.client);
+        let request = Request { client, handling: arm.handling, work: arm.work, bootstrap_servers, topic };
+        let answer: Answer = run_as_arm(&std::env::current_exe().unwrap(), &request);
         if let (Figures::Drain(drained), Work::Drain { records }) = (&answer.figures, arm.work) {
             // The values count from 0.
             assert_eq!(drained.checksum, records * (records - 1) / 2, "{arm:?}: checksum");

@@ -8,8 +8,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "../shared/arm.rs"]
+mod arm;
 mod arms;
 mod by_hand;
+#[path = "../shared/columns.rs"]
+mod columns;
+#[path = "../shared/command_line.rs"]
+mod command_line;
 mod drain;
 mod driver;
 mod keys;
@@ -20,6 +26,8 @@ mod measure;
 mod open_loop;
 mod options;
 mod ours;
+#[path = "../shared/runs.rs"]
+mod runs;
 #[path = "../shared/settings.rs"]
 #[allow(dead_code, reason = "it sends with settings of its own")]
 mod settings;
@@ -38,11 +46,6 @@ fn main() {
     if arms::ran_as_arm() {
         return;
     }
-    match options::Options::from_arguments(std::env::args().skip(1)) {
-        Ok(options) => driver::run(&options),
-        Err(usage) => {
-            eprintln!("{usage}");
-            std::process::exit(2);
-        }
-    }
+    let options = options::Options::from_arguments(std::env::args().skip(1));
+    driver::run(&command_line::or_exit(options));
 }

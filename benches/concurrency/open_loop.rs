@@ -10,7 +10,8 @@ use rdkafka::message::Message;
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 use serde::{Deserialize, Serialize};
 
-use crate::arms::{Client, PARTITIONS, Request, VALUE_BYTES, number};
+use crate::arm::{PARTITIONS, VALUE_BYTES, number};
+use crate::arms::{Client, Request};
 use crate::by_hand::{self, Notes};
 use crate::keys::{Drawn, Keys};
 use crate::measure::Mark;

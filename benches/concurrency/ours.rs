@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kafka_troupe::consume::{Consumer, ConsumerBuilder, ConsumerHandle, Order, Record};
+use kafka_troupe::consume::{Consumer, ConsumerBuilder, Order, Record};
 
-use crate::arms::{Request, fresh_group, number};
+use crate::arm::{committed, fresh_group, number};
+use crate::arms::Request;
 use crate::drain::{Seen, Watched, watch};
 use crate::measure::Mark;
 use crate::settings::fetching;
@@ -48,11 +49,4 @@ pub(crate) fn drain(request: &Request, order: Order, seen: &Arc<Seen>, records: 
     let done = Mark::now();
     consumer.shutdown_blocking(PATIENCE).unwrap();
     (watched, done)
-}
-
-/// The sum of what the broker has confirmed as committed.
-fn committed(consumer: &ConsumerHandle) -> u64 {
-    let state = consumer.state();
-    assert_eq!(state.invariants.total(), 0, "{:?}", state.invariants);
-    state.partitions.iter().filter_map(|partition| partition.committed).sum::<i64>() as u64
 }

@@ -3,10 +3,11 @@
 use kafka_troupe::consume::Order;
 
 use crate::arms::{Answer, Client, Figures, Work};
-use crate::driver::{Arm, Runs};
+use crate::columns::{Columns, MEGABYTE};
+use crate::driver::{Arm, Runs, drains, open_loops};
 use crate::stats::Spread;
 
-const MEGABYTE: f64 = 1e6;
+const COLUMNS: Columns = Columns { median: 8, range: 18, what: 80, target: 7 };
 
 /// By key: records a second at least, and microseconds of processor time each at most.
 const BY_KEY: [(u64, usize, f64, Option<f64>); 4] = [
@@ -25,10 +26,10 @@ pub(crate) fn print_drains(runs: &Runs) {
         println!(
             "  {}{}  {}{}{}",
             name(*arm),
-            cell(Spread::of(rates(runs, *arm)), 1e3, 1),
-            cell(Spread::of(cpu(runs, *arm)), 1.0, 2),
-            cell(Spread::of(runs.of(*arm, |answer| answer.peak_resident as f64)), MEGABYTE, 0),
-            cell(Spread::of(runs.drains(*arm, |drained| drained.fairness)), 1.0, 2),
+            COLUMNS.cell(Spread::of(rates(runs, *arm)), 1e3, 1),
+            COLUMNS.cell(Spread::of(cpu(runs, *arm)), 1.0, 2),
+            COLUMNS.cell(Spread::of(runs.of(*arm, |answer| answer.peak_resident as f64)), MEGABYTE, 0),
+            COLUMNS.cell(Spread::of(drains(runs, *arm, |drained| drained.fairness)), 1.0, 2),
         );
     }
     println!("\nTargets: median of the rounds' ratios (lowest to highest)");
@@ -40,13 +41,13 @@ pub(crate) fn print_drains(runs: &Runs) {
         };
         let busy = arm.handling.sleep_ms == 0 && matches!(better.client, Client::ByHand | Client::ByHandSpawned);
         let what = |figure| format!("{figure} of {}, of {}", name(*arm).trim_end(), client(better.client));
-        at_least(
+        COLUMNS.at_least(
             &what("rate"),
             Spread::of_ratios(&rates(runs, *arm), &rates(runs, *better)),
             if busy { 3.0 } else { 1.0 },
         );
         if better.client != Client::TaskPerPartition {
-            at_most(&what("CPU"), Spread::of_ratios(&cpu(runs, *arm), &cpu(runs, *better)), 1.0);
+            COLUMNS.at_most(&what("CPU"), Spread::of_ratios(&cpu(runs, *arm), &cpu(runs, *better)), 1.0);
         }
     }
     for (sleep_ms, concurrency, rate, most) in BY_KEY {
@@ -56,9 +57,13 @@ pub(crate) fn print_drains(runs: &Runs) {
         };
         let Some(arm) = arms.iter().find(is_it) else { continue };
         let of = name(*arm);
-        at_least(&format!("k records/s, {}", of.trim_end()), thousands(Spread::of(rates(runs, *arm))), rate / 1e3);
+        COLUMNS.at_least(
+            &format!("k records/s, {}", of.trim_end()),
+            thousands(Spread::of(rates(runs, *arm))),
+            rate / 1e3,
+        );
         if let Some(most) = most {
-            at_most(&format!("CPU us/record, {}", of.trim_end()), Spread::of(cpu(runs, *arm)), most);
+            COLUMNS.at_most(&format!("CPU us/record, {}", of.trim_end()), Spread::of(cpu(runs, *arm)), most);
         }
     }
 }
@@ -68,21 +73,21 @@ pub(crate) fn print_keys(runs: &Runs, [few, many]: [Arm; 2], [even, hot]: [Arm; 
     for (text, arm) in [("10 keys, 0 ms", few), ("1,000,000 keys, 0 ms", many)] {
         println!(
             "  {text:<42}{} k records/s {} us/record",
-            cell(Spread::of(rates(runs, arm)), 1e3, 0),
-            cell(Spread::of(cpu(runs, arm)), 1.0, 2)
+            COLUMNS.cell(Spread::of(rates(runs, arm)), 1e3, 0),
+            COLUMNS.cell(Spread::of(cpu(runs, arm)), 1.0, 2)
         );
     }
     for (text, arm) in [("10,000 keys evenly, 1 ms, 1,000 at once", even), ("Zipf 1.0, 1 ms, 1,000 at once", hot)] {
         let [hot, others] = [0, 1].map(|which| {
-            Spread::of(runs.drains(arm, |drained| {
+            Spread::of(drains(runs, arm, |drained| {
                 let others = drained.partitions_ended[1..].iter().copied().fold(0.0, f64::max);
                 [drained.partitions_ended[0], others][which]
             }))
         });
         println!(
             "  {text:<42}hot key's partition ended after {} s, the last other after {} s",
-            cell(hot, 1.0, 2),
-            cell(others, 1.0, 2)
+            COLUMNS.cell(hot, 1.0, 2),
+            COLUMNS.cell(others, 1.0, 2)
         );
     }
     let Work::OpenLoop { rate, .. } = zipf.work else { panic!("a drain") };
@@ -90,27 +95,27 @@ pub(crate) fn print_keys(runs: &Runs, [few, many]: [Arm; 2], [even, hot]: [Arm; 
     for (text, arm) in [("10,000 keys evenly", uniform), ("Zipf 1.0", zipf)] {
         println!(
             "  {text:<42}{} records/s, p50 {} ms, p99 {} ms; all but the hottest hundred: p99 {} ms",
-            cell(Spread::of(runs.open_loops(arm, |found| found.others_per_second)), 1.0, 0),
-            cell(Spread::of(runs.open_loops(arm, |found| found.others.p50)), 1.0, 2),
-            cell(Spread::of(runs.open_loops(arm, |found| found.others.p99)), 1.0, 2),
-            cell(Spread::of(runs.open_loops(arm, |found| found.cold.p99)), 1.0, 2),
+            COLUMNS.cell(Spread::of(open_loops(runs, arm, |found| found.others_per_second)), 1.0, 0),
+            COLUMNS.cell(Spread::of(open_loops(runs, arm, |found| found.others.p50)), 1.0, 2),
+            COLUMNS.cell(Spread::of(open_loops(runs, arm, |found| found.others.p99)), 1.0, 2),
+            COLUMNS.cell(Spread::of(open_loops(runs, arm, |found| found.cold.p99)), 1.0, 2),
         );
     }
     println!("\nTargets: median of the rounds' ratios (lowest to highest)");
     let costs = Spread::of_ratios(&cpu(runs, many), &cpu(runs, few));
-    at_most("CPU per record, 1,000,000 keys by 10", costs, 1.3);
+    COLUMNS.at_most("CPU per record, 1,000,000 keys by 10", costs, 1.3);
     let ratio = |figure: fn(&crate::open_loop::Latencies) -> f64| {
-        Spread::of_ratios(&runs.open_loops(zipf, figure), &runs.open_loops(uniform, figure))
+        Spread::of_ratios(&open_loops(runs, zipf, figure), &open_loops(runs, uniform, figure))
     };
     // Fewer of them are sent where one key has a tenth.
     let offered = 1.0 - zipf.keys.hottest();
     let rates = Spread::of_ratios(
-        &runs.open_loops(zipf, |found| found.others_per_second / offered),
-        &runs.open_loops(uniform, |found| found.others_per_second),
+        &open_loops(runs, zipf, |found| found.others_per_second / offered),
+        &open_loops(runs, uniform, |found| found.others_per_second),
     );
-    at_least("Zipf: the other keys' rate, by what was sent", rates, 0.9);
-    at_most("Zipf: the other keys' p99, by the even case's", ratio(|found| found.others.p99), 1.2);
-    at_most("Zipf: the p99 of all but the hottest hundred, likewise", ratio(|found| found.cold.p99), 1.2);
+    COLUMNS.at_least("Zipf: the other keys' rate, by what was sent", rates, 0.9);
+    COLUMNS.at_most("Zipf: the other keys' p99, by the even case's", ratio(|found| found.others.p99), 1.2);
+    COLUMNS.at_most("Zipf: the p99 of all but the hottest hundred, likewise", ratio(|found| found.cold.p99), 1.2);
 }
 
 pub(crate) fn print_latency(runs: &Runs, arms: &[Arm]) {
@@ -123,9 +128,10 @@ pub(crate) fn print_latency(runs: &Runs, arms: &[Arm]) {
     );
     for arm in arms {
         let Work::OpenLoop { rate, .. } = arm.work else { continue };
-        let spread =
-            |figure: fn(&crate::open_loop::Latencies) -> f64| cell(Spread::of(runs.open_loops(*arm, figure)), 1.0, 2);
-        let invalid = runs.open_loops(*arm, |found| f64::from(u8::from(!found.held))).iter().sum::<f64>();
+        let spread = |figure: fn(&crate::open_loop::Latencies) -> f64| {
+            COLUMNS.cell(Spread::of(open_loops(runs, *arm, figure)), 1.0, 2)
+        };
+        let invalid = open_loops(runs, *arm, |found| f64::from(u8::from(!found.held))).iter().sum::<f64>();
         let mark = if invalid > 0.0 { format!("INVALID: {invalid} did not hold the schedule") } else { String::new() };
         println!(
             "  {}{rate:>10}  {}{}{}{}{mark}",
@@ -157,28 +163,15 @@ pub(crate) fn in_a_line(arm: Arm, answer: &Answer) -> String {
 }
 
 fn rates(runs: &Runs, arm: Arm) -> Vec<f64> {
-    runs.drains(arm, |drained| drained.records_per_second)
+    drains(runs, arm, |drained| drained.records_per_second)
 }
 
 fn cpu(runs: &Runs, arm: Arm) -> Vec<f64> {
-    runs.drains(arm, |drained| drained.cpu_us_per_record)
+    drains(runs, arm, |drained| drained.cpu_us_per_record)
 }
 
 fn thousands(spread: Spread) -> Spread {
     Spread { median: spread.median / 1e3, low: spread.low / 1e3, high: spread.high / 1e3 }
-}
-
-fn at_least(what: &str, figure: Spread, target: f64) {
-    verdict(what, figure, "at least", target, figure.median >= target);
-}
-
-fn at_most(what: &str, figure: Spread, target: f64) {
-    verdict(what, figure, "at most", target, figure.median <= target);
-}
-
-fn verdict(what: &str, figure: Spread, bound: &str, target: f64, is_met: bool) {
-    let met = if is_met { "met" } else { "MISSED" };
-    println!("  {what:<80}{} {bound:>8} {target:<7} {met}", cell(figure, 1.0, 2));
 }
 
 /// An arm's name, as wide as any.
@@ -196,10 +189,4 @@ fn client(client: Client) -> &'static str {
         Client::ByHandSpawned => "for_each_concurrent, spawned",
         Client::TaskPerPartition => "task per partition",
     }
-}
-
-fn cell(spread: Spread, unit: f64, digits: usize) -> String {
-    let [median, low, high] = [spread.median, spread.low, spread.high].map(|value| value / unit);
-    let range = format!("({low:.digits$} to {high:.digits$})");
-    format!("{median:>8.digits$} {range:<18}")
 }

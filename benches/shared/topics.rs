@@ -8,7 +8,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
-use crate::arms::{PARTITIONS, VALUE_BYTES};
+use crate::arm::{PARTITIONS, VALUE_BYTES};
 
 /// Where a record goes, and its key.
 #[derive(Clone, Copy, Debug)]

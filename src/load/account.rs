@@ -3,7 +3,6 @@
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use kafka_troupe::Record;
 use kafka_troupe::consume::Order;
 use kafka_troupe::produce::{Delivery, ErrorClass, SendError};
 use tokio_util::sync::CancellationToken;
@@ -14,6 +13,9 @@ use super::latencies::Latencies;
 use super::ledger::{Held, Ledger, Place};
 use super::payload::{Odd, Payload};
 use super::plan::Plan;
+
+/// A producer has no record to send.
+const NOTHING_DUE: u64 = u64::MAX;
 
 /// Shared by all threads of a run.
 #[derive(Debug)]
@@ -29,8 +31,16 @@ pub(crate) struct Account {
     pub(crate) failed: AtomicU64,
     /// Different records handled.
     pub(crate) handled: AtomicU64,
+    /// Attempts that failed because they were to.
+    pub(crate) failed_attempts: AtomicU64,
+    /// The broker keeps so little that bytes count, and records differ in them.
+    counts_bytes: bool,
+    sent_bytes: AtomicU64,
+    handled_bytes: AtomicU64,
     /// By partition, one more than the highest offset that was confirmed.
     ends: Vec<AtomicI64>,
+    /// By producer, the intended time of the record that it is at, on the run's clock; [`NOTHING_DUE`] while it has none.
+    due: Vec<AtomicU64>,
     /// Cancelled when there is no use in sending more.
     pub(crate) stop: CancellationToken,
 }
@@ -50,6 +60,8 @@ pub(crate) struct Sending {
     /// Records whose time came, those included that were not sent any more.
     pub(crate) scheduled: u64,
     pub(crate) late: u64,
+    /// Those of them that were not sent any more.
+    pub(crate) given_up: u64,
     /// How often a producer waited for room that the broker would not have had.
     pub(crate) held_back: u64,
 }
@@ -85,12 +97,23 @@ impl Account {
                 first_error: None,
                 fatal: false,
             }),
-            sending: Mutex::new(Sending { schedule_delay: Latencies::new()?, scheduled: 0, late: 0, held_back: 0 }),
+            sending: Mutex::new(Sending {
+                schedule_delay: Latencies::new()?,
+                scheduled: 0,
+                late: 0,
+                given_up: 0,
+                held_back: 0,
+            }),
             sent: AtomicU64::new(0),
             acked: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             handled: AtomicU64::new(0),
+            failed_attempts: AtomicU64::new(0),
+            counts_bytes: plan.most_outstanding.is_some_and(|most| most.bytes.is_some()),
+            sent_bytes: AtomicU64::new(0),
+            handled_bytes: AtomicU64::new(0),
             ends: (0..plan.partitions).map(|_| AtomicI64::new(0)).collect(),
+            due: (0..plan.producers).map(|_| AtomicU64::new(NOTHING_DUE)).collect(),
             stop,
         })
     }
@@ -142,13 +165,13 @@ impl Account {
     }
 
     /// A handler is through with a record.
-    pub(crate) fn handled(&self, record: &Record) {
-        let read = Payload::read(self.run, record.value().unwrap_or_default()).and_then(|payload| {
-            let key = payload.key.map(KeyText::of);
-            let fits = record.key() == key.as_ref().map(AsRef::as_ref);
-            if fits { Ok(payload) } else { Err(Odd::Corrupted) }
+    pub(crate) fn handled(&self, key: Option<&[u8]>, value: Option<&[u8]>, place: Place) {
+        let value = value.unwrap_or_default();
+        let read = Payload::read(self.run, value).and_then(|payload| {
+            let wanted = payload.key.map(KeyText::of);
+            let fits = key == wanted.as_ref().map(AsRef::as_ref);
+            if fits { Ok(payload) } else { Err(Odd::Corrupted(Some((payload.producer, payload.sequence)))) }
         });
-        let place = Place { partition: record.partition().0 as u32, offset: record.offset().0 as u64 };
         let now = self.clock.now();
         let mut book = self.book();
         if book.ledger.handled(read, place)
@@ -158,7 +181,28 @@ impl Account {
                 book.end_to_end.record(now.saturating_sub(payload.intended));
             }
             self.handled.fetch_add(1, Ordering::Release);
+            if self.counts_bytes {
+                self.handled_bytes.fetch_add(Plan::bytes_in_log(value.len()), Ordering::Release);
+            }
         }
+    }
+
+    /// A handler failed as it was to.
+    pub(crate) fn attempt_failed(&self) {
+        self.failed_attempts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A record is about to be given to a producer.
+    pub(crate) fn sending_bytes(&self, length: usize) {
+        if self.counts_bytes {
+            self.sent_bytes.fetch_add(Plan::bytes_in_log(length), Ordering::Release);
+        }
+    }
+
+    /// Of records sent and not handled, in the log; 0 where that is not counted. What was given up stays in it.
+    pub(crate) fn outstanding_bytes(&self) -> u64 {
+        let handled = self.handled_bytes.load(Ordering::Acquire);
+        self.sent_bytes.load(Ordering::Acquire).saturating_sub(handled)
     }
 
     /// Sent and neither handled nor given up.
@@ -171,6 +215,23 @@ impl Account {
     pub(crate) fn lag(&self) -> u64 {
         let handled = self.handled.load(Ordering::Acquire);
         self.acked.load(Ordering::Acquire).saturating_sub(handled)
+    }
+
+    /// A producer is at the record with this intended time, or at none any more.
+    pub(crate) fn is_at(&self, producer: u16, intended: Option<u64>) {
+        if let Some(due) = self.due.get(usize::from(producer)) {
+            due.store(intended.unwrap_or(NOTHING_DUE), Ordering::Relaxed);
+        }
+    }
+
+    /// What was to be sent by now and is not confirmed: waiting in the producers, or not even taken by them. `rate` is that of all producers, in records
+    /// a second.
+    pub(crate) fn unconfirmed(&self, now: u64, rate: u64) -> u64 {
+        let (acked, failed) = (self.acked.load(Ordering::Acquire), self.failed.load(Ordering::Acquire));
+        let unanswered = self.sent.load(Ordering::Acquire).saturating_sub(acked + failed);
+        let behind = self.due.iter().map(|due| now.saturating_sub(due.load(Ordering::Relaxed)));
+        let unsent = behind.sum::<u64>() as f64 / 1e9 * rate as f64 / self.due.len().max(1) as f64;
+        unanswered + unsent as u64 + self.sending().given_up
     }
 
     /// One more than the highest confirmed offset of each partition.

@@ -1,20 +1,19 @@
 //! The members of the group: the engine, with a handler that takes its time and writes down what it had.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-use anyhow::Context;
-use kafka_troupe::{AutoOffsetReset, ConsumerBuilder, ConsumerHandle, Record};
-use tokio_util::sync::CancellationToken;
+use std::time::Duration;
 
 use super::account::Account;
-use super::plan::{Plan, Work};
+use super::ledger::Place;
+use super::plan::Plan;
+use super::work::{Tasks, Work, spin};
+use anyhow::Context;
+use kafka_troupe::{AutoOffsetReset, ConsumerBuilder, ConsumerHandle, Record};
 
-/// How long a group may take to share out the partitions.
-const JOINING: Duration = Duration::from_secs(60);
 /// How long a member may take to finish, commit and leave.
 const LEAVING: Duration = Duration::from_secs(10);
-const LOOK: Duration = Duration::from_millis(10);
+/// What the engine logs of an attempt that was to fail.
+const TO_FAIL: &str = "this attempt was to fail";
 
 pub(crate) struct Members(Vec<ConsumerHandle>);
 
@@ -38,21 +37,23 @@ impl Members {
             if let Some(calls) = plan.concurrency {
                 builder = builder.concurrency(calls);
             }
-            let account = Arc::clone(account);
+            if plan.failure_rate > 0.0 {
+                builder = builder.max_attempts(u32::MAX);
+            }
+            let (account, tasks) = (Arc::clone(account), plan.tasks());
             let builder = match plan.work {
-                Work::None => builder.handler(move |record: &Record| account.handled(record)),
-                Work::Spin(duration) => builder.handler(move |record: &Record| {
-                    let begun = Instant::now();
-                    while begun.elapsed() < duration {
-                        std::hint::spin_loop();
-                    }
-                    account.handled(record);
+                Work::None if plan.failure_rate == 0.0 => {
+                    builder.handler(move |record: &Record| handled(&account, record))
+                }
+                Work::None | Work::Spin(_) => builder.handler(move |record: &Record| {
+                    spin(tasks.time(place(record)));
+                    attempted(&tasks, &account, record)
                 }),
-                Work::Sleep(duration) => builder.async_handler(move |record: Record| {
+                Work::Sleep(_) => builder.async_handler(move |record: Record| {
                     let account = Arc::clone(&account);
                     async move {
-                        tokio::time::sleep(duration).await;
-                        account.handled(&record);
+                        tokio::time::sleep(tasks.time(place(&record))).await;
+                        attempted(&tasks, &account, &record)
                     }
                 }),
             };
@@ -61,34 +62,9 @@ impl Members {
         (1..=plan.members).map(member).collect::<anyhow::Result<_>>().map(Self)
     }
 
-    /// Waits until all partitions are shared out. Says whether that came before `stop`.
-    ///
-    /// # Errors
-    /// They are not within a minute, or a member has ended.
-    pub(crate) async fn joined(&self, plan: &Plan, stop: &CancellationToken) -> anyhow::Result<bool> {
-        let until = Instant::now() + JOINING;
-        loop {
-            let shares: Vec<usize> = self.0.iter().map(|member| member.state().partitions.len()).collect();
-            // Of more members than partitions some have none.
-            let served = shares.iter().filter(|share| **share > 0).count();
-            if shares.iter().sum::<usize>() == plan.partitions as usize
-                && served == shares.len().min(plan.partitions as usize)
-            {
-                return Ok(true);
-            }
-            self.check().await?;
-            anyhow::ensure!(
-                Instant::now() < until,
-                "the group {} has not shared out the {} partitions of {} within {JOINING:?}: its members have {shares:?}",
-                plan.group,
-                plan.partitions,
-                plan.topic
-            );
-            tokio::select! {
-                () = stop.cancelled() => return Ok(false),
-                () = tokio::time::sleep(LOOK) => {}
-            }
-        }
+    /// How many partitions each has.
+    pub(crate) fn shares(&self) -> Vec<usize> {
+        self.0.iter().map(|member| member.state().partitions.len()).collect()
     }
 
     /// # Errors
@@ -126,4 +102,22 @@ impl Members {
         }
         left.into_iter().try_for_each(|end| end.map(drop))
     }
+}
+
+/// A handler is at the end of an attempt: it is through with the record, or fails as the plan has it.
+fn attempted(tasks: &Tasks, account: &Account, record: &Record) -> Result<(), &'static str> {
+    if tasks.fails(place(record), record.attempt()) {
+        account.attempt_failed();
+        return Err(TO_FAIL);
+    }
+    handled(account, record);
+    Ok(())
+}
+
+fn handled(account: &Account, record: &Record) {
+    account.handled(record.key(), record.value(), place(record));
+}
+
+fn place(record: &Record) -> Place {
+    Place { partition: record.partition().0 as u32, offset: record.offset().0 as u64 }
 }

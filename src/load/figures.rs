@@ -35,6 +35,8 @@ pub(crate) struct Figures {
     pub(crate) foreign: u64,
     /// Offsets that were committed before a handler was through with them.
     pub(crate) committed_ahead: u64,
+    /// Attempts of handlers that failed because they were to; the records were tried again.
+    pub(crate) failed_attempts: u64,
     /// Records of the load that were sent late.
     pub(crate) late: u64,
     /// Records of the load, by their intended time.
@@ -84,7 +86,7 @@ pub(crate) enum Stat {
     Max,
 }
 
-const COUNTS: [&str; 14] = [
+const COUNTS: [&str; 15] = [
     "lost",
     "unseen",
     "filtered",
@@ -99,6 +101,7 @@ const COUNTS: [&str; 14] = [
     "sent",
     "acked",
     "handled",
+    "failed_attempts",
 ];
 const RATIOS: [&str; 2] = ["dup_rate", "late_rate"];
 const FAMILIES: [(&str, Family); 3] = [("schedule", Family::Schedule), ("ack", Family::Ack), ("e2e", Family::E2e)];
@@ -175,6 +178,7 @@ impl Figures {
             "sent" => self.sent,
             "acked" => self.acked,
             "handled" => self.handled,
+            "failed_attempts" => self.failed_attempts,
             _ => return None,
         })
     }
@@ -225,6 +229,7 @@ mod tests {
             corrupted: 10,
             foreign: 11,
             committed_ahead: 12,
+            failed_attempts: 15,
             late: 13,
             scheduled: 26,
             rate: 14.5,

@@ -34,6 +34,8 @@ struct OfProducer {
     next: Vec<u64>,
     /// Sequences of records that the producer gave up.
     failed: BTreeSet<u64>,
+    /// Sequences that damaged records say they are.
+    damaged: BTreeSet<u64>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -63,7 +65,7 @@ pub(crate) struct Findings {
     pub(crate) handled: u64,
     /// Calls of handlers, repeats and odd records included.
     pub(crate) calls: u64,
-    /// Confirmed records that no handler had.
+    /// Confirmed records that no handler had, not even damaged and still to be told.
     pub(crate) missing: u64,
     /// Records handled more than once.
     pub(crate) duplicated: u64,
@@ -127,7 +129,14 @@ impl Ledger {
     fn odd(&mut self, odd: Odd, anew: bool) -> bool {
         let count = match odd {
             Odd::Foreign => &mut self.counts.foreign,
-            Odd::Corrupted => &mut self.counts.corrupted,
+            Odd::Corrupted(claim) => {
+                if let Some((producer, sequence)) = claim
+                    && let Some(producer) = self.producers.get_mut(usize::from(producer))
+                {
+                    producer.damaged.insert(sequence);
+                }
+                &mut self.counts.corrupted
+            }
         };
         *count += u64::from(anew);
         false
@@ -145,10 +154,10 @@ impl Ledger {
         self.producers.get(usize::from(producer)).map(|it| it.failed.clone()).unwrap_or_default()
     }
 
-    /// Whether a record was neither handled nor given up by its producer.
+    /// Whether a record was neither handled, be it damaged, nor given up by its producer.
     pub(crate) fn is_missing(&self, producer: u16, sequence: u64) -> bool {
         let of = self.producers.get(usize::from(producer));
-        of.is_some_and(|it| !it.seen.contains(sequence) && !it.failed.contains(&sequence))
+        of.is_some_and(|it| !it.seen.contains(sequence) && !it.is_excused(sequence))
     }
 
     /// How many different records have been handled.
@@ -179,7 +188,9 @@ impl Ledger {
             ..Findings::default()
         };
         for (producer, sent) in self.producers.iter().zip(sent) {
-            let excused = producer.failed.iter().filter(|sequence| !producer.seen.contains(**sequence)).count() as u64;
+            // What came damaged is known by what it says it is, and one whose name is damaged counts as lost too: a loss is never called damage.
+            let excused = producer.failed.union(&producer.damaged);
+            let excused = excused.filter(|it| **it < *sent && !producer.seen.contains(**it)).count() as u64;
             findings.sent += sent;
             findings.failed += producer.failed.len() as u64;
             findings.missing += producer.seen.missing_below(*sent).saturating_sub(excused);
@@ -187,8 +198,6 @@ impl Ledger {
         for repeats in self.repeats.values() {
             *findings.times_handled.entry(repeats + 1).or_default() += 1;
         }
-        // What came damaged came, whichever it was.
-        findings.missing = findings.missing.saturating_sub(findings.corrupted);
         findings
     }
 
@@ -197,6 +206,12 @@ impl Ledger {
     fn bytes_of_records(&self) -> usize {
         let seen = self.producers.iter().map(|producer| producer.seen.bytes()).sum::<usize>();
         seen + self.partitions.iter().map(Marks::bytes).sum::<usize>()
+    }
+}
+
+impl OfProducer {
+    fn is_excused(&self, sequence: u64) -> bool {
+        self.failed.contains(&sequence) || self.damaged.contains(&sequence)
     }
 }
 

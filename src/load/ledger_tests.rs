@@ -33,6 +33,12 @@ fn topic(count: u64) -> Vec<Sent> {
         .collect()
 }
 
+fn damage(record: &mut Sent) {
+    if let Ok(payload) = record.0 {
+        record.0 = Err(Odd::Corrupted(Some((payload.producer, payload.sequence))));
+    }
+}
+
 fn tell<'a>(ledger: &mut Ledger, records: impl IntoIterator<Item = &'a Sent>) {
     for (payload, place) in records {
         ledger.handled(*payload, *place);
@@ -146,11 +152,33 @@ fn where_partitions_are_held_to_their_order_keys_of_one_may_not_overtake_each_ot
 #[test]
 fn corrupted_and_foreign_records_are_told_apart_and_counted_once_each() {
     let mut records = topic(100);
-    records[30].0 = Err(Odd::Corrupted);
+    damage(&mut records[30]);
     records.push((Err(Odd::Foreign), Place { partition: 1, offset: 9_000 }));
     records.push((Err(Odd::Foreign), Place { partition: 1, offset: 9_000 }));
     let expected = Findings { handled: 99, calls: 102, corrupted: 1, foreign: 1, redelivered: 1, ..clean() };
     assert_eq!(findings(&records), expected);
+}
+
+#[test]
+fn a_damaged_record_does_not_hide_the_loss_of_another() {
+    let mut records = topic(100);
+    damage(&mut records[30]);
+    let _ = records.remove(70);
+    let expected = Findings { handled: 98, calls: 99, corrupted: 1, missing: 1, ..clean() };
+    assert_eq!(findings(&records), expected);
+    // A second copy is damaged, and the first is not missing.
+    let mut records = topic(100);
+    records.push((Err(Odd::Corrupted(Some((0, 3)))), Place { partition: 1, offset: 9_000 }));
+    let _ = records.remove(70);
+    let expected = Findings { handled: 99, calls: 100, corrupted: 1, missing: 1, ..clean() };
+    assert_eq!(findings(&records), expected);
+    // Nobody can tell which one it was, or it says that it is another: it may have been lost.
+    for claim in [None, Some((0, 12_345)), Some((9, 1))] {
+        let mut records = topic(100);
+        records[30].0 = Err(Odd::Corrupted(claim));
+        let expected = Findings { handled: 99, corrupted: 1, missing: 1, ..clean() };
+        assert_eq!(findings(&records), expected, "{claim:?}");
+    }
 }
 
 #[test]
@@ -201,6 +229,7 @@ struct Naive {
     handled: Vec<(Payload, u32)>,
     places: Vec<Place>,
     corrupted: HashSet<(u32, u64)>,
+    damaged: HashSet<(u16, u64)>,
     foreign: HashSet<(u32, u64)>,
 }
 
@@ -217,7 +246,12 @@ impl Naive {
                     self.handled.push((payload, place.partition));
                 }
             }
-            Err(Odd::Corrupted) if first => drop(self.corrupted.insert(at)),
+            Err(Odd::Corrupted(claim)) => {
+                self.damaged.extend(claim);
+                if first {
+                    self.corrupted.insert(at);
+                }
+            }
             Err(Odd::Foreign) if first => drop(self.foreign.insert(at)),
             Err(_) => {}
         }
@@ -225,7 +259,8 @@ impl Naive {
 
     fn findings(&self, held: Held, sent: &[u64; 2], failed: &HashSet<(u16, u64)>) -> Findings {
         let of_all = (0..2_u16).flat_map(|producer| (0..sent[usize::from(producer)]).map(move |it| (producer, it)));
-        let missing = of_all.filter(|it| !self.times.contains_key(it) && !failed.contains(it)).count() as u64;
+        let known = |it: &(u16, u64)| self.times.contains_key(it) || failed.contains(it) || self.damaged.contains(it);
+        let missing = of_all.filter(|it| !known(it)).count() as u64;
         let behind = |index: usize, (it, partition): &(Payload, u32)| {
             self.handled[..index].iter().any(|(other, others)| {
                 other.producer == it.producer
@@ -243,7 +278,7 @@ impl Naive {
             failed: failed.len() as u64,
             handled: self.handled.len() as u64,
             calls: self.places.len() as u64,
-            missing: missing.saturating_sub(self.corrupted.len() as u64),
+            missing,
             duplicated: times_handled.values().sum(),
             times_handled,
             redelivered: (self.places.len() - places.len()) as u64,
@@ -272,7 +307,7 @@ proptest! {
                 0 => drop(records.remove(one)),
                 1 => records.insert(other, records[one]),
                 2 => records.swap(one, other),
-                3 => records[one].0 = Err(Odd::Corrupted),
+                3 => damage(&mut records[one]),
                 _ => records.insert(one, (Err(Odd::Foreign), Place { partition: 1, offset: 1_000 + other as u64 })),
             }
         }

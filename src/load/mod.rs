@@ -11,8 +11,10 @@
 
 mod account;
 mod backlog;
+mod bare;
 mod clock;
 mod consuming;
+mod crew;
 mod figures;
 pub(crate) mod gates;
 pub(crate) mod keys;
@@ -27,8 +29,11 @@ mod producing;
 mod random;
 mod resources;
 pub(crate) mod result;
+mod room;
 pub(crate) mod run;
 pub(crate) mod sample;
 mod sampler;
 pub(crate) mod schedule;
+pub(crate) mod sizes;
 pub(crate) mod verdict;
+pub(crate) mod work;

@@ -38,9 +38,13 @@ pub(crate) struct Payload {
 pub(crate) enum Odd {
     /// Another run's, or something else's.
     Foreign,
-    /// It begins like one of ours and does not fit its checksum.
-    Corrupted,
+    /// It begins like one of ours and does not fit its checksum, or its key. Which one it says it is, where it is long enough to say so: that may be
+    /// what is damaged.
+    Corrupted(Option<Claim>),
 }
+
+/// A producer and its sequence.
+pub(crate) type Claim = (u16, u64);
 
 impl Payload {
     /// Writes it to the head of a value of at least [`MINIMUM`] bytes, and the checksum over all of it.
@@ -64,20 +68,26 @@ impl Payload {
             return Err(Odd::Foreign);
         }
         if value.len() < MINIMUM || u32::from_be_bytes(bytes(value, CRC_AT)) != checksum(value) {
-            return Err(Odd::Corrupted);
+            let claimed = value.len() >= 24;
+            return Err(Odd::Corrupted(claimed.then(|| claim(value))));
         }
         if value[4] != VERSION || u64::from_be_bytes(bytes(value, 8)) != run {
             return Err(Odd::Foreign);
         }
+        let (producer, sequence) = claim(value);
         Ok(Self {
-            producer: u16::from_be_bytes(bytes(value, 6)),
-            sequence: u64::from_be_bytes(bytes(value, 16)),
+            producer,
+            sequence,
             key: Some(u32::from_be_bytes(bytes(value, 40))).filter(|key| *key != NO_KEY),
             key_sequence: u64::from_be_bytes(bytes(value, 24)),
             intended: u64::from_be_bytes(bytes(value, 32)),
             warm_up: value[5] & WARM_UP != 0,
         })
     }
+}
+
+fn claim(value: &[u8]) -> Claim {
+    (u16::from_be_bytes(bytes(value, 6)), u64::from_be_bytes(bytes(value, 16)))
 }
 
 /// `N` bytes of a value that is known to hold them.
@@ -129,15 +139,23 @@ mod tests {
             payload.write(run, &mut value);
             value[at / 8] ^= 1 << (at % 8);
             // Without the magic nobody can say that it was ours.
-            let odd = if at < 32 { Odd::Foreign } else { Odd::Corrupted };
-            prop_assert_eq!(Payload::read(run, &value), Err(odd));
+            let claims_another = (48..64).contains(&at) || (128..192).contains(&at);
+            match Payload::read(run, &value) {
+                Err(Odd::Foreign) => prop_assert!(at < 32),
+                Err(Odd::Corrupted(Some(claim))) => {
+                    prop_assert_eq!(claim != (payload.producer, payload.sequence), claims_another);
+                }
+                read => prop_assert!(false, "{:?}", read),
+            }
         }
 
         #[test]
         fn a_value_cut_short_is_seen(payload in payloads(), run: u64, left in 0..MINIMUM + 20) {
             let mut value = vec![7; MINIMUM + 20];
             payload.write(run, &mut value);
-            prop_assert_eq!(Payload::read(run, &value[..left]), Err(if left < 4 { Odd::Foreign } else { Odd::Corrupted }));
+            let claim = (left >= 24).then_some((payload.producer, payload.sequence));
+            let odd = if left < 4 { Odd::Foreign } else { Odd::Corrupted(claim) };
+            prop_assert_eq!(Payload::read(run, &value[..left]), Err(odd));
         }
 
         #[test]

@@ -1,13 +1,14 @@
 use std::fmt;
-use std::str::FromStr;
 use std::time::Duration;
 
-use kafka_troupe::config::tool::parse_duration;
+use clap::ValueEnum;
 use kafka_troupe::consume::Order;
 use serde::{Serialize, Serializer};
 
 use super::keys::{KeyText, Keys};
 use super::schedule::Arrivals;
+use super::sizes::Content;
+use super::work::{Tasks, Work};
 
 /// What a run does, with nothing left open.
 #[derive(Clone, Debug, Serialize)]
@@ -27,17 +28,38 @@ pub(crate) struct Plan {
     pub(crate) length: Length,
     #[serde(serialize_with = "as_seconds", rename = "drain_seconds")]
     pub(crate) drain: Duration,
-    /// Bytes of a value.
-    pub(crate) record_size: usize,
+    #[serde(serialize_with = "as_text", rename = "record_size")]
+    pub(crate) content: Content,
     #[serde(serialize_with = "as_text")]
     pub(crate) keys: Keys,
     #[serde(serialize_with = "as_debug")]
     pub(crate) order: Order,
+    pub(crate) engine: Engine,
     pub(crate) concurrency: Option<usize>,
     #[serde(serialize_with = "as_text")]
     pub(crate) work: Work,
-    /// The most records that may be sent and not handled, where the broker could not keep more.
-    pub(crate) most_outstanding: Option<u64>,
+    /// The share of attempts that fail.
+    pub(crate) failure_rate: f64,
+    /// What may be sent and not handled, where the broker could not keep more.
+    pub(crate) most_outstanding: Option<Outstanding>,
+}
+
+/// What handles the records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Engine {
+    /// The engine of this library.
+    Troupe,
+    /// A plain loop of librdkafka's consumer, one record after the other.
+    Bare,
+}
+
+/// A bound on what is sent and not handled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Outstanding {
+    pub(crate) records: u64,
+    /// In the log; where all records have the same size, their count says it.
+    pub(crate) bytes: Option<u64>,
 }
 
 /// When producers send.
@@ -63,44 +85,26 @@ pub(crate) enum Length {
     Records(u64),
 }
 
-/// What the handler does for each record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Work {
-    None,
-    /// It waits and lets others run.
-    Sleep(Duration),
-    /// It computes, and keeps its thread.
-    Spin(Duration),
+impl Pace {
+    /// Records a second that are wanted; 0 where there is no schedule.
+    pub(crate) fn rate(self) -> u64 {
+        match self {
+            Self::OpenLoop { rate, .. } => rate,
+            Self::ClosedLoop { .. } => 0,
+        }
+    }
 }
 
 impl Plan {
+    /// What handlers do, record by record.
+    pub(crate) fn tasks(&self) -> Tasks {
+        Tasks::new(self.work, self.failure_rate, self.seed)
+    }
+
     /// What a record takes in a log that is written record by record: its batch's head comes on top.
     pub(crate) fn bytes_in_log(record_size: usize) -> u64 {
         const BATCH_HEAD_AND_LENGTHS: usize = 61 + 32;
         (record_size + KeyText::LEN + BATCH_HEAD_AND_LENGTHS) as u64
-    }
-}
-
-impl FromStr for Work {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text.split_once(':') {
-            None if text == "none" => Ok(Self::None),
-            Some(("sleep", duration)) => Ok(Self::Sleep(parse_duration(duration)?)),
-            Some(("spin", duration)) => Ok(Self::Spin(parse_duration(duration)?)),
-            _ => Err("it is none, sleep:DURATION or spin:DURATION, as in sleep:10ms".to_owned()),
-        }
-    }
-}
-
-impl fmt::Display for Work {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::None => f.write_str("none"),
-            Self::Sleep(duration) => write!(f, "sleep:{duration:?}"),
-            Self::Spin(duration) => write!(f, "spin:{duration:?}"),
-        }
     }
 }
 
@@ -122,20 +126,4 @@ fn as_name<S: Serializer>(value: &Arrivals, serializer: S) -> Result<S::Ok, S::E
 
 fn as_debug<S: Serializer>(value: &Order, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&format_args!("{value:?}").to_string().to_lowercase())
-}
-
-#[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn work_is_read_and_written_the_same() {
-        for text in ["none", "sleep:10ms", "spin:20ms"] {
-            assert_eq!(text.parse::<Work>().unwrap().to_string(), text);
-        }
-        for text in ["", "sleep", "sleep:", "spin:fast", "nap:1s"] {
-            assert!(text.parse::<Work>().is_err(), "{text}");
-        }
-    }
 }

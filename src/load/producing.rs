@@ -1,8 +1,8 @@
 //! A thread that sends, by a schedule or as answers come.
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::Duration;
@@ -17,8 +17,9 @@ use super::keys::{KeyChooser, KeyText};
 use super::payload::Payload;
 use super::pipeline::Carrier;
 use super::plan::{Length, Pace, Plan};
-use super::random::Random;
+use super::room::Room;
 use super::schedule::Schedule;
+use super::sizes::Values;
 
 /// A record sent so much after its time is late.
 pub(crate) const LATE_AFTER: Duration = Duration::from_millis(100);
@@ -39,21 +40,17 @@ pub(crate) struct Generator {
     producer: u16,
     /// On the run's clock.
     start: u64,
+    /// For the unanswered records of all producers that send as answers come.
+    room: Arc<Room>,
     keys: KeyChooser,
     key_sequences: Vec<u64>,
     sequence: u64,
     /// Records of the load that are still to come, where that is what ends it.
     left: Option<u64>,
-    value: Vec<u8>,
+    values: Values,
     /// Where somebody's application is to carry the records' identity along.
     carrier: Option<Carrier>,
     waker: Waker,
-}
-
-/// The room for unanswered records of a producer that sends as answers come.
-struct Room {
-    free: Mutex<u32>,
-    freed: Condvar,
 }
 
 impl Generator {
@@ -64,8 +61,8 @@ impl Generator {
         producer: u16,
         keys: KeyChooser,
         start: u64,
+        room: &Arc<Room>,
     ) -> Self {
-        let mut random = Random::new(plan.seed, 0x3_0000 + u64::from(producer));
         let producers = u64::from(plan.producers);
         let left = match plan.length {
             Length::Records(records) => {
@@ -78,11 +75,12 @@ impl Generator {
             sender,
             producer,
             start,
+            room: Arc::clone(room),
             keys,
             key_sequences: vec![0; plan.keys.cardinality() as usize],
             sequence: 0,
             left,
-            value: (0..plan.record_size).map(|_| random.next() as u8).collect(),
+            values: Values::new(&plan.content, plan.seed, producer),
             carrier: None,
             waker: Waker::noop().clone(),
             plan: Arc::clone(plan),
@@ -102,11 +100,9 @@ impl Generator {
                 let (plan, producer) = (Arc::clone(&self.plan), self.producer);
                 self.by_schedule(Schedule::new(arrivals, rate, producer, plan.producers, plan.seed));
             }
-            Pace::ClosedLoop { in_flight } => {
-                let share = in_flight.div_ceil(u32::from(self.plan.producers));
-                self.as_answers_come(&Arc::new(Room { free: Mutex::new(share), freed: Condvar::new() }));
-            }
+            Pace::ClosedLoop { .. } => self.as_answers_come(&Arc::clone(&self.room)),
         }
+        self.account.is_at(self.producer, None);
         self.sequence
     }
 
@@ -115,7 +111,11 @@ impl Generator {
         loop {
             let at = self.start + schedule.next();
             let warm_up = at < warm;
-            if self.left == Some(0) || end.is_some_and(|end| at >= end) || !self.until(at) {
+            if self.left == Some(0) || end.is_some_and(|end| at >= end) {
+                return;
+            }
+            self.account.is_at(self.producer, Some(at));
+            if !self.until(at) {
                 return;
             }
             let now = self.account.clock.now();
@@ -135,6 +135,7 @@ impl Generator {
                     let mut sending = self.account.sending();
                     sending.scheduled += due;
                     sending.late += due;
+                    sending.given_up += due;
                 }
                 return;
             }
@@ -175,14 +176,16 @@ impl Generator {
         let key_sequence = key.map_or(self.sequence, |key| self.key_sequences[key as usize]);
         let payload =
             Payload { producer: self.producer, sequence: self.sequence, key, key_sequence, intended, warm_up };
-        payload.write(self.plan.run, &mut self.value);
+        let value = self.values.next();
+        payload.write(self.plan.run, value);
+        self.account.sending_bytes(value.len());
         let text = key.map(KeyText::of);
-        let mut record = ProducerRecord::to(&self.plan.topic).value(&self.value);
+        let mut record = ProducerRecord::to(&self.plan.topic).value(value);
         if let Some(text) = &text {
             record = record.key(text.as_ref());
         }
         if let Some(carrier) = &mut self.carrier {
-            record = carrier.dress(&payload, &self.value, record);
+            record = carrier.dress(&payload, value, record);
         }
         let (account, given) = (Arc::clone(&self.account), room.cloned());
         let taken = self.sender.send_with(record, move |answer| {
@@ -242,40 +245,22 @@ impl Generator {
     /// Waits while the broker could not keep more. Says whether there is room: not after a stop, nor where nothing moves for long.
     fn room(&self) -> bool {
         let Some(most) = self.plan.most_outstanding else { return true };
-        if self.account.outstanding() < most {
+        let full = || {
+            let bytes = most.bytes.is_some_and(|bytes| self.account.outstanding_bytes() >= bytes);
+            bytes || self.account.outstanding() >= most.records
+        };
+        if !full() {
             return true;
         }
         self.account.sending().held_back += 1;
         let until = self.account.clock.now() + nanoseconds(self.plan.drain.max(HOPELESS));
-        while self.account.outstanding() >= most {
+        while full() {
             if self.account.stop.is_cancelled() || self.account.clock.now() > until {
                 return false;
             }
             thread::sleep(LOOK);
         }
         true
-    }
-}
-
-impl Room {
-    /// Takes a place, once there is one. Says whether there was before `stopped`.
-    fn take(&self, stopped: impl Fn() -> bool) -> bool {
-        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            if stopped() {
-                return false;
-            }
-            if *free > 0 {
-                *free -= 1;
-                return true;
-            }
-            free = self.freed.wait_timeout(free, NAP).unwrap_or_else(PoisonError::into_inner).0;
-        }
-    }
-
-    fn give(&self) {
-        *self.free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        self.freed.notify_one();
     }
 }
 
@@ -304,6 +289,7 @@ fn block_on<F: Future>(future: F, waker: &Waker, stop: &CancellationToken) -> Op
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 mod tests {
+    use std::fmt::Debug;
     use std::sync::mpsc;
     use std::time::Instant;
 
@@ -312,48 +298,90 @@ mod tests {
 
     use super::super::keys::Keys;
     use super::super::payload::MINIMUM;
-    use super::super::plan::Work;
+    use super::super::plan::Engine;
     use super::super::schedule::Arrivals;
+    use super::super::sizes::{Content, Sizes};
+    use super::super::work::Work;
     use super::*;
 
     const PATIENCE: Duration = Duration::from_secs(10);
 
-    #[test]
-    fn a_stop_ends_a_producer_that_waits_for_room_and_what_nobody_took_was_not_sent() {
-        let plan = Arc::new(Plan {
+    fn plan(producers: u16, pace: Pace) -> Arc<Plan> {
+        Arc::new(Plan {
             run: 1,
             seed: 1,
             topic: "t".to_owned(),
             group: "g".to_owned(),
             partitions: 1,
-            producers: 1,
+            producers,
             members: 1,
-            pace: Pace::OpenLoop { rate: 1_000_000, arrivals: Arrivals::Constant },
+            pace,
             warmup: Duration::ZERO,
             length: Length::Records(1_000),
             drain: Duration::ZERO,
-            record_size: MINIMUM,
+            content: Content::Filler(Sizes::Fixed(MINIMUM)),
             keys: Keys::RoundRobin { keys: 3 },
             order: Order::Key,
+            engine: Engine::Troupe,
             concurrency: None,
             work: Work::None,
+            failure_rate: 0.0,
             most_outstanding: None,
-        });
-        let stop = CancellationToken::new();
-        let account = Arc::new(Account::new(&plan, stop.clone()).unwrap());
-        // A port on which nobody listens.
-        let producer = Producer::builder().bootstrap_servers("127.0.0.1:1").buffer_records(10).start().unwrap();
-        let keys = KeyChooser::of_all(plan.keys, 1, plan.seed).remove(0);
-        let generator = Generator::new(&plan, &account, producer.sender(), 0, keys, account.clock.now());
-        let (tell, told) = mpsc::channel();
-        thread::spawn(move || tell.send(generator.run()));
+        })
+    }
+
+    fn wait_until(condition: impl Fn() -> bool, what: &dyn Debug) {
         let until = Instant::now() + PATIENCE;
-        while producer.state().waiting_senders == 0 {
-            assert!(Instant::now() < until, "nobody waits: {:?}", producer.state());
+        while !condition() {
+            assert!(Instant::now() < until, "not within {PATIENCE:?}: {what:?}");
             thread::yield_now();
         }
+    }
+
+    /// Starts the plan's generators against a port on which nobody listens. Each tells in the end what it has sent.
+    fn started(plan: &Arc<Plan>, account: &Arc<Account>, producer: &Producer) -> mpsc::Receiver<u64> {
+        let room = match plan.pace {
+            Pace::ClosedLoop { in_flight } => in_flight,
+            Pace::OpenLoop { .. } => 0,
+        };
+        let (tell, told) = mpsc::channel();
+        let (room, start) = (Arc::new(Room::of(room)), account.clock.now());
+        for (number, keys) in (0..).zip(KeyChooser::of_all(plan.keys, plan.producers, plan.seed)) {
+            let generator = Generator::new(plan, account, producer.sender(), number, keys, start, &room);
+            let tell = tell.clone();
+            thread::spawn(move || tell.send(generator.run()));
+        }
+        told
+    }
+
+    #[test]
+    fn a_stop_ends_a_producer_that_waits_for_room_and_what_nobody_took_was_not_sent() {
+        let plan = plan(1, Pace::OpenLoop { rate: 1_000_000, arrivals: Arrivals::Constant });
+        let stop = CancellationToken::new();
+        let account = Arc::new(Account::new(&plan, stop.clone()).unwrap());
+        let producer = Producer::builder().bootstrap_servers("127.0.0.1:1").buffer_records(10).start().unwrap();
+        let told = started(&plan, &account, &producer);
+        wait_until(|| producer.state().waiting_senders > 0, &"somebody waits");
+        // What has no room counts as not confirmed from when it was due.
+        wait_until(|| account.unconfirmed(account.clock.now(), 1_000_000) > 10_000, &"a queue");
         stop.cancel();
         assert_eq!(told.recv_timeout(PATIENCE), Ok(10));
         assert_eq!((account.sent.load(Ordering::Acquire), account.sending().scheduled), (10, 10));
+    }
+
+    #[test]
+    fn several_producers_have_as_many_records_in_flight_together_as_was_said() {
+        for in_flight in [2, 7] {
+            let plan = plan(3, Pace::ClosedLoop { in_flight });
+            let stop = CancellationToken::new();
+            let account = Arc::new(Account::new(&plan, stop.clone()).unwrap());
+            let producer = Producer::builder().bootstrap_servers("127.0.0.1:1").start().unwrap();
+            let told = started(&plan, &account, &producer);
+            let sent = || account.sent.load(Ordering::Acquire);
+            wait_until(|| sent() >= u64::from(in_flight), &"all that have room");
+            stop.cancel();
+            let of_each: u64 = (0..3).map(|_| told.recv_timeout(PATIENCE).unwrap()).sum();
+            assert_eq!((of_each, sent()), (u64::from(in_flight), u64::from(in_flight)));
+        }
     }
 }

@@ -22,6 +22,18 @@ impl Random {
         (self.next() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
+    /// Normal, with mean 0 and standard deviation 1.
+    fn normal(&mut self) -> f64 {
+        // Box and Muller's; of 1 - unit the logarithm is finite.
+        let radius = (-2.0 * (1.0 - self.unit()).ln()).sqrt();
+        radius * (std::f64::consts::TAU * self.unit()).cos()
+    }
+
+    /// Of a lognormal distribution: `sigma` is the standard deviation of the logarithm.
+    pub(crate) fn lognormal(&mut self, median: f64, sigma: f64) -> f64 {
+        median * (sigma * self.normal()).exp()
+    }
+
     /// Below `bound`, which is not 0.
     pub(crate) fn below(&mut self, bound: u32) -> u32 {
         // The upper half of the product: even to within 1 in 2^32.

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::account::Account;
 use super::clock::nanoseconds;
-use super::consuming::Members;
+use super::crew::Crew;
 use super::figures::{Figures, Latency};
 use super::log::Log;
 use super::payload::Payload;
@@ -36,6 +36,8 @@ pub(crate) struct Target<'a> {
     pub(crate) producer: ProducerBuilder,
     /// A member's settings, but for what the plan says.
     pub(crate) member: Box<dyn Fn() -> ConsumerBuilder + 'a>,
+    /// Of a member without the engine, but for what the plan says.
+    pub(crate) bare: ClientConfig,
     /// Of a client that only looks.
     pub(crate) client: ClientConfig,
     pub(crate) timeout: Duration,
@@ -73,7 +75,7 @@ pub(crate) async fn run(
     let account = Arc::new(Account::new(plan, stop.child_token())?);
     // Whatever ends this, the producers' threads do not go on.
     let _stop = account.stop.clone().drop_guard();
-    let members = Members::start(plan, &account, &target.member)?;
+    let members = Crew::start(plan, &account, &target)?;
     if !members.joined(plan, stop).await? {
         members.leave().await?;
         return Ok(None);
@@ -85,7 +87,7 @@ pub(crate) async fn run(
     let mut sampler = Sampler::new(plan, &account, start, show)?;
     let sent = sampler.during_load(&producer, &members).await?;
     let load_end = account.clock.now();
-    let behind = account.lag();
+    let (behind, unconfirmed) = (account.lag(), account.unconfirmed(load_end, plan.pace.rate()));
     let (spent, resources) = (sampler.spent_on_load(), Resources::now());
     sampler.drain(&producer, &members).await?;
     producer.shutdown(PRODUCER_END).await.context("the producer ended before its time")?;
@@ -102,22 +104,25 @@ pub(crate) async fn run(
     let sending = account.sending();
     let held_up = sending.held_back > 0 && is_late(sending.late, sending.scheduled);
     let saturated = sampler.backlog.grew(load_start, load_end, behind, rate);
+    let queued = !held_up && sampler.queue.grew(load_start, load_end, unconfirmed, rate);
     let around = Circumstances {
         order_promised: plan.order != Order::Unordered,
         open_loop: matches!(plan.pace, Pace::OpenLoop { .. }),
         saturated,
+        queued,
         held_up,
     };
     let figures = Figures {
         acked: account.acked.load(Ordering::Acquire),
         committed_ahead: at_the_end.committed_ahead.max(sampler.committed_ahead),
+        failed_attempts: account.failed_attempts.load(Ordering::Relaxed),
         late: sending.late,
         scheduled: sending.scheduled,
         rate,
         latency: Latency {
             schedule_delay: sending.schedule_delay.summary(),
-            produce_ack: answers.produce_ack.summary(),
-            end_to_end: sampler.end_to_end.summary().filter(|_| !saturated && !held_up),
+            produce_ack: answers.produce_ack.summary().filter(|_| !queued && !held_up),
+            end_to_end: sampler.end_to_end.summary().filter(|_| !saturated && !queued && !held_up),
         },
         ..at_the_end.figures
     };

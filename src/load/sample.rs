@@ -27,6 +27,8 @@ pub(crate) struct Sample {
     pub(crate) duplicated: u64,
     /// Committed, and no handler is through with them.
     pub(crate) committed_ahead: u64,
+    /// Of these, the ones that were committed already at the last sample: passed over, unless a handler still has them.
+    pub(crate) lost: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -48,7 +50,7 @@ impl fmt::Display for Phase {
 }
 
 impl Sample {
-    pub(crate) const HEADER: &str = "    time  phase     target      sent     acked      done       lag  in-flight        p50        p99      p99.9        max    late   dup  lost";
+    pub(crate) const HEADER: &str = "    time  phase     target      sent     acked      done       lag  in-flight        p50        p99      p99.9        max    late   dup  ahead  lost";
 }
 
 /// One line below [`Sample::HEADER`].
@@ -66,7 +68,7 @@ impl fmt::Display for Sample {
         for latency in [latency(|it| it.p50), latency(|it| it.p99), latency(|it| it.p99_9), latency(|it| it.max)] {
             write!(f, "  {latency:>9}")?;
         }
-        write!(f, "  {:>6}  {:>4}  {:>4}", self.late, self.duplicated, self.committed_ahead)
+        write!(f, "  {:>6}  {:>4}  {:>5}  {:>4}", self.late, self.duplicated, self.committed_ahead, self.lost)
     }
 }
 
@@ -100,11 +102,12 @@ mod tests {
             end_to_end: Some(summary),
             late: 4,
             duplicated: 5,
-            committed_ahead: 0,
+            committed_ahead: 6,
+            lost: 7,
         };
         let line = sample.to_string();
         assert_eq!(line.len(), Sample::HEADER.len());
-        assert!(line.ends_with("0.812ms     12.3ms    123.5ms     1235ms       4     5     0"), "{line}");
+        assert!(line.ends_with("0.812ms     12.3ms    123.5ms     1235ms       4     5      6     7"), "{line}");
         (sample.end_to_end, sample.target) = (None, None);
         assert_eq!(sample.to_string().len(), Sample::HEADER.len());
     }

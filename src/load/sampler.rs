@@ -12,12 +12,13 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep, sle
 use super::account::Account;
 use super::backlog::Backlog;
 use super::clock::nanoseconds;
-use super::consuming::Members;
+use super::crew::Crew;
 use super::keys::KeyChooser;
 use super::latencies::Latencies;
 use super::plan::{Pace, Plan};
 use super::producing::Generator;
 use super::resources::Resources;
+use super::room::Room;
 use super::sample::{Phase, Sample};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -33,11 +34,16 @@ pub(crate) struct Sampler<'a, S> {
     ticks: Interval,
     show: S,
     pub(crate) samples: Vec<Sample>,
+    /// Confirmed and not handled.
     pub(crate) backlog: Backlog,
+    /// To be sent by then, and not confirmed.
+    pub(crate) queue: Backlog,
     /// Of the load.
     pub(crate) end_to_end: Latencies,
     /// The most that ever was.
     pub(crate) committed_ahead: u64,
+    /// At the last look.
+    committed_before: Vec<i64>,
     at_load: Option<Spent>,
     last: Counts,
 }
@@ -68,6 +74,8 @@ impl<'a, S: FnMut(&Sample)> Sampler<'a, S> {
             show,
             samples: Vec::new(),
             backlog: Backlog::default(),
+            queue: Backlog::default(),
+            committed_before: Vec::new(),
             end_to_end: Latencies::new()?,
             committed_ahead: 0,
             at_load: None,
@@ -76,10 +84,14 @@ impl<'a, S: FnMut(&Sample)> Sampler<'a, S> {
     }
 
     /// Starts the producers' threads and waits until they have sent all. Says how many sequences each has given away.
-    pub(crate) async fn during_load(&mut self, producer: &Producer, members: &Members) -> anyhow::Result<Vec<u64>> {
+    pub(crate) async fn during_load(&mut self, producer: &Producer, members: &Crew) -> anyhow::Result<Vec<u64>> {
+        let room = Arc::new(Room::of(match self.plan.pace {
+            Pace::ClosedLoop { in_flight } => in_flight,
+            Pace::OpenLoop { .. } => 0,
+        }));
         let mut ends = Vec::new();
         for (number, keys) in (0..).zip(KeyChooser::of_all(self.plan.keys, self.plan.producers, self.plan.seed)) {
-            let generator = Generator::new(self.plan, self.account, producer.sender(), number, keys, self.start);
+            let generator = Generator::new(self.plan, self.account, producer.sender(), number, keys, self.start, &room);
             let (tell, told) = oneshot::channel();
             thread::Builder::new()
                 .name(format!("load-producer-{number}"))
@@ -120,7 +132,7 @@ impl<'a, S: FnMut(&Sample)> Sampler<'a, S> {
     }
 
     /// Waits until all is answered, handled and committed, as long as the plan allows.
-    pub(crate) async fn drain(&mut self, producer: &Producer, members: &Members) -> anyhow::Result<()> {
+    pub(crate) async fn drain(&mut self, producer: &Producer, members: &Crew) -> anyhow::Result<()> {
         let until = Instant::now() + self.plan.drain;
         let mut flushed = pin!(producer.flush(self.plan.drain));
         let mut answered = false;
@@ -152,7 +164,7 @@ impl<'a, S: FnMut(&Sample)> Sampler<'a, S> {
         Spent { cpu_seconds: Resources::now().cpu_seconds, handled: self.account.handled.load(Ordering::Acquire) }
     }
 
-    fn is_over(&self, members: &Members) -> bool {
+    fn is_over(&self, members: &Crew) -> bool {
         self.account.lag() == 0
             && members
                 .committed(self.plan)
@@ -166,16 +178,20 @@ impl<'a, S: FnMut(&Sample)> Sampler<'a, S> {
         if self.account.clock.now() < warm { Phase::Warmup } else { Phase::Load }
     }
 
-    fn look(&mut self, phase: Phase, members: &Members) {
+    fn look(&mut self, phase: Phase, members: &Crew) {
         // Commits first: what is handled in between cannot make them look early.
         let committed = members.committed(self.plan);
-        let (ahead, duplicated) = {
+        let (ahead, lost, duplicated) = {
             let ledger = &self.account.book().ledger;
-            let ahead = (0..).zip(committed).map(|(partition, committed)| {
-                ledger.unhandled_below(partition, u64::try_from(committed).unwrap_or_default())
-            });
-            (ahead.sum(), ledger.count_duplicated())
+            let unhandled = |committed: &[i64]| -> u64 {
+                let unhandled = (0..).zip(committed).map(|(partition, committed)| {
+                    ledger.unhandled_below(partition, u64::try_from(*committed).unwrap_or_default())
+                });
+                unhandled.sum()
+            };
+            (unhandled(&committed), unhandled(&self.committed_before), ledger.count_duplicated())
         };
+        self.committed_before = committed;
         self.committed_ahead = self.committed_ahead.max(ahead);
         let now = self.account.clock.now();
         let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Acquire);
@@ -187,6 +203,7 @@ impl<'a, S: FnMut(&Sample)> Sampler<'a, S> {
         };
         let lag = counts.acked.saturating_sub(counts.done);
         self.backlog.sampled(now, lag);
+        self.queue.sampled(now, self.account.unconfirmed(now, self.plan.pace.rate()));
         let sample = Sample {
             seconds: now.saturating_sub(self.start) as f64 / 1e9,
             phase,
@@ -203,6 +220,7 @@ impl<'a, S: FnMut(&Sample)> Sampler<'a, S> {
             late: self.account.sending().late,
             duplicated,
             committed_ahead: ahead,
+            lost,
         };
         self.last = counts;
         (self.show)(&sample);

@@ -31,6 +31,8 @@ pub(crate) struct Circumstances {
     pub(crate) open_loop: bool,
     /// Handlers fell behind for good: how long a record took says how long the load had been on.
     pub(crate) saturated: bool,
+    /// What was to be sent waited for the broker's confirmation, and more of it the longer the load lasted: so did each record.
+    pub(crate) queued: bool,
     /// Producers came late because they had to wait for room that the broker would not have had. What is outstanding was always as much as may
     /// be, and how long a record took says no more than that.
     pub(crate) held_up: bool,
@@ -102,7 +104,7 @@ fn invalid(figures: &Figures, around: Circumstances) -> Vec<String> {
             figures.late,
             figures.scheduled,
             if around.held_up {
-                ", held up by how little the embedded broker can keep, so no end-to-end latency is given"
+                ", held up by how little the embedded broker can keep, so neither produce-ack nor end-to-end latency is given"
             } else {
                 ""
             }
@@ -115,6 +117,13 @@ fn invalid(figures: &Figures, around: Circumstances) -> Vec<String> {
                 .to_owned(),
         );
     }
+    if around.open_loop && around.queued {
+        reasons.push(
+            "records were not confirmed as fast as they were to be sent: how long one took says how long the load had lasted, so neither \
+             produce-ack nor end-to-end latency is given"
+                .to_owned(),
+        );
+    }
     reasons
 }
 
@@ -124,7 +133,7 @@ mod tests {
     use super::*;
 
     const QUIET: Circumstances =
-        Circumstances { order_promised: true, open_loop: true, saturated: false, held_up: false };
+        Circumstances { order_promised: true, open_loop: true, saturated: false, queued: false, held_up: false };
 
     fn clean() -> Figures {
         Figures { sent: 1_000, acked: 1_000, handled: 1_000, scheduled: 1_000, ..Figures::default() }
@@ -214,6 +223,9 @@ mod tests {
         assert_eq!(judged(&Figures { scheduled: 0, ..clean() }, QUIET, "").0, Judgement::Invalid);
         let saturated = Circumstances { saturated: true, ..QUIET };
         assert_eq!(judged(&clean(), saturated, "").0, Judgement::Invalid);
+        let queued = Circumstances { queued: true, ..QUIET };
+        let (judgement, reasons) = judged(&clean(), queued, "");
+        assert!(judgement == Judgement::Invalid && reasons.contains("not confirmed as fast"), "{reasons}");
         assert_eq!(
             judged(&clean(), QUIET, "rate>10"),
             (Judgement::Failed, "the gate rate>10 does not hold: it is 0".to_owned())

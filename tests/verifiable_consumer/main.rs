@@ -5,48 +5,19 @@
 
 mod member;
 mod story;
+#[path = "../verifiable/mod.rs"]
+mod verifiable;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::LazyLock;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
-use kafka_troupe::broker::LocalKafka;
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
-use member::{Member, Tool};
+use member::Member;
 use story::{Story, fields};
+use verifiable::{KAFKA, PATIENCE, Whose, eventually, skipped, topic};
 
-const PATIENCE: Duration = Duration::from_secs(60);
 const PARTITIONS: i32 = 4;
-
-static KAFKA: LazyLock<LocalKafka> = LazyLock::new(|| LocalKafka::start().unwrap_or_else(|error| panic!("{error}")));
-
-#[track_caller]
-fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let until = Instant::now() + PATIENCE;
-    while !condition() {
-        assert!(Instant::now() < until, "waited {PATIENCE:?} in vain: {what}");
-        std::thread::park_timeout(Duration::from_millis(10));
-    }
-}
-
-fn skipped() -> bool {
-    let skipped = std::env::var_os("TROUPE_TEST_KAFKA").is_some_and(|value| value == "skip");
-    if skipped {
-        eprintln!("skipped: TROUPE_TEST_KAFKA=skip");
-    }
-    skipped
-}
-
-/// A topic of its own.
-fn topic(partitions: i32) -> String {
-    static NUMBER: AtomicU64 = AtomicU64::new(0);
-    let topic = format!("topic-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
-    KAFKA.create_topic(&topic, partitions).unwrap();
-    topic
-}
 
 /// Appends `count` records to each partition.
 fn produce(topic: &str, partitions: i32, count: usize) {
@@ -63,14 +34,14 @@ fn produce(topic: &str, partitions: i32, count: usize) {
 }
 
 /// One member consumes, another joins, more comes, the first leaves in good order, more comes, the second leaves.
-fn course(tool: Tool, topic: &str, arguments: &[&str]) -> [Story; 2] {
-    let group = format!("{topic}-{tool:?}");
+fn course(whose: Whose, topic: &str, arguments: &[&str]) -> [Story; 2] {
+    let group = format!("{topic}-{whose:?}");
     let consumed = |members: &[&Member]| members.iter().map(|member| member.story().consumed()).sum::<u64>();
     produce(topic, PARTITIONS, 100);
-    let mut first = Member::start(tool, topic, &group, arguments);
+    let mut first = Member::start(whose, topic, &group, arguments);
     let all = PARTITIONS as u64 * 100;
     eventually("the first consumes all there is", || consumed(&[&first]) == all);
-    let mut second = Member::start(tool, topic, &group, arguments);
+    let mut second = Member::start(whose, topic, &group, arguments);
     let share = |member: &Member| member.story().assigned().len();
     eventually("they share the partitions", || share(&first) == 2 && share(&second) == 2);
     produce(topic, PARTITIONS, 100);
@@ -90,8 +61,8 @@ fn side_by_side(arguments: &[&str]) {
     }
     let (ours, javas) = std::thread::scope(|scope| {
         let (of_ours, of_java) = (topic(PARTITIONS), topic(PARTITIONS));
-        let ours = scope.spawn(move || course(Tool::Ours, &of_ours, arguments));
-        let javas = scope.spawn(move || course(Tool::Java, &of_java, arguments));
+        let ours = scope.spawn(move || course(Whose::Ours, &of_ours, arguments));
+        let javas = scope.spawn(move || course(Whose::Java, &of_java, arguments));
         (ours.join().unwrap(), javas.join().unwrap())
     });
     for stories in [&ours, &javas] {
@@ -148,9 +119,9 @@ fn a_member_that_gets_nothing_says_so_in_both_protocols() {
     }
     for arguments in [&["--group-protocol", "classic"], &["--group-protocol", "consumer"]] {
         let topic = topic(1);
-        let mut first = Member::start(Tool::Ours, &topic, &topic, arguments);
+        let mut first = Member::start(Whose::Ours, &topic, &topic, arguments);
         eventually("the first has the partition", || first.story().assigned().len() == 1);
-        let mut idle = Member::start(Tool::Ours, &topic, &topic, arguments);
+        let mut idle = Member::start(Whose::Ours, &topic, &topic, arguments);
         let told = || {
             idle.story()
                 .assignments()
@@ -174,7 +145,7 @@ fn on_many_keys_at_once_the_story_holds_and_ends_with_the_asked_number_of_record
         let topic = topic(PARTITIONS);
         produce(&topic, PARTITIONS, 500);
         let arguments = ["--order", order, "--concurrency", "50", "--max-messages", "700", "--verbose"];
-        let mut member = Member::start(Tool::Ours, &topic, &topic, &arguments);
+        let mut member = Member::start(Whose::Ours, &topic, &topic, &arguments);
         assert!(member.wait().success());
         let story = member.story();
         story.assert_it_holds();
@@ -182,7 +153,7 @@ fn on_many_keys_at_once_the_story_holds_and_ends_with_the_asked_number_of_record
         let committed: i64 = story.last_committed().values().sum();
         assert_eq!((story.consumed(), committed), (700, 700), "{order}");
         // The rest is another's.
-        let mut next = Member::start(Tool::Ours, &topic, &topic, &["--max-messages", "1300"]);
+        let mut next = Member::start(Whose::Ours, &topic, &topic, &["--max-messages", "1300"]);
         assert!(next.wait().success());
         assert_eq!(next.story().consumed(), 1300);
     }

@@ -4,45 +4,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub)]
 
 mod tool;
+#[path = "../verifiable/mod.rs"]
+mod verifiable;
 
 use std::collections::BTreeSet;
-use std::sync::LazyLock;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
-use kafka_troupe::broker::LocalKafka;
 use serde_json::Value;
 
-use tool::{Tool, Whose};
-
-const PATIENCE: Duration = Duration::from_secs(60);
-
-static KAFKA: LazyLock<LocalKafka> = LazyLock::new(|| LocalKafka::start().unwrap_or_else(|error| panic!("{error}")));
-
-#[track_caller]
-fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let until = Instant::now() + PATIENCE;
-    while !condition() {
-        assert!(Instant::now() < until, "waited {PATIENCE:?} in vain: {what}");
-        std::thread::park_timeout(Duration::from_millis(10));
-    }
-}
-
-fn skipped() -> bool {
-    let skipped = std::env::var_os("TROUPE_TEST_KAFKA").is_some_and(|value| value == "skip");
-    if skipped {
-        eprintln!("skipped: TROUPE_TEST_KAFKA=skip");
-    }
-    skipped
-}
-
-/// A topic of its own.
-fn topic(partitions: i32) -> String {
-    static NUMBER: AtomicU64 = AtomicU64::new(0);
-    let topic = format!("topic-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
-    KAFKA.create_topic(&topic, partitions).unwrap();
-    topic
-}
+use tool::{end_after, fields, java_consumer, producer};
+use verifiable::{Whose, skipped, topic};
 
 fn named<'a>(events: &'a [Value], name: &'a str) -> impl Iterator<Item = &'a Value> {
     events.iter().filter(move |event| event["name"] == name)
@@ -52,9 +22,9 @@ fn named<'a>(events: &'a [Value], name: &'a str) -> impl Iterator<Item = &'a Val
 fn side_by_side(arguments: &[&str]) -> [(String, Vec<Value>); 2] {
     let run = |whose| {
         let topic = topic(3);
-        let mut tool = Tool::producer(whose, &topic, arguments);
+        let mut tool = producer(whose, &topic, arguments);
         assert!(tool.wait().success());
-        (topic, tool.events(), tool.fields())
+        (topic, tool.events(), fields(&tool))
     };
     let [ours, javas] = [run(Whose::Ours), run(Whose::Java)];
     assert_eq!(ours.2, javas.2, "the same events, with the same fields in the same order");
@@ -104,7 +74,7 @@ fn place(event: &Value) -> (i64, i64, String) {
 /// What Java's VerifiableConsumer says of a topic's records.
 fn read_back(topic: &str, count: usize) -> Vec<Value> {
     let count = count.to_string();
-    let mut consumer = Tool::java_consumer(topic, &["--verbose", "--max-messages", &count]);
+    let mut consumer = java_consumer(topic, &["--verbose", "--max-messages", &count]);
     consumer.wait();
     consumer.events()
 }
@@ -128,9 +98,9 @@ fn a_record_that_fails_is_told_by_both_with_the_same_fields_and_class() {
         return;
     }
     let run = |whose| {
-        let mut tool = Tool::producer(whose, "no such name", &["--max-messages", "2", "--value-prefix", "1"]);
+        let mut tool = producer(whose, "no such name", &["--max-messages", "2", "--value-prefix", "1"]);
         tool.wait();
-        (tool.fields().remove("producer_send_error").unwrap(), tool.events())
+        (fields(&tool).remove("producer_send_error").unwrap(), tool.events())
     };
     let [ours, javas] = [run(Whose::Ours), run(Whose::Java)];
     assert_eq!(ours.0, javas.0, "the same fields in the same order");
@@ -149,8 +119,8 @@ fn a_sigterm_sends_what_is_on_its_way_and_prints_the_summary() {
     }
     for whose in [Whose::Ours, Whose::Java] {
         let topic = topic(2);
-        let mut tool = Tool::producer(whose, &topic, &["--throughput", "2000"]);
-        let status = tool.end_after(|events| named(events, "producer_send_success").count() > 300);
+        let mut tool = producer(whose, &topic, &["--throughput", "2000"]);
+        let status = end_after(&mut tool, |events| named(events, "producer_send_success").count() > 300);
         let events = tool.events();
         let summary = events.last().unwrap();
         assert_eq!(summary["name"], "tool_data", "{whose:?}");

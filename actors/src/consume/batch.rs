@@ -1,6 +1,5 @@
 //! Handlers that take several records at a time, and what they say of each.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -66,6 +65,21 @@ pub enum Outcomes {
     Failed(Failure),
 }
 
+impl Outcomes {
+    /// Of each of so many records; `Err`: the call failed as a whole.
+    pub(crate) fn of_each(self, records: usize) -> Result<Vec<Result<Outcome, Failure>>, Failure> {
+        match self {
+            Self::All(outcome) => Ok(vec![Ok(outcome); records]),
+            Self::Each(answers) if answers.len() == records => Ok(answers),
+            Self::Each(answers) => {
+                let cause = format!("{} outcomes for a batch of {records} records", answers.len());
+                Err(Failure::new(FailureKind::Error, cause))
+            }
+            Self::Failed(failure) => Err(failure),
+        }
+    }
+}
+
 /// What a batch handler's answer means for its records.
 ///
 /// `()` is [`Outcome::Done`] for each; an [`Outcome`] is that for each; a `Vec` has an answer for each record. An `Err` is a failure of the
@@ -99,12 +113,10 @@ impl<T: IntoOutcome> IntoOutcomes for Vec<T> {
     }
 }
 
-impl<T: IntoOutcomes, E: fmt::Display> IntoOutcomes for Result<T, E> {
+/// The error is anything that can be shown as text, or a [`Failure`].
+impl<T: IntoOutcomes, E: Into<Failure>> IntoOutcomes for Result<T, E> {
     fn into_outcomes(self) -> Outcomes {
-        match self {
-            Ok(answer) => answer.into_outcomes(),
-            Err(error) => Outcomes::Failed(Failure::new(FailureKind::Error, error.to_string())),
-        }
+        self.map_or_else(|error| Outcomes::Failed(error.into()), T::into_outcomes)
     }
 }
 
@@ -114,7 +126,9 @@ pub(crate) struct SyncBatch<F> {
     pub(crate) bounds: BatchBounds,
 }
 
-impl<F, R> CallBatch for SyncBatch<F>
+pub(crate) struct SyncBatchCall<F>(pub(crate) Arc<F>);
+
+impl<F, R> CallBatch for SyncBatchCall<F>
 where
     F: Fn(&[Record]) -> R + 'static,
     R: IntoOutcomes,
@@ -122,7 +136,7 @@ where
     type Future = std::future::Ready<R>;
 
     fn call(&self, records: Arc<[Record]>) -> Self::Future {
-        std::future::ready((self.handler)(&records))
+        std::future::ready((self.0)(&records))
     }
 }
 
@@ -132,7 +146,7 @@ where
     R: IntoOutcomes + 'static,
 {
     fn pump(&self, io: PumpIo) -> Pump {
-        let call = Self { handler: Arc::clone(&self.handler), bounds: self.bounds };
+        let call = SyncBatchCall(Arc::clone(&self.handler));
         Pump::Local(Box::pin(batch::pump(call, self.bounds, io)))
     }
 }
@@ -144,7 +158,7 @@ pub(crate) struct AsyncBatch<F> {
     pub(crate) runtime: Option<Handle>,
 }
 
-struct AsyncBatchCall<F>(Arc<F>);
+pub(crate) struct AsyncBatchCall<F>(pub(crate) Arc<F>);
 
 impl<F, Fut> CallBatch for AsyncBatchCall<F>
 where

@@ -1,9 +1,12 @@
-//! The consumer's builder. What is read, and from where, is set in [`reading`]; how it is worked on in [`working`]; when it is committed in
-//! [`commits`]; how much memory it may take, and what is said of what takes long, in [`bounds`].
+//! The consumer's builder. What is read, and from where, is set in [`reading`]; who handles it in [`handling`]; how it is worked on in
+//! [`working`]; when it is committed in [`commits`]; how much memory it may take, and what is said of what takes long, in [`bounds`].
+//! [`starting`] looks at all of it, and starts the engine.
 
 mod bounds;
 mod commits;
+mod handling;
 mod reading;
+mod starting;
 mod working;
 
 use std::sync::Arc;
@@ -12,33 +15,25 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use crate::consume::batch::{BatchBounds, IntoOutcomes};
 use crate::consume::callback::OnCommit;
 use crate::consume::commit::CommitPolicy;
 use crate::consume::control::Credits;
-use crate::consume::dead_letters::{DeadLetters, Letterbox};
-use crate::consume::engine;
+use crate::consume::dead_letters::DeadLetters;
+#[allow(unused_imports)]
 use crate::consume::error::ConsumerError;
 use crate::consume::failing::FailurePolicy;
-use crate::consume::handle::{ConsumerHandle, on_the_clock};
-use crate::consume::handler::{AsyncHandler, Handler, IntoOutcome, PartitionContext};
 use crate::consume::listener::RebalanceListener;
 use crate::consume::loading::LoadOffsets;
-use crate::consume::membership::{Keeper, Membership};
-use crate::consume::memory::MemoryBounds;
+use crate::consume::membership::Keeper;
 use crate::consume::naming::NamingLimits;
-use crate::consume::poller::{OnLogRewind, OnOffsetOutOfRange, PollerOptions};
-use crate::consume::properties::{Properties, configuration};
-use crate::consume::record::Record;
-use crate::consume::resolver::{AutoOffsetReset, ResolverOptions};
-use crate::consume::route::{Route, Routes};
+use crate::consume::poller::{OnLogRewind, OnOffsetOutOfRange};
+use crate::consume::properties::Properties;
+use crate::consume::resolver::AutoOffsetReset;
+use crate::consume::route::Routes;
 use crate::consume::start::StartAt;
 use crate::ids::TopicPartition;
 use crate::order::Order;
-use crate::order::pump::Workload;
 
-/// The most credits a partition may have: what a mailbox can be made for.
-const MAX_CREDITS: u64 = 1 << 30;
 /// Records of a chunk; larger ones are slower, for they fall out of the processor's cache.
 pub(crate) const CHUNK_RECORDS: usize = 512;
 /// Bytes that end a chunk.
@@ -192,109 +187,6 @@ impl ConsumerBuilder {
         properties.into_iter().fold(self, |builder, (name, value)| builder.property(name, value))
     }
 
-    /// A closure per record, called on the engine's worker threads: one record at a time per partition, in offset order, partitions in
-    /// parallel. It should compute, not wait: it holds up the other partitions of its thread.
-    ///
-    /// This, [`async_handler`](Self::async_handler) or [`partition_handler`](Self::partition_handler), whichever is called last, gets the
-    /// records of all topics that have no [`route`](Self::route) of their own.
-    pub fn handler<F, R>(mut self, handler: F) -> Self
-    where
-        F: Fn(&Record) -> R + Send + Sync + 'static,
-        R: IntoOutcome + 'static,
-    {
-        self.routes.common = Some(Route::handler(handler));
-        self
-    }
-
-    /// An asynchronous closure per record, or another [`AsyncHandler`]: one record at a time per partition, in offset order, partitions in
-    /// parallel.
-    ///
-    /// The closure's parameter needs its type, `|record: Record|`. [`typed`](crate::consume::typed) closures get a decoded value;
-    /// [layers](crate::consume::layer) add timeouts and spans; [`CpuBound`](crate::consume::CpuBound) closures compute on threads of their own.
-    ///
-    /// It runs on the engine's worker threads, or on the app's runtime with [`runtime`](Self::runtime). The record may be kept; see
-    /// [`Record`] for what that costs.
-    pub fn async_handler(mut self, handler: impl AsyncHandler) -> Self {
-        self.routes.common = Some(Route::async_handler(handler));
-        self
-    }
-
-    /// A handler with state, built for each partition and epoch, on the thread where it then runs; neither it nor its futures need be
-    /// `Send`.
-    pub fn partition_handler<F, H>(mut self, factory: F) -> Self
-    where
-        F: Fn(&PartitionContext) -> H + Send + Sync + 'static,
-        H: Handler,
-    {
-        self.routes.common = Some(Route::partition_handler(factory));
-        self
-    }
-
-    /// A closure per batch of a partition's records, as large as `bounds` say: for a sink that takes many at a time. It answers for all of
-    /// them, or for each: see [`IntoOutcomes`].
-    ///
-    /// Calls of one partition follow each other in [`Order::Partition`]; in the others several run at once, and no two hold one key. In an
-    /// order, the first record of a batch that is not done, of its partition or of its key, holds the later ones back: **they are given again,
-    /// whatever was said of them**, behind it, and their attempt does not count. What is done is finished, one by one, and committed like any
-    /// other record. [`concurrency`](Self::concurrency) counts calls.
-    ///
-    /// ```no_run
-    /// # use troupe_actors::consume::{BatchBounds, Consumer, Record};
-    /// # fn insert(_: &[Record]) -> Result<(), String> { Ok(()) }
-    /// Consumer::builder()
-    ///     .topics(["orders"])
-    ///     .batch_handler(BatchBounds::default().records(1000), |orders: &[Record]| insert(orders))
-    ///     # ;
-    /// ```
-    pub fn batch_handler<F, R>(mut self, bounds: BatchBounds, handler: F) -> Self
-    where
-        F: Fn(&[Record]) -> R + Send + Sync + 'static,
-        R: IntoOutcomes + 'static,
-    {
-        self.routes.common = Some(Route::batch_handler(bounds, handler));
-        self
-    }
-
-    /// An asynchronous closure per batch: as [`batch_handler`](Self::batch_handler), on the threads of [`async_handler`](Self::async_handler).
-    pub fn async_batch_handler<F, Fut>(mut self, bounds: BatchBounds, handler: F) -> Self
-    where
-        F: Fn(Arc<[Record]>) -> Fut + Send + Sync + 'static,
-        Fut: Future + Send + 'static,
-        Fut::Output: IntoOutcomes + Send,
-    {
-        self.routes.common = Some(Route::async_batch_handler(bounds, handler));
-        self
-    }
-
-    /// A handler of this topic's own. Topics that have none share [`handler`](Self::handler) or one of its siblings.
-    ///
-    /// ```no_run
-    /// # use troupe_actors::consume::{Consumer, Record, Route};
-    /// Consumer::builder()
-    ///     .topics(["orders", "payments", "returns"])
-    ///     .route("orders", Route::async_handler(|order: Record| async move { /* ... */ }))
-    ///     .handler(|other: &Record| println!("{}", other.topic()))
-    ///     # ;
-    /// ```
-    /// [`start`](Self::start) refuses a topic that is read and has no handler at all, and a route for a topic that is not read.
-    pub fn route(mut self, topic: impl Into<String>, route: Route) -> Self {
-        self.routes.by_topic.insert(topic.into(), route);
-        self
-    }
-
-    /// Runs asynchronous handlers on this runtime, with the same order and bounds. The runtime needs its timer (`enable_time`), and must
-    /// outlive the consumer, which otherwise ends with [`ConsumerError::Engine`]. Default: the engine's own threads.
-    pub fn runtime(mut self, runtime: Handle) -> Self {
-        self.runtime = Some(runtime);
-        self
-    }
-
-    /// Worker threads, over which partitions are spread. Default: the processors available to the process.
-    pub fn worker_threads(mut self, threads: usize) -> Self {
-        self.threads = Some(threads);
-        self
-    }
-
     /// Tells `listener` of partitions that come and go; see [`RebalanceListener`] for what it may do with that. Default: none.
     pub fn rebalance_listener(mut self, listener: impl RebalanceListener) -> Self {
         self.listener = Some(Arc::new(listener));
@@ -336,98 +228,6 @@ impl ConsumerBuilder {
     pub fn cancellation_token(mut self, token: CancellationToken) -> Self {
         self.token = token;
         self
-    }
-
-    /// Starts the consumer's threads. It joins its group, or looks up its partitions, in the background; call it from any runtime or none.
-    ///
-    /// # Errors
-    /// [`ConsumerError::Configuration`] when something required is missing or a value is refused, [`ConsumerError::Start`] when a thread
-    /// cannot be had. A cluster that cannot be reached is no error: the consumer waits for it, and logs.
-    pub fn start(self) -> Result<ConsumerHandle, ConsumerError> {
-        self.run(None)
-    }
-
-    /// With the handlers that were given, or with what an app pulls through.
-    fn run(mut self, pulled: Option<Arc<dyn Workload>>) -> Result<ConsumerHandle, ConsumerError> {
-        let missing = |what: &str| configuration(format!("{what} is missing"));
-        let membership = self.membership()?;
-        let subscription = self.subscription(membership)?;
-        for required in ["bootstrap.servers", "group.id"] {
-            if self.properties.get(required).is_none_or(str::is_empty) {
-                return Err(missing(required));
-            }
-        }
-        if self.credits.records > MAX_CREDITS {
-            return Err(configuration(format!("max_buffered_records must not be above {MAX_CREDITS}")));
-        }
-        if self.credits.records == 0 || self.credits.bytes == 0 {
-            return Err(configuration("max_buffered_records and max_buffered_bytes must be above 0".to_owned()));
-        }
-        if self.total_credits.records == 0 || self.total_credits.bytes == 0 {
-            return Err(configuration(
-                "max_total_buffered_records and max_total_buffered_bytes must be above 0".to_owned(),
-            ));
-        }
-        if self.threads == Some(0) {
-            return Err(configuration("worker_threads must be above 0".to_owned()));
-        }
-        if self.listener_deadline.is_zero() {
-            return Err(configuration("listener_deadline must be above 0".to_owned()));
-        }
-        self.check_commits(membership)?;
-        self.check_dead_letters(&subscription)?;
-        let reset = self.reset(membership)?;
-        let order = self.order.unwrap_or_default();
-        let (concurrency, partition_concurrency) = self.bounds(order)?;
-        let workload = match pulled {
-            Some(pulled) => pulled,
-            None => self.routes.workload(&subscription, membership, order, self.runtime.as_ref())?,
-        };
-        if self.listener.is_some() && self.properties.new_protocol() {
-            // They tell of a member that joined and got nothing.
-            self.properties.set_default("statistics.interval.ms", "1000");
-        }
-        let group = self.properties.get("group.id").filter(|_| membership != Membership::Standalone);
-        let letterbox = Letterbox::new(self.dead_letters, &self.properties, group)?;
-        let listener_deadline = self.listener.as_ref().map_or(Duration::ZERO, |_| on_the_clock(self.listener_deadline));
-        engine::start(engine::Settings {
-            config: self.properties.client_config(membership.stores())?,
-            membership,
-            starts: ResolverOptions { start_at: self.start_at, reset, load: self.load },
-            workload,
-            threads: self.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),
-            commits: self.commits,
-            commit_rate: self.commit_rate,
-            order,
-            concurrency,
-            partition_concurrency,
-            on_commit: self.on_commit,
-            listener: self.listener,
-            stop_deadline: on_the_clock(self.stop_deadline),
-            naming: self.naming,
-            failures: self.failures,
-            letterbox,
-            token: self.token,
-            poller: PollerOptions {
-                group: self.properties.get("group.id").unwrap_or_default().to_owned(),
-                subscription,
-                static_member: self.properties.static_member().filter(|_| membership.is_member()),
-                new_protocol: self.properties.new_protocol(),
-                drain_deadline: on_the_clock(self.drain_deadline),
-                listener_deadline,
-                commit_deadline: on_the_clock(self.commit_deadline),
-                on_log_rewind: self.on_log_rewind,
-                on_offset_out_of_range: self.on_offset_out_of_range,
-                order,
-                memory: MemoryBounds {
-                    queue_bytes: self.properties.queue_bytes(),
-                    per_partition: self.credits,
-                    in_all: self.total_credits,
-                    chunk: Credits { records: CHUNK_RECORDS as u64, bytes: CHUNK_BYTES as u64 },
-                    budget: self.memory_budget,
-                },
-            },
-        })
     }
 }
 

@@ -3,115 +3,31 @@
 //! Records are gone through in offset order. One whose key is in flight waits in that key's lane, and the schedule goes on behind it: there is no
 //! barrier, neither per chunk nor per poll. What is finished is marked in its chunk, where the tracker finds it.
 
-use std::cmp::{Ordering as Greater, Reverse};
-use std::collections::{BinaryHeap, VecDeque};
-use std::pin::Pin;
+mod backoffs;
+mod batch;
+mod job;
+
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::task::Context;
 
-use tokio::time::Sleep;
-
-use crate::consume::batch::Outcomes;
 use crate::consume::control::crew::OpenChunk;
-use crate::consume::handler::{Failure, FailureKind, Outcome};
-use crate::consume::record::Record;
 use crate::ids::Offset;
 use crate::offsets::remembered::Skip;
 use crate::order::Order;
 use crate::order::attempt::Attempt;
 use crate::order::commits::Commits;
 use crate::order::failure::Next;
-use crate::order::lanes::{HeldLane, Lanes};
+use crate::order::lanes::Lanes;
 use crate::order::letters::Letters;
 use crate::order::pump::PumpIo;
+use crate::order::schedule::backoffs::Backoffs;
+pub(crate) use crate::order::schedule::job::Job;
 
 /// How far to go ahead of the first unfinished record, in offsets. What is finished behind it is remembered at a bit per record, and in the
 /// commit's metadata as far as that goes.
 const AHEAD: i64 = 1 << 20;
-/// A pause that is on no clock is as long as this.
-const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// A record that is taken in and not finished.
-#[derive(Debug)]
-pub(crate) struct Job {
-    open: Arc<OpenChunk>,
-    position: u32,
-    attempt: u32,
-    /// Of its attempts, those that count as failures of its own.
-    failed: u32,
-    /// Its key's lane, which it holds.
-    lane: Option<HeldLane>,
-    /// It was in a batch whose call failed as a whole: it is given alone from now on.
-    alone: bool,
-    /// Finished ahead of the schedule's own word, and whether it was its chunk's last.
-    finished: Option<bool>,
-}
-
-impl Job {
-    pub(crate) fn record(&self) -> Record {
-        Record { chunk: Arc::clone(&self.open.chunk), position: self.position, attempt: self.attempt }
-    }
-
-    pub(crate) fn offset(&self) -> i64 {
-        self.open.chunk.index[self.position as usize].offset
-    }
-
-    pub(crate) fn attempt(&self) -> u32 {
-        self.attempt
-    }
-
-    pub(crate) fn is_alone(&self) -> bool {
-        self.alone
-    }
-
-    /// The bytes of key and value.
-    pub(crate) fn bytes(&self) -> usize {
-        let entry = &self.open.chunk.index[self.position as usize];
-        entry.key_len.max(0) as usize + entry.value_len.max(0) as usize
-    }
-
-    /// From here on a commit counts it, whenever the schedule comes to hear of it.
-    pub(crate) fn finish(&mut self) {
-        self.finished.get_or_insert_with(|| self.open.finish(self.position));
-    }
-
-    fn key(&self) -> Option<&[u8]> {
-        self.open.chunk.key(self.position)
-    }
-
-    /// In partition order all records are of one lane.
-    fn only_lane(&self) -> Option<&[u8]> {
-        Some(&[])
-    }
-}
-
-/// A record that waits for its next attempt; the first due is the greatest.
-struct Backoff {
-    due: Reverse<Instant>,
-    job: Job,
-}
-
-impl PartialEq for Backoff {
-    fn eq(&self, other: &Self) -> bool {
-        self.due == other.due
-    }
-}
-
-impl Eq for Backoff {}
-
-impl PartialOrd for Backoff {
-    fn partial_cmp(&self, other: &Self) -> Option<Greater> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Backoff {
-    fn cmp(&self, other: &Self) -> Greater {
-        self.due.cmp(&other.due)
-    }
-}
 
 /// See the module.
 pub(crate) struct Schedule {
@@ -122,10 +38,9 @@ pub(crate) struct Schedule {
     scan: Option<(Arc<OpenChunk>, u32)>,
     /// Next to start: those whose key has become free.
     runnable: VecDeque<Job>,
-    backoffs: BinaryHeap<Backoff>,
+    backoffs: Backoffs<Job>,
     /// The record that was given last was one whose pause was over, or there was none such.
     turn_of_others: bool,
-    timer: Option<Pin<Box<Sleep>>>,
     /// Those that stopped the partition: they are tried again when it is resumed.
     parked: Vec<Job>,
     letters: Letters<Job>,
@@ -151,9 +66,8 @@ impl Schedule {
             lanes,
             scan: None,
             runnable: VecDeque::new(),
-            backoffs: BinaryHeap::new(),
+            backoffs: Backoffs::new(),
             turn_of_others: false,
-            timer: None,
             parked: Vec::new(),
             letters: Letters::new(),
             stopped: false,
@@ -180,19 +94,13 @@ impl Schedule {
         // In turn with the others: those that are due again as soon as they have failed would keep all of them from their first attempt.
         self.turn_of_others = !self.turn_of_others;
         match self.turn_of_others {
-            true => self.next_other().or_else(|| self.next_due()),
-            false => self.next_due().or_else(|| self.next_other()),
+            true => self.next_other().or_else(|| self.backoffs.next_due()),
+            false => self.backoffs.next_due().or_else(|| self.next_other()),
         }
     }
 
     fn next_other(&mut self) -> Option<Job> {
         self.runnable.pop_front().or_else(|| self.scan())
-    }
-
-    /// The first of those that wait for their next attempt, if its pause is over.
-    fn next_due(&mut self) -> Option<Job> {
-        let is_due = self.backoffs.peek()?.due.0 <= Instant::now();
-        is_due.then(|| self.backoffs.pop().map(|backoff| backoff.job)).flatten()
     }
 
     /// It does not start now after all, and is the next to.
@@ -214,7 +122,7 @@ impl Schedule {
                 }
             };
             self.scan = Some((Arc::clone(&open), position + 1));
-            let job = Job { open, position, attempt: 1, failed: 0, lane: None, alone: false, finished: None };
+            let job = Job::first(open, position);
             if !self.skip.is_over() && self.skip.holds(Offset(job.offset())) {
                 self.io.board.counters.remembered.fetch_add(1, Ordering::Relaxed);
                 self.mark(&job);
@@ -287,8 +195,7 @@ impl Schedule {
             Next::Again { pause, counts } => {
                 job.attempt = job.attempt.saturating_add(1);
                 job.failed = job.failed.saturating_add(u32::from(counts));
-                let due = Reverse(Instant::now() + pause.min(LONGEST));
-                self.backoffs.push(Backoff { due, job });
+                self.backoffs.push(job, pause);
             }
             Next::PassedOver => self.finish(job),
             Next::DeadLetter(letter) => {
@@ -345,80 +252,6 @@ impl Schedule {
         }
     }
 
-    /// The next record of the key of `holder`, for its batch.
-    pub(crate) fn follow(&mut self, holder: &Job) -> Option<Job> {
-        self.lanes.as_mut()?.follow(holder.lane?, |job| !job.alone)
-    }
-
-    /// As [`holder`](Self::holder), of a batch.
-    pub(crate) fn batch_holder(&mut self) -> impl FnOnce(&mut Vec<Job>) {
-        let lanes = self.lanes.as_mut();
-        move |batch| {
-            if let Some(lanes) = lanes {
-                for job in batch.iter_mut().filter(|job| job.lane.is_none()) {
-                    job.lane = lanes.join(job);
-                }
-            }
-        }
-    }
-
-    /// A call with these records has ended so.
-    pub(crate) fn batch_ended(&mut self, mut batch: Vec<Job>, outcomes: Outcomes) {
-        // One of them is to blame, and the others are not to be exhausted by it.
-        let together = batch.len() > 1 && matches!(outcomes, Outcomes::Failed(_));
-        let mut answers = match outcomes {
-            Outcomes::All(Outcome::Done) => return batch.into_iter().for_each(|job| self.finish(job)),
-            Outcomes::All(outcome) => vec![Ok(outcome); batch.len()],
-            Outcomes::Each(answers) if answers.len() == batch.len() => answers,
-            Outcomes::Each(answers) => {
-                let cause = format!("{} outcomes for a batch of {} records", answers.len(), batch.len());
-                return self.batch_ended(batch, Outcomes::Failed(Failure::new(FailureKind::Error, cause)));
-            }
-            Outcomes::Failed(failure) => {
-                let panicked = u64::from(failure.kind == FailureKind::Panic);
-                self.io.board.counters.panics.fetch_add(panicked, Ordering::Relaxed);
-                batch.iter_mut().for_each(|job| job.alone = true);
-                vec![Err(failure); batch.len()]
-            }
-        };
-        let mut nexts = Vec::new();
-        let mut judge = |schedule: &mut Self, at: usize, job: &Job| {
-            let answer = std::mem::replace(&mut answers[at], Ok(Outcome::Done));
-            let next = schedule.judge_in_batch(job, together, answer);
-            let finished = next.is_none();
-            nexts.extend(next);
-            finished
-        };
-        let kept: Vec<_> = match self.lanes.take() {
-            Some(mut lanes) => {
-                let settled = lanes.settle(batch, |job| &mut job.lane, |at, job| judge(self, at, job));
-                self.lanes = Some(lanes);
-                self.runnable.extend(settled.next);
-                settled.kept
-            }
-            None => {
-                let batch = batch.into_iter().enumerate();
-                batch.filter_map(|(at, job)| (!judge(self, at, &job)).then_some(job)).collect()
-            }
-        };
-        for (job, next) in kept.into_iter().zip(nexts) {
-            self.follow_up(job, next);
-        }
-    }
-
-    /// What follows for a record of a batch; `None`: it is finished, and counted as that.
-    fn judge_in_batch(&mut self, job: &Job, together: bool, answer: Result<Outcome, Failure>) -> Option<Next> {
-        if let Attempt::NotDone(not_done) = Attempt::from(answer) {
-            let next = self.io.judge(&job.record(), (!together).then_some(job.failed), *not_done, self.others);
-            if next != Next::PassedOver {
-                return Some(next);
-            }
-        }
-        self.others += 1;
-        self.count_finished(job);
-        None
-    }
-
     /// The record is finished. With the last of a chunk its memory is free.
     fn mark(&mut self, job: &Job) {
         self.freed += 1;
@@ -456,17 +289,8 @@ impl Schedule {
     /// Has the pump woken when the first pause ends. `may_start`: whether there is room for another call.
     pub(crate) fn wait_for_backoffs(&mut self, may_start: bool, cx: &mut Context<'_>) {
         // Whatever else holds the records back wakes the pump when it ends: that of a pause would have it turn without end until then.
-        if !may_start || self.is_held() {
-            return;
-        }
-        let Some(backoff) = self.backoffs.peek() else { return };
-        let due = tokio::time::Instant::from_std(backoff.due.0);
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
-        if timer.deadline() != due {
-            timer.as_mut().reset(due);
-        }
-        if let Poll::Ready(()) = timer.as_mut().poll(cx) {
-            cx.waker().wake_by_ref();
+        if may_start && !self.is_held() {
+            self.backoffs.wake_when_due(cx);
         }
     }
 

@@ -13,13 +13,21 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use super::super::error::BrokerError;
 use super::config::{NodePorts, SecureListener, server_properties};
 use super::node::Node;
-use super::warden::Warden;
 use super::{jars, ports};
+use crate::warden::Warden;
 
 /// How long a cluster may take to come up, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// How often a cluster is begun anew because somebody took one of its ports first.
 const TRIES: usize = 3;
+/// What becomes of nodes that this process leaves behind: the warden is told their ids and their folder.
+const ENDING: &str = r#"
+for each in $ids; do kill -KILL "$each" 2>/dev/null; done
+for try in 1 2 3 4 5 6 7 8 9 10; do
+    rm -rf "$1" 2>/dev/null && break
+    sleep 0.1
+done
+"#;
 
 /// Apache Kafka 4.3.1 on this machine: one node or several (KRaft, each broker and controller), listening on loopback.
 ///
@@ -291,7 +299,7 @@ impl LocalKafkaBuilder {
     fn try_start(&self, jars: &std::path::Path) -> Result<LocalKafka, BrokerError> {
         let folder = scratch_folder()?;
         let unwatched = |source: std::io::Error| BrokerError::Node { node: 1, detail: format!("its warden: {source}") };
-        let warden = Warden::of(&folder).map_err(unwatched)?;
+        let warden = Warden::start(ENDING, &[folder.as_os_str()]).map_err(unwatched)?;
         let ports: Vec<_> = ports::free(self.nodes * NodePorts::COUNT);
         let ports: Vec<_> = ports.chunks(NodePorts::COUNT).map(NodePorts::of).collect();
         let mut running = Running { nodes: Vec::new(), warden };

@@ -5,6 +5,5 @@ mod config;
 mod jars;
 mod node;
 mod ports;
-mod warden;
 
 pub use cluster::{LocalKafka, LocalKafkaBuilder};

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use super::super::error::BrokerError;
-use super::warden::Warden;
+use crate::warden::Warden;
 
 /// Kafka's own default cluster id would do; any will.
 const CLUSTER_ID: &str = "4L6g3nShT-eMCtK--X86sw";

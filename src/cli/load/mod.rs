@@ -3,8 +3,10 @@
 mod folder;
 mod pipeline;
 mod report;
+mod shape;
 mod stage;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,29 +16,34 @@ use jiff::Timestamp;
 use kafka_troupe::ConsumerError;
 use kafka_troupe::config::tool::parse_duration;
 use kafka_troupe::consume::{CommitWhen, Order, StartAt};
+use rdkafka::ClientConfig;
+use serde_json::json;
 
 use super::connect::Connect;
 use super::data;
-use super::exit::{self, Exit, Misuse};
+use super::exit::{self, Exit, Interrupted, Misuse};
 use super::shutdown::Shutdown;
 use super::terminal::Terminal;
 use crate::load::gates::Gates;
 use crate::load::keys::Keys;
-use crate::load::payload;
-use crate::load::plan::{Length, Pace, Plan, Work};
+use crate::load::plan::{Engine, Length, Outstanding, Pace, Plan};
 use crate::load::result::RunResult;
 use crate::load::run::{self, Target};
 use crate::load::sample::Sample;
 use crate::load::schedule::Arrivals;
+use crate::load::sizes::Content;
 use crate::load::verdict::Judgement;
 use pipeline::Pipeline;
 use report::Report;
+use shape::Shape;
 use stage::{Kafka, Stage};
 
 /// Bytes that may be outstanding on the embedded broker, whose partitions keep the newest 5 MiB each: all might go to one of them.
 const EMBEDDED_BYTES: u64 = 4 << 20;
 /// And batches, of which it keeps 100,000.
 const EMBEDDED_BATCHES: u64 = 90_000;
+/// Why a run is invalid that a signal ended so soon.
+const NOTHING: &str = "nothing was measured: a signal came before anything was sent";
 /// The live lines have their header again after so many.
 const PAGE: usize = 20;
 
@@ -68,6 +75,10 @@ const PAGE: usize = 20;
                                     for a pipeline that decides by the exit code
   troupe load --in-flight 10000 --records 1000000
                                     as fast as answers come
+  troupe load --work sleep:lognormal:2ms:0.5 --failure-rate 1% --record-size uniform:100:2000
+                                    handlers that take their time, now and then fail, and records that differ
+  troupe load --engine bare --work sleep:1ms --rate 500
+                                    the same load on a plain consumer loop, to compare
   troupe load --bootstrap-server localhost:9092 --topic orders --verify-topic invoices
                                     your application, which reads the one and writes the other
   troupe load --bootstrap-server localhost:9092 --topic orders --produce-only --run 1f
@@ -81,7 +92,7 @@ pub(crate) struct Load {
     /// How send times follow each other: constant, or poisson
     #[arg(long, value_name = "HOW", default_value = "constant", conflicts_with = "in_flight")]
     arrivals: Arrivals,
-    /// Send as answers come, with so many records unanswered
+    /// Send as answers come, with so many records of all producers unanswered
     ///
     /// A closed loop: latency counts from the actual send, and says nothing of what users would
     /// have seen while the loop stood still.
@@ -99,10 +110,6 @@ pub(crate) struct Load {
     /// How long handlers may take for what is left when the load is over
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = parse_duration)]
     drain: Duration,
-    /// Bytes of a record's value, 48 at least
-    #[arg(long, value_name = "BYTES", default_value_t = 100)]
-    #[arg(value_parser = clap::value_parser!(u32).range(payload::MINIMUM as i64..=100_000_000))]
-    record_size: u32,
     /// null, round-robin:KEYS, uniform:KEYS, zipf:EXPONENT:KEYS or hot:HOT:KEYS
     ///
     /// Of hot keys, HOT of KEYS get 90 % of the records.
@@ -123,13 +130,9 @@ pub(crate) struct Load {
     /// Handler calls at once, of a member; with the orders key and unordered
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     concurrency: Option<u32>,
-    /// What a handler does: none, sleep:DURATION, or spin:DURATION
-    ///
-    /// One that sleeps lets others run; one that spins keeps its thread, and the partitions that
-    /// share it wait.
-    #[arg(long, value_name = "WORK", default_value = "none", verbatim_doc_comment)]
-    work: Work,
-    /// What keys, fillers and Poisson times are drawn from [default: the clock]
+    #[command(flatten)]
+    shape: Shape,
+    /// What keys, values, Poisson times, work and failures are drawn from [default: the clock]
     #[arg(long, value_name = "NUMBER")]
     seed: Option<u64>,
     /// What has to hold, as in 'lost==0 && e2e.p99<50ms'; repeatable
@@ -138,7 +141,7 @@ pub(crate) struct Load {
     /// that for duplicated. A wrong name gets you all the right ones.
     #[arg(long, value_name = "GATES", verbatim_doc_comment)]
     assert: Vec<Gates>,
-    /// The run's folder [default: ./troupe-runs/TIME-SEED]
+    /// The run's folder, which must not hold a run [default: ./troupe-runs/TIME-SEED]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Print the result as one JSON object
@@ -162,18 +165,41 @@ enum KeptOrder {
 
 impl Load {
     pub(crate) async fn run(&self, terminal: &Terminal, shutdown: &Shutdown) -> anyhow::Result<Exit> {
-        if let Some(exit) = self.own_pipeline(terminal, shutdown.requested()).await? {
-            return Ok(exit);
+        match self.judged(terminal, shutdown).await {
+            Err(error) if error.is::<Interrupted>() => {
+                if self.json {
+                    data::print(json!({ "verdict": Judgement::Invalid, "reasons": [NOTHING] }))?;
+                } else {
+                    data::print(format_args!("verdict: INVALID\n  {NOTHING}"))?;
+                }
+                Ok(Exit::Invalid)
+            }
+            judged => judged,
         }
+    }
+
+    /// # Errors
+    /// [`Interrupted`] where a signal came before anything was sent.
+    async fn judged(&self, terminal: &Terminal, shutdown: &Shutdown) -> anyhow::Result<Exit> {
         let gates = Gates::all(&self.assert);
         let (stop, started) = (shutdown.requested(), Timestamp::now());
+        if let Some(out) = &self.out {
+            folder::refuse_if_taken(out)?;
+        }
+        if let Some(exit) = self.own_pipeline(terminal, stop).await? {
+            return Ok(exit);
+        }
+        self.refuse_what_no_bare_loop_does()?;
+        let content = self.shape.content()?;
         let seed = self.seed.unwrap_or_else(|| started.as_microsecond().unsigned_abs());
         let stage = Stage::set(self.kafka, &self.connect, stop).await?;
-        let plan = Arc::new(self.plan(started, seed, stage.is_embedded()));
+        let plan = Arc::new(self.plan(started, seed, stage.is_embedded(), content));
         let folder = folder::make(self.out.as_ref(), started, seed)?;
         if let Some(most) = plan.most_outstanding {
             tracing::info!(
-                "the embedded broker keeps 5 MiB a partition: at most {most} records are sent and not handled at a time"
+                "the embedded broker keeps 5 MiB a partition: at most {} records are sent and not handled at a time{}",
+                most.records,
+                if most.bytes.is_some() { ", and 4 MiB of them" } else { "" }
             );
         }
         stage.create_topic(&plan.topic, plan.partitions, stop).await.inspect_err(|_| folder::unmake(&folder))?;
@@ -193,12 +219,11 @@ impl Load {
                 stage.delete_topic(&plan.topic).await;
                 folder::unmake(&folder);
                 nothing.map_err(explained)?;
-                tracing::info!("stopped before anything was sent, so there is no verdict");
-                return Ok(Exit::Fine);
+                return Err(Interrupted.into());
             }
         };
         let result = RunResult::new(&plan, stage.name(), &gates, started.to_string(), measured);
-        folder::write(&folder, "result.json", &result)?;
+        folder::write(&folder, folder::RESULT, &result)?;
         if result.judgement() == Judgement::Failed {
             tracing::debug!("topic {} is left as it is", plan.topic);
         } else {
@@ -217,12 +242,15 @@ impl Load {
         })
     }
 
-    fn plan(&self, started: Timestamp, seed: u64, embedded: bool) -> Plan {
+    fn plan(&self, started: Timestamp, seed: u64, embedded: bool, content: Content) -> Plan {
         // Two runs that begin in the same microsecond, with the same seed, would have to share a cluster to be mixed up.
         let run = (started.as_microsecond().unsigned_abs() << 12) ^ (u64::from(std::process::id()) << 44) ^ seed;
         let name = format!("troupe-load-{run:016x}");
-        let record_size = self.record_size as usize;
-        let fits = (EMBEDDED_BYTES / Plan::bytes_in_log(record_size)).clamp(1, EMBEDDED_BATCHES);
+        let (smallest, largest) = content.bounds();
+        let most_outstanding = embedded.then(|| Outstanding {
+            records: (EMBEDDED_BYTES / Plan::bytes_in_log(smallest)).clamp(1, EMBEDDED_BATCHES),
+            bytes: (smallest < largest).then_some(EMBEDDED_BYTES),
+        });
         Plan {
             run,
             seed,
@@ -241,7 +269,7 @@ impl Load {
                 (None, duration) => Length::Seconds(duration.unwrap_or(Duration::from_secs(30))),
             },
             drain: self.drain,
-            record_size,
+            content,
             keys: self.keys,
             order: match self.order {
                 KeptOrder::Partition => Order::Partition,
@@ -249,9 +277,19 @@ impl Load {
                 KeptOrder::Unordered => Order::Unordered,
             },
             concurrency: self.concurrency.map(|calls| calls as usize),
-            work: self.work,
-            most_outstanding: embedded.then_some(fits),
+            engine: self.shape.engine,
+            work: self.shape.work,
+            failure_rate: self.shape.failure_rate,
+            most_outstanding,
         }
+    }
+
+    fn refuse_what_no_bare_loop_does(&self) -> anyhow::Result<()> {
+        if self.shape.engine == Engine::Bare && (self.order != KeptOrder::Partition || self.concurrency.is_some()) {
+            let why = "--engine bare handles one record after the other, in the order of its partition: leave --order and --concurrency out";
+            return Err(Misuse(why.to_owned()).into());
+        }
+        Ok(())
     }
 
     fn target<'a>(&self, stage: &'a Stage) -> Target<'a> {
@@ -269,10 +307,26 @@ impl Load {
                 }
                 consumer.builder().properties(stage.consumer_properties().iter().copied())
             }),
+            bare: bare_client(
+                connection.config().consumer.kafka.iter().chain(stage.consumer_properties().iter().copied()),
+            ),
             client: connection.client_config(),
             timeout: connection.timeout(),
         }
     }
+}
+
+/// librdkafka's configuration of a consumer with these properties, and beside them those that the engine gives it.
+fn bare_client<'a>(given: impl Iterator<Item = (&'a str, &'a str)>) -> ClientConfig {
+    let given: BTreeMap<&str, &str> = given.collect();
+    let mut client = ClientConfig::new();
+    for (name, value) in troupe_actors::consumer_defaults_beside(given.clone()) {
+        client.set(name, value);
+    }
+    for (name, value) in given {
+        client.set(name, value);
+    }
+    client
 }
 
 /// A setting that cannot be is the user's to change.

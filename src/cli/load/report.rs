@@ -45,6 +45,9 @@ impl fmt::Display for Report<'_> {
         for (times, records) in &figures.times_handled {
             write!(f, "\n  handled {times} times: {records}")?;
         }
+        if figures.failed_attempts > 0 {
+            write!(f, "\n  attempts that failed as they were to, and were made again: {}", figures.failed_attempts)?;
+        }
         write!(f, "\nload: {:.0} records/s, {} of {} late\n\n", figures.rate, figures.late, figures.scheduled)?;
 
         const COLUMNS: [Column; 9] = [

@@ -1,9 +1,11 @@
 use kafka_troupe::ProducerRecord;
 
 use crate::load::clock::Clock;
-use crate::load::payload::Payload;
+use crate::load::payload::{MINIMUM, Payload};
+use crate::load::plan::Plan;
+use crate::load::sizes::Content;
 
-use super::identity::{self, Carried, DIGITS_IN_HEADER, HEADER};
+use super::identity::{self, Carried, DIGITS, DIGITS_IN_HEADER, HEADER};
 use super::template::Template;
 
 /// Gives one producer's records their identity where an application keeps it.
@@ -11,12 +13,21 @@ use super::template::Template;
 pub(crate) struct Carrier {
     run: u64,
     clock: WallClock,
-    /// Whether a header has it; else a place in the template.
-    in_header: bool,
-    /// In turn; the generator's own values where there are none.
-    templates: Vec<Template>,
-    turn: usize,
-    header: [u8; DIGITS_IN_HEADER],
+    place: Place,
+}
+
+#[derive(Clone, Debug)]
+enum Place {
+    Header {
+        text: [u8; DIGITS_IN_HEADER],
+        /// Values are lines of somebody's, and go without the head.
+        lines: bool,
+    },
+    Json {
+        template: Template,
+        identity: [u8; DIGITS],
+        value: Vec<u8>,
+    },
 }
 
 /// A run's clock, and what the time of day was when it began: it never jumps.
@@ -28,13 +39,21 @@ pub(crate) struct WallClock {
 }
 
 impl Carrier {
-    pub(crate) fn new(run: u64, clock: WallClock, carried: &Carried, templates: Vec<Template>) -> Self {
-        let in_header = *carried == Carried::InHeader;
-        Self { run, clock, in_header, templates, turn: 0, header: [b'0'; DIGITS_IN_HEADER] }
+    pub(crate) fn new(plan: &Plan, clock: WallClock, carried: &Carried) -> Self {
+        let place = match carried {
+            Carried::InHeader => {
+                let lines = matches!(plan.content, Content::Lines(_));
+                Place::Header { text: [b'0'; DIGITS_IN_HEADER], lines }
+            }
+            Carried::InJson(pointer) => {
+                let template = Template::new(&plan.content, pointer);
+                Place::Json { template, identity: [b'0'; DIGITS], value: Vec::new() }
+            }
+        };
+        Self { run: plan.run, clock, place }
     }
 
-    /// The record with its identity; `value` is what the generator would have sent. The intended time, which is on the run's clock, becomes the time
-    /// of day.
+    /// The record with its identity; `value` is the generator's. The intended time, which is on the run's clock, becomes the time of day.
     pub(crate) fn dress<'a>(
         &'a mut self,
         payload: &Payload,
@@ -42,24 +61,18 @@ impl Carrier {
         record: ProducerRecord<'a>,
     ) -> ProducerRecord<'a> {
         let payload = Payload { intended: self.clock.time_of_day(payload.intended), ..*payload };
-        let count = self.templates.len();
-        let template = self.templates.get_mut(self.turn);
-        self.turn = (self.turn + 1) % count.max(1);
-        let value: &'a [u8] = match template {
-            Some(template) => {
-                if let Some(place) = template.place.clone() {
-                    identity::write(&payload, self.run, &mut template.text[place]);
-                }
-                &template.text
+        match &mut self.place {
+            Place::Header { text, lines } => {
+                let value = if *lines { value.get(MINIMUM..).unwrap_or_default() } else { value };
+                identity::write_for_header(&payload, self.run, value, text);
+                record.value(value).header(HEADER, &text[..])
             }
-            None => value,
-        };
-        let record = record.value(value);
-        if !self.in_header {
-            return record;
+            Place::Json { template, identity, value: json } => {
+                identity::write(&payload, self.run, identity);
+                template.write(value, identity, json);
+                record.value(&json[..])
+            }
         }
-        identity::write_for_header(&payload, self.run, value, &mut self.header);
-        record.header(HEADER, &self.header[..])
     }
 }
 

@@ -17,8 +17,18 @@ use super::verdict::judge;
 
 const SCHEMA: u32 = 1;
 /// Of a plan, what only the engine has.
-const OF_THE_ENGINE: [&str; 8] =
-    ["group", "partitions", "members", "order", "concurrency", "work", "drain_seconds", "most_outstanding"];
+const OF_THE_ENGINE: [&str; 10] = [
+    "group",
+    "partitions",
+    "members",
+    "order",
+    "concurrency",
+    "engine",
+    "work",
+    "failure_rate",
+    "drain_seconds",
+    "most_outstanding",
+];
 
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct PipelineResult {
@@ -38,7 +48,6 @@ pub(crate) struct PipelineResult {
     /// What was sent, where this host did that.
     plan: Option<Value>,
     id_pointer: Option<String>,
-    payload_file: Option<String>,
     host: Host,
     samples: Vec<Moment>,
 }
@@ -74,7 +83,6 @@ pub(crate) struct Settings<'a> {
     /// Where it looked at OUT.
     pub(crate) verify: Option<&'a Verify>,
     pub(crate) id_pointer: Option<String>,
-    pub(crate) payload_file: Option<String>,
 }
 
 impl PipelineResult {
@@ -86,7 +94,7 @@ impl PipelineResult {
         started: String,
         measured: Measured,
     ) -> anyhow::Result<Self> {
-        let Settings { plan, verify, id_pointer, payload_file } = settings;
+        let Settings { plan, verify, id_pointer } = settings;
         let verification = verify.zip(measured.verified).map(|(verify, verified)| {
             let Verified { waited, two_clocks, before_sent, not_timed, without_identity, faults } = verified;
             Verification {
@@ -115,7 +123,6 @@ impl PipelineResult {
             broker,
             plan: plan.map(without_the_engine).transpose()?,
             id_pointer,
-            payload_file,
             host: Host::this(),
             samples: measured.moments,
         })

@@ -21,6 +21,7 @@ use crate::load::figures::{Figures, Latency};
 use crate::load::keys::KeyChooser;
 use crate::load::plan::{Pace, Plan};
 use crate::load::producing::Generator;
+use crate::load::room::Room;
 use crate::load::run::apart;
 
 use super::carrier::{Carrier, WallClock};
@@ -30,7 +31,6 @@ use super::ledger::{Fault, Findings, Sent};
 use super::manifest::{Ends, Manifest, OfProducer, RunId, SCHEMA};
 use super::moment::{Moment, Phase};
 use super::out::{Out, Reader, Search, Seen};
-use super::template::Template;
 use super::verdict::{Circumstances, Waited};
 use super::watch::Watch;
 
@@ -55,8 +55,6 @@ pub(crate) struct Verify {
 pub(crate) struct Source {
     pub(crate) plan: Arc<Plan>,
     pub(crate) producer: ProducerBuilder,
-    /// Values in turn; the plan's own where there are none.
-    pub(crate) templates: Vec<Template>,
 }
 
 /// Where a run takes place.
@@ -132,15 +130,17 @@ pub(crate) async fn whole(
     watch.take_latencies();
 
     let load_start = start + nanoseconds(plan.warmup);
-    let of_sending = of_sending(&account, &plan, &sent, start, load_end);
+    let (of_sending, queued) = of_sending(&account, &plan, &sent, start, &watch);
     let saturated = !verify.expect.filtered && watch.backlog.grew(load_start, load_end, behind, of_sending.rate);
     let book = seen.book();
     let found = book.ledger.findings(&sent);
-    let latency = Latency { end_to_end: watch.end_to_end.summary().filter(|_| !saturated), ..of_sending.latency };
+    let latency =
+        Latency { end_to_end: watch.end_to_end.summary().filter(|_| !saturated && !queued), ..of_sending.latency };
     let around = Circumstances {
         expect: verify.expect,
         open_loop: matches!(plan.pace, Pace::OpenLoop { .. }),
         saturated,
+        queued,
         verified: true,
         sent_known: true,
         unsent: found.unsent,
@@ -190,7 +190,7 @@ pub(crate) async fn produce_only(
     let mut watch = Watch::new(account.clock, start, Some((&*plan, &*account)), None, show)?;
     let clock = WallClock::of(account.clock);
     let sent = produce(source, &account, &site.carried, clock, start, &mut watch).await?;
-    let figures = of_sending(&account, &plan, &sent, start, watch.load_end);
+    let (figures, queued) = of_sending(&account, &plan, &sent, start, &watch);
     let open_loop = matches!(plan.pace, Pace::OpenLoop { .. });
     let producers = sent.sequences.iter().zip(&sent.failed);
     let manifest = Manifest {
@@ -212,6 +212,7 @@ pub(crate) async fn produce_only(
         expect: Expect::default(),
         open_loop,
         saturated: false,
+        queued,
         verified: false,
         sent_known: true,
         unsent: 0,
@@ -271,6 +272,7 @@ pub(crate) async fn verify_only(
             expect: verify.expect,
             open_loop: told.as_ref().is_some_and(|it| it.open_loop),
             saturated: false,
+            queued: false,
             verified: true,
             sent_known: sent.is_some(),
             unsent: found.unsent,
@@ -299,9 +301,9 @@ async fn produce<S: FnMut(&Moment)>(
     start: u64,
     watch: &mut Watch<'_, S>,
 ) -> anyhow::Result<Sent> {
-    let Source { plan, producer, templates } = source;
+    let Source { plan, producer } = source;
     let producer = producer.actors(usize::from(plan.producers).min(64)).start().context("the producer cannot start")?;
-    let carrier = Carrier::new(plan.run, clock, carried, templates);
+    let carrier = Carrier::new(&plan, clock, carried);
     let sequences = {
         let mut sending = pin!(generate(&plan, account, &producer, &carrier, start));
         loop {
@@ -339,9 +341,13 @@ async fn generate(
     carrier: &Carrier,
     start: u64,
 ) -> anyhow::Result<Vec<u64>> {
+    let room = Arc::new(Room::of(match plan.pace {
+        Pace::ClosedLoop { in_flight } => in_flight,
+        Pace::OpenLoop { .. } => 0,
+    }));
     let mut ends = Vec::new();
     for (number, keys) in (0..).zip(KeyChooser::of_all(plan.keys, plan.producers, plan.seed)) {
-        let generator = Generator::new(plan, account, producer.sender(), number, keys, start);
+        let generator = Generator::new(plan, account, producer.sender(), number, keys, start, &room);
         let generator = generator.carrying(carrier.clone());
         let (tell, told) = oneshot::channel();
         let thread = thread::Builder::new().name(format!("load-producer-{number}"));
@@ -399,23 +405,33 @@ async fn wait<S: FnMut(&Moment)>(
     }
 }
 
-/// What the producers' side comes to.
-fn of_sending(account: &Account, plan: &Plan, sent: &Sent, start: u64, load_end: u64) -> Figures {
+/// What the producers' side comes to, and whether the broker fell behind for good.
+fn of_sending<S: FnMut(&Moment)>(
+    account: &Account,
+    plan: &Plan,
+    sent: &Sent,
+    start: u64,
+    watch: &Watch<'_, S>,
+) -> (Figures, bool) {
     let (answers, sending) = (account.answers(), account.sending());
-    Figures {
+    let load_start = start + nanoseconds(plan.warmup);
+    let rate = answers.rate(load_start, watch.load_end);
+    let queued = watch.queued(load_start, rate);
+    let figures = Figures {
         sent: sent.sequences.iter().sum(),
         acked: account.acked.load(Ordering::Acquire),
         failed: sent.count_failed(),
         late: sending.late,
         scheduled: sending.scheduled,
-        rate: answers.rate(start + nanoseconds(plan.warmup), load_end),
+        rate,
         latency: Latency {
             schedule_delay: sending.schedule_delay.summary(),
-            produce_ack: answers.produce_ack.summary(),
+            produce_ack: answers.produce_ack.summary().filter(|_| !queued),
             ..Latency::default()
         },
         ..Figures::default()
-    }
+    };
+    (figures, queued)
 }
 
 /// What is missing is lost where it was waited for, left out where that was expected, and else only not seen.

@@ -1,56 +1,76 @@
-use std::ops::Range;
+//! Values of JSON with an identity in them.
 
 use memchr::memmem;
 use serde_json::Value;
 
+use crate::load::payload::MINIMUM;
+use crate::load::sizes::Content;
+
 use super::identity::DIGITS;
 use super::pointer::Pointer;
 
-/// What stands in a payload for the identity.
-const PLACE: &str = "{{id}}";
+/// What stands in a line for the identity.
+const PLACE: &[u8] = b"{{id}}";
 
-/// A value as it is sent, and where its identity goes, if into the value.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Template {
-    pub(crate) text: Vec<u8>,
-    pub(crate) place: Option<Range<usize>>,
+/// How a value of the generator, whose first [`MINIMUM`] bytes are its head, becomes JSON.
+#[derive(Clone, Debug)]
+pub(super) enum Template {
+    /// A line that has a place for the identity.
+    Line,
+    /// Made around the identity, with filler to make it as large as the value; larger, where it cannot be less.
+    Made { before: Vec<u8>, between: Vec<u8>, after: Vec<u8> },
 }
 
 impl Template {
-    /// Some value, as it is.
-    pub(crate) fn fixed(text: &[u8]) -> Self {
-        Self { text: text.to_vec(), place: None }
+    pub(super) fn new(content: &Content, pointer: &Pointer) -> Self {
+        const FILLER: &str = "x";
+        if let Content::Lines(_) = content {
+            return Self::Line;
+        }
+        let place = String::from_utf8_lossy(PLACE);
+        let document = pointer.document(&place, FILLER);
+        // A name may be like the place: what stands for the identity is the last of them.
+        let (before, rest) = document.rsplit_once(&*place).unwrap_or_default();
+        let (between, after) = rest.rsplit_once(FILLER).unwrap_or_default();
+        Self::Made { before: before.into(), between: between.into(), after: after.into() }
     }
 
-    /// JSON with `{{id}}` at the pointer's place.
-    ///
-    /// # Errors
-    /// As text, where it is not.
-    pub(crate) fn json(text: &[u8], pointer: &Pointer) -> Result<Self, String> {
-        let mut places = memmem::find_iter(text, PLACE);
-        let (Some(at), None) = (places.next(), places.next()) else {
-            return Err(format!("it has to have {PLACE} once, at {pointer}"));
-        };
-        // Digits that no text has by chance.
-        let digits: String = (0..DIGITS).map(|at| char::from(b'a' + (at * at % 23) as u8)).collect();
-        let text = [&text[..at], digits.as_bytes(), &text[at + PLACE.len()..]].concat();
-        let document: Value = serde_json::from_slice(&text).map_err(|error| format!("it is no JSON: {error}"))?;
-        if pointer.text_in(&document) == Some(&digits) {
-            Ok(Self { text, place: Some(at..at + DIGITS) })
-        } else {
-            Err(format!("{pointer} does not lead to {PLACE}, in quotes"))
+    pub(super) fn write(&self, value: &[u8], identity: &[u8], into: &mut Vec<u8>) {
+        into.clear();
+        match self {
+            Self::Line => {
+                let line = value.get(MINIMUM..).unwrap_or_default();
+                let at = memmem::find(line, PLACE).unwrap_or(line.len());
+                into.extend_from_slice(&line[..at]);
+                into.extend_from_slice(identity);
+                into.extend_from_slice(line.get(at + PLACE.len()..).unwrap_or_default());
+            }
+            Self::Made { before, between, after } => {
+                for part in [before, identity, between] {
+                    into.extend_from_slice(part);
+                }
+                into.resize(into.len().max(value.len().saturating_sub(after.len())), b'x');
+                into.extend_from_slice(after);
+            }
         }
     }
+}
 
-    /// A JSON document of so many bytes; more, where it cannot be less.
-    ///
-    /// # Errors
-    /// None that can be.
-    pub(crate) fn made(pointer: &Pointer, size: usize) -> Result<Self, String> {
-        let least = pointer.document(PLACE, "").len() - PLACE.len() + DIGITS;
-        let filler = "x".repeat(size.saturating_sub(least));
-        Self::json(pointer.document(PLACE, &filler).as_bytes(), pointer)
-    }
+/// Whether a line has a place for the identity, once, where the pointer leads.
+///
+/// # Errors
+/// As text, why not.
+pub(crate) fn check(line: &[u8], pointer: &Pointer) -> Result<(), String> {
+    let mut places = memmem::find_iter(line, PLACE);
+    let (Some(at), None) = (places.next(), places.next()) else {
+        return Err(format!("it has to have {{{{id}}}} once, at {pointer}"));
+    };
+    // Digits that no text has by chance.
+    let digits: String = (0..DIGITS).map(|at| char::from(b'a' + (at * at % 23) as u8)).collect();
+    let text = [&line[..at], digits.as_bytes(), &line[at + PLACE.len()..]].concat();
+    let document: Value = serde_json::from_slice(&text).map_err(|error| format!("it is no JSON: {error}"))?;
+    let leads = pointer.text_in(&document) == Some(&digits);
+    if leads { Ok(()) } else { Err(format!("{pointer} does not lead to {{{{id}}}}, in quotes")) }
 }
 
 #[cfg(test)]
@@ -62,24 +82,38 @@ mod tests {
         "/order/id".parse().unwrap()
     }
 
+    fn written(content: &Content, pointer: &Pointer, value: &[u8]) -> String {
+        let mut into = b"what was there before".to_vec();
+        Template::new(content, pointer).write(value, "7".repeat(DIGITS).as_bytes(), &mut into);
+        String::from_utf8(into).unwrap()
+    }
+
     #[test]
     fn an_identity_takes_the_place_that_was_kept_for_it() {
-        let text = r#"{"order": {"total": 10000000000000000000001, "id": "{{id}}"}}"#;
-        let mut template = Template::json(text.as_bytes(), &pointer()).unwrap();
-        template.text[template.place.clone().unwrap()].fill(b'7');
+        let line = r#"{"order": {"total": 10000000000000000000001, "id": "{{id}}"}}"#;
+        assert_eq!(check(line.as_bytes(), &pointer()), Ok(()));
+        let content = Content::lines(line.as_bytes()).unwrap();
+        let value = [&[0; MINIMUM], line.as_bytes()].concat();
         // The rest stays as it was written.
-        assert_eq!(String::from_utf8(template.text).unwrap(), text.replace(PLACE, &"7".repeat(DIGITS)));
+        assert_eq!(written(&content, &pointer(), &value), line.replace("{{id}}", &"7".repeat(DIGITS)));
     }
 
     #[test]
-    fn what_is_made_has_the_size_that_was_asked_for_or_the_least_there_can_be() {
-        assert_eq!(Template::made(&pointer(), 300).unwrap().text.len(), 300);
-        let least = Template::made(&pointer(), 1).unwrap().text.len();
-        assert!((DIGITS..DIGITS + 50).contains(&least), "{least}");
+    fn what_is_made_has_the_size_of_the_value_or_the_least_there_can_be() {
+        for text in ["/order/id", "/filler", "/x/{{id}}/x"] {
+            let pointer = text.parse().unwrap();
+            let made = |size| written(&Content::Filler("100".parse().unwrap()), &pointer, &vec![0; size]);
+            assert_eq!(made(300).len(), 300, "{text}");
+            assert!((DIGITS..DIGITS + 50).contains(&made(MINIMUM).len()), "{}", made(MINIMUM));
+            for size in [MINIMUM, 150, 151, 300] {
+                let document: Value = serde_json::from_str(&made(size)).unwrap();
+                assert_eq!(pointer.text_in(&document), Some(&*"7".repeat(DIGITS)), "{document}");
+            }
+        }
     }
 
     #[test]
-    fn a_payload_without_a_place_at_the_pointer_is_refused() {
+    fn a_line_without_a_place_at_the_pointer_is_refused() {
         for (text, why) in [
             (r#"{"order": {"id": "x"}}"#, "once, at /order/id"),
             (r#"{"order": {"id": "{{id}}", "again": "{{id}}"}}"#, "once"),
@@ -88,7 +122,7 @@ mod tests {
             (r#"{"id": "{{id}}"}"#, "does not lead"),
             (r#"{"order": {"id": "a{{id}}"}}"#, "does not lead"),
         ] {
-            let refused = Template::json(text.as_bytes(), &pointer()).unwrap_err();
+            let refused = check(text.as_bytes(), &pointer()).unwrap_err();
             assert!(refused.contains(why), "{text}: {refused}");
         }
     }

@@ -17,6 +17,8 @@ pub(crate) struct Circumstances {
     pub(crate) open_loop: bool,
     /// The application fell behind for good.
     pub(crate) saturated: bool,
+    /// The broker fell behind for good.
+    pub(crate) queued: bool,
     /// Somebody looked at OUT; else only sending is judged.
     pub(crate) verified: bool,
     /// It is known how many records there were: without that, one that is missing behind the last that came cannot be seen.
@@ -107,6 +109,13 @@ fn invalid(figures: &Figures, around: Circumstances) -> Vec<String> {
                 .to_owned(),
         );
     }
+    if around.open_loop && around.queued {
+        reasons.push(
+            "records were not confirmed as fast as they were to be sent: how long one took says how long the load had lasted, so \
+             no latency from the intended send is given"
+                .to_owned(),
+        );
+    }
     if around.verified && !around.sent_known {
         reasons.push(
             "nobody said how many records there were, so that a loss behind the last that came out cannot be seen: give the \
@@ -135,6 +144,7 @@ mod tests {
         expect: Expect { filtered: false, at_least_once: false, unordered: false, unchanged: false },
         open_loop: true,
         saturated: false,
+        queued: false,
         verified: true,
         sent_known: true,
         unsent: 0,
@@ -201,6 +211,7 @@ mod tests {
         invalid(&clean(), Circumstances { sent_known: false, ..QUIET }, "--manifest");
         invalid(&clean(), Circumstances { unsent: 1, ..QUIET }, "used twice");
         invalid(&clean(), Circumstances { saturated: true, ..QUIET }, "did not keep up");
+        invalid(&clean(), Circumstances { queued: true, ..QUIET }, "not confirmed as fast");
         invalid(&Figures { late: 11, ..clean() }, QUIET, "11 of 1000 records were sent late");
         invalid(&Figures { scheduled: 0, ..clean() }, QUIET, "nothing was measured");
         // An application that lets nothing through is not called right because it may filter.

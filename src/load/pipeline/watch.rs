@@ -29,10 +29,13 @@ pub(super) struct Watch<'a, S> {
     pub(super) moments: Vec<Moment>,
     /// Confirmed in IN, and not in OUT.
     pub(super) backlog: Backlog,
+    /// To be sent by then, and not confirmed.
+    queue: Backlog,
     /// Of the load.
     pub(super) end_to_end: Latencies,
-    /// When all was sent.
+    /// When all was sent, and what was not confirmed by then.
     pub(super) load_end: u64,
+    unconfirmed: u64,
     last: [u64; 3],
 }
 
@@ -55,8 +58,10 @@ impl<'a, S: FnMut(&Moment)> Watch<'a, S> {
             show,
             moments: Vec::new(),
             backlog: Backlog::default(),
+            queue: Backlog::default(),
             end_to_end: Latencies::new()?,
             load_end: 0,
+            unconfirmed: 0,
             last: [0; 3],
         })
     }
@@ -73,7 +78,17 @@ impl<'a, S: FnMut(&Moment)> Watch<'a, S> {
 
     pub(super) fn load_is_over(&mut self) {
         self.load_end = self.clock.now();
+        self.unconfirmed = self.unconfirmed(self.load_end);
         self.look(self.sending_phase());
+    }
+
+    fn unconfirmed(&self, now: u64) -> u64 {
+        self.sending.map_or(0, |(plan, account)| account.unconfirmed(now, plan.pace.rate()))
+    }
+
+    /// Whether what waited for the broker's confirmation grew as long as the load lasted: so did each record's wait.
+    pub(super) fn queued(&self, load_start: u64, rate: f64) -> bool {
+        self.queue.grew(load_start, self.load_end, self.unconfirmed, rate)
     }
 
     /// Records confirmed in IN and not in OUT.
@@ -86,6 +101,7 @@ impl<'a, S: FnMut(&Moment)> Watch<'a, S> {
     pub(super) fn look(&mut self, phase: Phase) {
         let behind = self.behind();
         let now = self.clock.now();
+        self.queue.sampled(now, self.unconfirmed(now));
         if let Some(behind) = behind {
             self.backlog.sampled(now, behind);
         }

@@ -9,7 +9,9 @@ use rustix::process::Signal;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::guard::Guard;
+use crate::warden::Warden;
+
+use super::guard;
 use super::process::{Pipes, Process};
 
 /// How long the system may take over a process that is killed, and its last words over their way here.
@@ -27,7 +29,7 @@ pub(super) struct Processes {
 struct Running {
     by_id: HashMap<u32, Arc<Process>>,
     /// None where there is no shell to be had.
-    guard: Option<Guard>,
+    guard: Option<Warden>,
     /// No more are started.
     closed: bool,
 }
@@ -45,7 +47,7 @@ pub(super) struct Ear(Arc<Processes>);
 impl Processes {
     /// None yet. Without a guard they are ended by this process only, as long as it can.
     pub(super) fn of(command: String) -> Self {
-        let guard = Guard::start().inspect_err(|error| {
+        let guard = guard::start().inspect_err(|error| {
             tracing::warn!(%error, "there is no guard: workers that do not heed the end of their input outlive a troupe that is killed");
         });
         let running = Running { by_id: HashMap::new(), guard: guard.ok(), closed: false };

@@ -27,8 +27,9 @@ use crate::load::pipeline::moment::Moment;
 use crate::load::pipeline::pointer::Pointer;
 use crate::load::pipeline::result::{Part, PipelineResult, Settings};
 use crate::load::pipeline::run::{self, Measured, Site, Source, Verify};
-use crate::load::pipeline::template::Template;
+use crate::load::pipeline::template;
 use crate::load::plan::Plan;
+use crate::load::sizes::Content;
 use crate::load::verdict::Judgement;
 use report::Report;
 
@@ -39,15 +40,16 @@ const MANIFEST: &str = "manifest.json";
 pub(super) struct Pipeline {
     /// IN: send to this topic, which your application reads
     #[arg(long, value_name = "IN")]
-    #[arg(conflicts_with_all = ["kafka", "partitions", "members", "order", "concurrency", "work", "drain"])]
+    #[arg(conflicts_with_all = ["kafka", "partitions", "members", "order", "concurrency", "drain"])]
+    #[arg(conflicts_with_all = ["engine", "work", "failure_rate"])]
     topic: Option<String>,
     /// OUT: verify what your application writes to this topic
     #[arg(long, value_name = "OUT")]
     verify_topic: Option<String>,
     /// Where a record's identity is in the JSON of OUT, for an application that keeps no headers
     ///
-    /// A JSON pointer, as in /order/id. What goes into IN is JSON with the identity there; your
-    /// application has to carry it to that place in OUT.
+    /// A JSON pointer, as in /order/id. What goes into IN is JSON with the identity there: lines of
+    /// --payload-file have {{id}} at that place. Your application has to carry it to there in OUT.
     #[arg(long, value_name = "POINTER", verbatim_doc_comment)]
     id_pointer: Option<Pointer>,
     /// each, or some of filtered, at-least-once, unordered, unchanged, separated by commas
@@ -60,9 +62,6 @@ pub(super) struct Pipeline {
     /// Wait for what is missing until nothing new has come for so long [default: 30s]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     settle: Option<Duration>,
-    /// Values to send, a line each, in turn; with --id-pointer each has {{id}} at that place
-    #[arg(long, value_name = "FILE", conflicts_with = "record_size")]
-    payload_file: Option<PathBuf>,
     /// Only send; what the verifying host has to know goes to manifest.json in the run's folder
     #[arg(long, conflicts_with_all = ["verify_only", "expect", "settle", "manifest", "assert"])]
     produce_only: bool,
@@ -70,7 +69,7 @@ pub(super) struct Pipeline {
     #[arg(long, requires = "run")]
     #[arg(conflicts_with_all = ["topic", "payload_file", "rate", "arrivals", "in_flight", "duration", "records", "warmup"])]
     #[arg(conflicts_with_all = ["record_size", "keys", "producers", "seed", "kafka", "partitions", "members", "order"])]
-    #[arg(conflicts_with_all = ["concurrency", "work", "drain"])]
+    #[arg(conflicts_with_all = ["concurrency", "engine", "work", "failure_rate", "drain"])]
     verify_only: bool,
     /// The run's number, for both hosts: up to 16 hexadecimal digits
     #[arg(long, value_name = "ID")]
@@ -117,7 +116,6 @@ impl Pipeline {
                     (self.id_pointer.is_some(), "--id-pointer"),
                     (self.expect != Expect::default(), "--expect"),
                     (self.settle.is_some(), "--settle"),
-                    (self.payload_file.is_some(), "--payload-file"),
                     (self.run.is_some(), "--run"),
                 ];
                 return match alone.into_iter().find(|(given, _)| *given) {
@@ -137,7 +135,7 @@ impl Pipeline {
         if self.run.is_some() && matches!(asked, Asked::Whole(..)) {
             return no("--run is for --produce-only and --verify-only: a run on one host has a number of its own");
         }
-        for name in ["redelivered", "committed_ahead"] {
+        for name in ["redelivered", "committed_ahead", "failed_attempts"] {
             if gates.name(name) {
                 return Err(Misuse(format!(
                     "{name} is not to be seen from outside an application, so no gate can be on it"
@@ -151,26 +149,17 @@ impl Pipeline {
         self.id_pointer.clone().map_or(Carried::InHeader, Carried::InJson)
     }
 
-    /// The values to send; none where the plan's own do.
-    fn templates(&self, record_size: usize) -> anyhow::Result<Vec<Template>> {
-        let wrong = |file: &Path, line: usize, why: String| Misuse(format!("{}, line {line}: {why}", file.display()));
-        match (&self.payload_file, &self.id_pointer) {
-            (None, None) => Ok(Vec::new()),
-            (None, Some(pointer)) => Ok(vec![Template::made(pointer, record_size).map_err(Misuse)?]),
-            (Some(file), pointer) => {
-                let text = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-                if text.is_empty() {
-                    return Err(Misuse(format!("{} has no line to send", file.display())).into());
-                }
-                let lines = text.strip_suffix(b"\n").unwrap_or(&text).split(|it| *it == b'\n');
-                let lines = lines.map(|line| line.strip_suffix(b"\r").unwrap_or(line));
-                let template = |(number, line): (usize, &[u8])| match pointer {
-                    Some(pointer) => Template::json(line, pointer).map_err(|why| wrong(file, number, why)),
-                    None => Ok(Template::fixed(line)),
-                };
-                Ok((1..).zip(lines).map(template).collect::<Result<_, _>>()?)
+    /// # Errors
+    /// [`Misuse`], for a line that has no place for the identity.
+    fn check(&self, content: &Content) -> Result<(), Misuse> {
+        if let (Content::Lines(lines), Some(pointer)) = (content, &self.id_pointer) {
+            for (number, line) in (1..).zip(lines.iter()) {
+                template::check(line, pointer).map_err(|why| {
+                    Misuse(format!("--payload-file, line {number} of those that are not empty: {why}"))
+                })?;
             }
         }
+        Ok(())
     }
 
     /// What the producing host has told of a run, if it has.
@@ -230,18 +219,19 @@ impl Load {
     ) -> anyhow::Result<Option<Exit>> {
         let gates = Gates::all(&self.assert);
         let Some(asked) = self.pipeline.asked(&gates)? else { return Ok(None) };
-        let templates = self.pipeline.templates(self.record_size as usize)?;
+        let content = self.shape.content()?;
+        self.pipeline.check(&content)?;
         let connection = self.connect.settings(Role::Neither, &[])?.with_brokers()?;
         let started = Timestamp::now();
         let seed = self.seed.unwrap_or_else(|| started.as_microsecond().unsigned_abs());
-        let mut plan = self.plan(started, seed, false);
+        let mut plan = self.plan(started, seed, false, content);
         plan.run = self.pipeline.run.map_or(plan.run, |run| run.0);
         let run = RunId(plan.run);
         if let Asked::VerifyOnly(_) = asked {
             self.pipeline.told(run)?;
         }
         let folder = folder::make(self.out.as_ref(), started, seed)?;
-        let measured = self.measure(&asked, plan, templates, &connection, terminal, stop, &folder).await;
+        let measured = self.measure(&asked, plan, &connection, terminal, stop, &folder).await;
         let Some((measured, plan)) = measured.inspect_err(|_| folder::unmake(&folder))? else {
             folder::unmake(&folder);
             return Err(Interrupted.into());
@@ -253,14 +243,9 @@ impl Load {
         };
         let plan = Some(&*plan).filter(|_| part != Part::VerifyOnly);
         let broker = connection.get("bootstrap.servers").unwrap_or_default().to_owned();
-        let asked = Settings {
-            plan,
-            verify,
-            id_pointer: self.pipeline.carried().pointer(),
-            payload_file: self.pipeline.payload_file.as_ref().map(|file| file.display().to_string()),
-        };
+        let asked = Settings { plan, verify, id_pointer: self.pipeline.carried().pointer() };
         let result = PipelineResult::new((run, part), asked, broker, &gates, started.to_string(), measured)?;
-        folder::write(&folder, "result.json", &result)?;
+        folder::write(&folder, folder::RESULT, &result)?;
         if self.json {
             data::print(serde_json::to_string(&result)?)?;
         } else {
@@ -273,12 +258,10 @@ impl Load {
         }))
     }
 
-    #[expect(clippy::too_many_arguments, reason = "it is the half of one function")]
     async fn measure(
         &self,
         asked: &Asked,
         mut plan: Plan,
-        templates: Vec<Template>,
         connection: &Connection,
         terminal: &Terminal,
         stop: &CancellationToken,
@@ -296,7 +279,7 @@ impl Load {
             connection.reach_topic(topic, stop)?;
         }
         let plan = Arc::new(plan);
-        let source = Source { plan: Arc::clone(&plan), producer: connection.producer(), templates };
+        let source = Source { plan: Arc::clone(&plan), producer: connection.producer() };
         let site = Site {
             run,
             carried: self.pipeline.carried(),

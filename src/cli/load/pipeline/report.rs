@@ -1,6 +1,7 @@
 use std::fmt;
 use std::path::Path;
 
+use super::super::folder::RESULT;
 use crate::cli::table::{Column, Table};
 use crate::load::pipeline::ledger::{Fault, Kind};
 use crate::load::pipeline::result::{Part, PipelineResult, Verification};
@@ -66,7 +67,7 @@ impl fmt::Display for Report<'_> {
             let manifest = self.folder.join(self.manifest);
             write!(f, "\nmanifest: {}; the verifying host needs it: --manifest", manifest.display())?;
         }
-        write!(f, "\nresult: {}", self.folder.join("result.json").display())
+        write!(f, "\nresult: {}", self.folder.join(RESULT).display())
     }
 }
 
