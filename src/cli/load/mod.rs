@@ -60,6 +60,9 @@ const PAGE: usize = 20;
 /// the bound is no valid measurement. The topic is the run's own. On a Kafka of yours it is deleted
 /// in the end, unless the verdict is a failure.
 ///
+/// With --topic IN and --verify-topic OUT an application of yours is what is judged: records go into
+/// IN, and what it writes to OUT is held against them. docs/load.md says how it carries their identity.
+///
 /// Ctrl-C ends the load; what was sent is handled, and judged. One line a second goes to stderr;
 /// the report, or with --json the result, to stdout and to the run's folder.
 #[derive(Args, Debug)]
