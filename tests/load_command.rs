@@ -301,3 +301,32 @@ fn on_apache_kafka_members_share_skewed_keys_and_the_topic_is_gone_in_the_end() 
         std::thread::yield_now();
     }
 }
+
+#[test]
+fn a_group_gets_over_what_is_done_to_it_and_repeats_no_more_than_that_excuses() {
+    let folder = tempfile::tempdir().unwrap();
+    let faults = "--fault kill@4s --fault join@1s --fault leave@2500ms";
+    let (code, result) =
+        measured(&format!("--rate 500 --duration 6s --warmup 1s --members 2 --partitions 6 {faults}"), folder.path());
+    assert_eq!(code, 0, "{result}");
+    let found = result["faults"].as_array().unwrap();
+    let named: Vec<_> =
+        found.iter().map(|it| (it["fault"].as_str().unwrap(), it["member"].as_u64().unwrap())).collect();
+    assert_eq!(named, [("join", 3), ("leave", 1), ("kill", 2)]);
+    for it in found {
+        assert!(it["recovered_after_ms"].as_u64() >= it["shared_out_after_ms"].as_u64(), "{it}");
+    }
+    // Nobody takes the partitions of a member over that its group still believes in.
+    let kill = &found[2];
+    assert!(kill["recovered_after_ms"].as_u64().is_some_and(|after| after > 1_000), "{kill}");
+    let figures = &result["figures"];
+    assert!(figures["duplicated"].as_u64() <= figures["excused"].as_u64(), "{figures}");
+    assert_eq!((&figures["lost"], &figures["unseen"], &figures["handled"]), (&0.into(), &0.into(), &figures["sent"]));
+}
+
+#[test]
+fn faults_that_cannot_be_are_refused() {
+    assert!(refused(&["--fault", "kill@3s"]).contains("without a member"));
+    assert!(refused(&["--members", "2", "--fault", "kill@30s"]).contains("the load is over after 30s"));
+    assert!(refused(&["--fault", "drown@3s"]).contains("join@TIME, leave@TIME or kill@TIME"));
+}

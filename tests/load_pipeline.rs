@@ -418,6 +418,7 @@ fn what_does_not_go_together_is_refused_before_anything_is_sent() {
         ("--topic i --verify-topic o --members 2", "--members"),
         ("--topic i --verify-topic o --order key", "--order"),
         ("--topic i --verify-topic o --engine bare", "--engine"),
+        ("--topic i --verify-topic o --fault kill@1s", "--fault"),
         ("--topic i --verify-topic o --assert failed_attempts<5", "failed_attempts"),
         ("--topic i --verify-topic o --kafka embedded", "--kafka"),
         ("--topic i --verify-topic o --run 1", "--run"),

@@ -27,4 +27,7 @@ pub use consume::topic_id::{DescribedTopic, TopicId, describe_topics};
 pub use offsets::committed::from_raw as committed_offsets_from_raw;
 // For configurations from files, which say early, and with the place, what `start` would say; no part of what people use.
 pub use consume::properties::{defaults_beside as consumer_defaults_beside, refused as refused_by_consumers};
-pub use produce::properties::{defaults_beside as producer_defaults_beside, refused as refused_by_producers};
+pub use produce::properties::{
+    defaults_beside as producer_defaults_beside, refused as refused_by_producers,
+    refused_together as refused_together_by_producers,
+};

@@ -1,4 +1,5 @@
 use std::fmt;
+use std::time::Duration;
 
 use rdkafka_sys::types::RDKafkaErrorCode;
 
@@ -64,7 +65,8 @@ impl EmbeddedBroker {
     ];
 
     /// The same for a group of the consumer protocol (KIP-848), which has its timeouts from the broker: a heartbeat every 100 ms, and a
-    /// member counts as dead after 30 s. A second member has its share within 0.2 s. This is the choice where a busy machine must not make
+    /// member counts as dead after 30 s, or what
+    /// [`consumer_session_timeout`](EmbeddedBrokerBuilder::consumer_session_timeout) says. A second member has its share within 0.2 s. This is the choice where a busy machine must not make
     /// a difference.
     pub const CONSUMER_PROTOCOL_PROPERTIES: &'static [(&'static str, &'static str)] = &[
         ("group.protocol", "consumer"),
@@ -83,7 +85,7 @@ impl EmbeddedBroker {
 
     /// Prepares a cluster that differs from the usual one.
     pub fn builder() -> EmbeddedBrokerBuilder {
-        EmbeddedBrokerBuilder { brokers: 1 }
+        EmbeddedBrokerBuilder { brokers: 1, consumer_session: None }
     }
 
     /// The value for `bootstrap.servers`: `host:port` of every broker, with commas between.
@@ -135,7 +137,7 @@ impl EmbeddedBroker {
     ///
     /// # Errors
     /// When there is no such broker.
-    pub fn set_rtt(&self, broker: i32, rtt: std::time::Duration) -> Result<(), BrokerError> {
+    pub fn set_rtt(&self, broker: i32, rtt: Duration) -> Result<(), BrokerError> {
         let millis = i32::try_from(rtt.as_millis()).unwrap_or(i32::MAX);
         self.known(broker)
             .and_then(|()| self.cluster.set_rtt(broker, millis))
@@ -198,6 +200,7 @@ impl fmt::Debug for EmbeddedBroker {
 #[derive(Clone, Debug)]
 pub struct EmbeddedBrokerBuilder {
     brokers: i32,
+    consumer_session: Option<Duration>,
 }
 
 impl EmbeddedBrokerBuilder {
@@ -205,6 +208,14 @@ impl EmbeddedBrokerBuilder {
     #[must_use]
     pub fn brokers(mut self, brokers: i32) -> Self {
         self.brokers = brokers;
+        self
+    }
+
+    /// After how long without a heartbeat a member of a group of the consumer protocol counts as dead, in whole milliseconds; 30 s by
+    /// default. The members of a classic group say it themselves, as `session.timeout.ms`.
+    #[must_use]
+    pub fn consumer_session_timeout(mut self, timeout: Duration) -> Self {
+        self.consumer_session = Some(timeout);
         self
     }
 
@@ -221,6 +232,9 @@ impl EmbeddedBrokerBuilder {
         // A group's first member would wait 3 s for company, and a KIP-848 member would hear of a change only every 3 s.
         cluster.set_group_initial_rebalance_delay(0);
         cluster.set_consumer_group_heartbeat(100);
+        if let Some(timeout) = self.consumer_session {
+            cluster.set_consumer_group_session(i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX));
+        }
         Ok(EmbeddedBroker { bootstrap_servers: cluster.bootstrap_servers(), cluster, brokers: self.brokers })
     }
 }

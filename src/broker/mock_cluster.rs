@@ -70,6 +70,14 @@ impl RawMockCluster {
         }
     }
 
+    /// After how long without a heartbeat a member of a KIP-848 group counts as dead, in milliseconds.
+    pub(super) fn set_consumer_group_session(&self, millis: i32) {
+        // SAFETY: the cluster is alive.
+        unsafe {
+            sys::rd_kafka_mock_set_group_consumer_session_timeout_ms(self.as_ptr(), millis);
+        }
+    }
+
     pub(super) fn create_topic(&self, topic: &str, partitions: i32, replicas: i32) -> Result<(), RDKafkaErrorCode> {
         let topic = c_string(topic)?;
         // SAFETY: the cluster is alive; librdkafka copies the name before it returns.

@@ -1,12 +1,15 @@
 //! Whether a property can be set where it stands: said with its place, before anything starts.
 
-use troupe_actors::{refused_by_consumers, refused_by_producers, secret};
+use troupe_actors::{refused_by_consumers, refused_by_producers, refused_together_by_producers, secret};
 
+use super::Origin;
 use super::error::ConfigError;
 use super::layer::{Entry, Table};
 use super::library::{Answer, ask};
 use super::names::{self, Role};
 use super::nearest::nearest;
+use super::properties::Properties;
+use super::sources::Named;
 
 /// What is a setting of its own here, and where it stands.
 pub(super) const MOVED: &[(&str, &str)] =
@@ -41,6 +44,13 @@ pub(super) fn property(table: Table, name: &str, entry: &Entry) -> Result<String
         }
         Answer::Invalid(why) => invalid(format!("{shown:?}: {why}")),
     }
+}
+
+/// What a producer does not take beside its other properties.
+pub(super) fn together(properties: &Properties, named: &Named) -> Result<(), ConfigError> {
+    let Some((property, reason)) = refused_together_by_producers(properties.iter()) else { return Ok(()) };
+    let (name, origin) = named.get(property).cloned().unwrap_or_else(|| (property.to_owned(), Origin::Default));
+    Err(ConfigError::Refused { origin, name, reason: reason.to_owned() })
 }
 
 fn refusal(table: Table, name: &str, value: &str) -> Option<String> {

@@ -141,6 +141,9 @@ impl Sources {
                 }
             }
         }
+        if role == Role::Producer {
+            check::together(&properties, &named)?;
+        }
         Ok((properties, named))
     }
 

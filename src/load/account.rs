@@ -1,18 +1,20 @@
 //! What producers, the broker's answers and handlers write down, and the run reads.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kafka_troupe::consume::Order;
 use kafka_troupe::produce::{Delivery, ErrorClass, SendError};
 use tokio_util::sync::CancellationToken;
 
 use super::clock::Clock;
+use super::frame::Frame;
 use super::keys::KeyText;
 use super::latencies::Latencies;
 use super::ledger::{Held, Ledger, Place};
 use super::payload::{Odd, Payload};
 use super::plan::Plan;
+use super::relay::Relay;
 
 /// A producer has no record to send.
 const NOTHING_DUE: u64 = u64::MAX;
@@ -41,6 +43,8 @@ pub(crate) struct Account {
     ends: Vec<AtomicI64>,
     /// By producer, the intended time of the record that it is at, on the run's clock; [`NOTHING_DUE`] while it has none.
     due: Vec<AtomicU64>,
+    /// Where this process is a member, the run gets what its handlers write down.
+    relay: Option<Arc<Relay>>,
     /// Cancelled when there is no use in sending more.
     pub(crate) stop: CancellationToken,
 }
@@ -49,6 +53,10 @@ pub(crate) struct Account {
 #[derive(Debug)]
 pub(crate) struct Book {
     pub(crate) ledger: Ledger,
+    /// By partition, what members in other processes have committed, as far as is known.
+    committed: Vec<u64>,
+    /// So many records may have been repeated for the faults of the run.
+    pub(crate) excused: u64,
     /// Of the load since it was last taken.
     pub(crate) end_to_end: Latencies,
 }
@@ -88,6 +96,8 @@ impl Account {
             clock: Clock::start(),
             book: Mutex::new(Book {
                 ledger: Ledger::new(held, plan.producers, plan.partitions),
+                committed: vec![0; plan.partitions as usize],
+                excused: 0,
                 end_to_end: Latencies::new()?,
             }),
             answers: Mutex::new(Answers {
@@ -114,8 +124,14 @@ impl Account {
             handled_bytes: AtomicU64::new(0),
             ends: (0..plan.partitions).map(|_| AtomicI64::new(0)).collect(),
             due: (0..plan.producers).map(|_| AtomicU64::new(NOTHING_DUE)).collect(),
+            relay: None,
             stop,
         })
+    }
+
+    /// That of a member, which tells the run.
+    pub(crate) fn of_member(plan: &Plan, relay: Arc<Relay>) -> anyhow::Result<Self> {
+        Ok(Self { relay: Some(relay), ..Self::new(plan, CancellationToken::new())? })
     }
 
     pub(crate) fn book(&self) -> MutexGuard<'_, Book> {
@@ -172,6 +188,14 @@ impl Account {
             let fits = key == wanted.as_ref().map(AsRef::as_ref);
             if fits { Ok(payload) } else { Err(Odd::Corrupted(Some((payload.producer, payload.sequence)))) }
         });
+        match &self.relay {
+            Some(relay) => relay.say(Frame::Handled { place, read, length: value.len() as u32 }),
+            None => self.note(read, place, value.len()),
+        }
+    }
+
+    /// A handler, of this process or another one, is through with a record of so many bytes.
+    pub(crate) fn note(&self, read: Result<Payload, Odd>, place: Place, length: usize) {
         let now = self.clock.now();
         let mut book = self.book();
         if book.ledger.handled(read, place)
@@ -182,7 +206,7 @@ impl Account {
             }
             self.handled.fetch_add(1, Ordering::Release);
             if self.counts_bytes {
-                self.handled_bytes.fetch_add(Plan::bytes_in_log(value.len()), Ordering::Release);
+                self.handled_bytes.fetch_add(Plan::bytes_in_log(length), Ordering::Release);
             }
         }
     }
@@ -190,6 +214,27 @@ impl Account {
     /// A handler failed as it was to.
     pub(crate) fn attempt_failed(&self) {
         self.failed_attempts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// By partition, what members in other processes have committed, as far as they have told.
+    pub(crate) fn committed(&self) -> Vec<i64> {
+        self.book().committed.iter().map(|it| i64::try_from(*it).unwrap_or_default()).collect()
+    }
+
+    /// A member in another process has committed so far.
+    pub(crate) fn committed_elsewhere(&self, partition: u32, committed: u64) {
+        if let Some(known) = self.book().committed.get_mut(partition as usize) {
+            *known = committed.max(*known);
+        }
+    }
+
+    /// Members are gone that held these partitions, and have not committed all that they were through with: what is repeated for that is excused.
+    pub(crate) fn expose(&self, partitions: &[u32]) {
+        let mut book = self.book();
+        for partition in partitions {
+            let committed = book.committed.get(*partition as usize).copied().unwrap_or_default();
+            book.excused += book.ledger.handled_from(*partition, committed);
+        }
     }
 
     /// A record is about to be given to a producer.

@@ -13,14 +13,18 @@ impl Backlog {
         self.samples.push((at, records));
     }
 
+    /// As it was by then.
+    pub(crate) fn at(&self, then: u64) -> u64 {
+        self.samples.iter().rfind(|(at, _)| *at <= then).map_or(0, |(_, records)| *records)
+    }
+
     /// Whether it was still growing when the load, which lasted from `start` to `end`, ended with so many records behind at that `rate`.
     ///
     /// A handler that takes its time is behind as well, by as much as it takes, and no more in the end than half way: that is none. What had piled up
     /// before the load says nothing: the second half is held against the first.
     pub(crate) fn grew(&self, start: u64, end: u64, behind: u64, rate: f64) -> bool {
         let half = start + end.saturating_sub(start) / 2;
-        let by = |then: u64| self.samples.iter().rfind(|(at, _)| *at <= then).map_or(0, |(_, records)| *records);
-        let (at_first, half_way) = (by(start), by(half));
+        let (at_first, half_way) = (self.at(start), self.at(half));
         let (first, second) = (half_way.saturating_sub(at_first), behind.saturating_sub(half_way));
         behind > FEW && behind as f64 > rate && second > first / 2 && second > behind / 10
     }

@@ -88,9 +88,10 @@ impl BareMembers {
         (1..=plan.members).map(member).collect::<anyhow::Result<_>>().map(|members| Self { members, stop })
     }
 
-    /// How many partitions each has.
-    pub(crate) fn shares(&self) -> Vec<usize> {
-        self.members.iter().map(|member| locked(&member.seen.assigned).len()).collect()
+    /// The partitions that each has.
+    pub(crate) fn shares(&self) -> Vec<Vec<u32>> {
+        let share = |assigned: &BTreeSet<i32>| assigned.iter().map(|it| *it as u32).collect();
+        self.members.iter().map(|member| share(&locked(&member.seen.assigned))).collect()
     }
 
     /// # Errors

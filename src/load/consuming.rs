@@ -62,9 +62,16 @@ impl Members {
         (1..=plan.members).map(member).collect::<anyhow::Result<_>>().map(Self)
     }
 
-    /// How many partitions each has.
-    pub(crate) fn shares(&self) -> Vec<usize> {
-        self.0.iter().map(|member| member.state().partitions.len()).collect()
+    /// The partitions that each has.
+    pub(crate) fn shares(&self) -> Vec<Vec<u32>> {
+        let share = |member: &ConsumerHandle| member.state().partitions.iter().map(|it| it.partition as u32).collect();
+        self.0.iter().map(share).collect()
+    }
+
+    /// How often one gave partitions up, or lost them, without a last commit.
+    pub(crate) fn uncommitted(&self) -> u64 {
+        let counters = self.0.iter().map(|member| member.state().counters);
+        counters.map(|counters| counters.drains_uncommitted + counters.lost).sum()
     }
 
     /// # Errors
@@ -90,17 +97,17 @@ impl Members {
         committed
     }
 
-    /// They finish and commit what they have begun, and leave.
+    /// They finish and commit what they have begun, and leave. Says whether all could.
     ///
     /// # Errors
     /// Of the first that cannot.
-    pub(crate) async fn leave(self) -> anyhow::Result<()> {
+    pub(crate) async fn leave(self) -> anyhow::Result<bool> {
         let mut left = Vec::new();
         for (index, member) in self.0.iter().enumerate() {
             let end = member.shutdown(LEAVING).await;
             left.push(end.with_context(|| format!("member {} of the group cannot leave in good order", index + 1)));
         }
-        left.into_iter().try_for_each(|end| end.map(drop))
+        left.into_iter().try_fold(true, |all, end| end.map(|end| all && end.drained))
     }
 }
 

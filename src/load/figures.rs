@@ -25,6 +25,8 @@ pub(crate) struct Figures {
     pub(crate) filtered: u64,
     /// Records handled more than once.
     pub(crate) duplicated: u64,
+    /// How many may have been, for the faults of the run: what members had handled and not committed when they were lost. `None` without faults.
+    pub(crate) excused: Option<u64>,
     /// How many records were handled so many times, from 2 on.
     pub(crate) times_handled: BTreeMap<u32, u64>,
     /// Calls for an offset that a handler had had before.
@@ -224,6 +226,7 @@ mod tests {
             unseen: 6,
             filtered: 17,
             duplicated: 7,
+            excused: None,
             redelivered: 8,
             reordered: 9,
             corrupted: 10,

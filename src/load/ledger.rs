@@ -170,6 +170,12 @@ impl Ledger {
         self.repeats.len() as u64
     }
 
+    /// How many offsets from a committed one on a handler has been through with.
+    pub(crate) fn handled_from(&self, partition: u32, committed: u64) -> u64 {
+        let marks = self.partitions.get(partition as usize);
+        marks.map_or(0, |marks| marks.count() - (committed - marks.missing_below(committed)))
+    }
+
     /// How many offsets below a committed one no handler has been through with.
     pub(crate) fn unhandled_below(&self, partition: u32, committed: u64) -> u64 {
         self.partitions.get(partition as usize).map_or(committed, |marks| marks.missing_below(committed))

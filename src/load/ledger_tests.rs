@@ -323,3 +323,14 @@ proptest! {
         prop_assert_eq!(ledger.findings(&sent), naive.findings(held, &sent, &failed));
     }
 }
+
+#[test]
+fn what_was_handled_from_a_committed_offset_on_is_counted() {
+    let mut ledger = Ledger::new(Held::ToPartitions, 1, 2);
+    for offset in [0, 1, 2, 5, 9] {
+        ledger.handled(Err(Odd::Foreign), Place { partition: 1, offset });
+    }
+    let from = |committed| ledger.handled_from(1, committed);
+    assert_eq!([from(0), from(2), from(3), from(9), from(10), from(1_000_000)], [5, 3, 2, 1, 0, 0]);
+    assert_eq!((ledger.handled_from(0, 7), ledger.handled_from(2, 7)), (0, 0));
+}

@@ -3,30 +3,36 @@
 //! Pure, without clock, thread or socket:
 //! - when a record is to be sent: [`schedule`]; under which key: [`keys`]; what it says of itself: [`payload`]; all from a seed: [`random`].
 //! - what was sent and handled, record by record: [`ledger`] over [`marks`]; how long that took: [`latencies`]; whether handlers kept
-//!   up: [`backlog`].
+//!   up: [`backlog`]; what is done to members, and how they get over it: [`faults`], [`recovery`].
 //! - what it comes to: [`figures`]; what has to hold of them: [`gates`]; [`verdict`].
 //!
-//! What does it: [`run`] by a [`plan`] with [`producing`] and [`consuming`], which write to the [`account`]; [`sampler`] makes a [`sample`] once a second,
-//! [`resources`], the [`log`](mod@log) as a bare client reads it, and the [`result`](mod@result) in the end.
+//! What does it: [`run`] by a [`plan`] with [`producing`] and a [`crew`], which write to the [`account`]; [`sampler`] makes a [`sample`] once a second,
+//! [`striking`] does the faults to [`processes`], which talk in [`frame`]s; [`resources`], the [`log`](mod@log) as a bare client reads it, and the [`result`](mod@result) in the end.
 
-mod account;
+pub(crate) mod account;
 mod backlog;
 mod bare;
 mod clock;
 mod consuming;
-mod crew;
+pub(crate) mod crew;
+pub(crate) mod faults;
 mod figures;
+pub(crate) mod frame;
 pub(crate) mod gates;
 pub(crate) mod keys;
 mod latencies;
 mod ledger;
 mod log;
 mod marks;
+mod member_process;
 pub(crate) mod payload;
 pub(crate) mod pipeline;
 pub(crate) mod plan;
+pub(crate) mod processes;
 mod producing;
 mod random;
+mod recovery;
+pub(crate) mod relay;
 mod resources;
 pub(crate) mod result;
 mod room;
@@ -35,5 +41,6 @@ pub(crate) mod sample;
 mod sampler;
 pub(crate) mod schedule;
 pub(crate) mod sizes;
+mod striking;
 pub(crate) mod verdict;
 pub(crate) mod work;

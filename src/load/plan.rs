@@ -5,6 +5,7 @@ use clap::ValueEnum;
 use kafka_troupe::consume::Order;
 use serde::{Serialize, Serializer};
 
+use super::faults::Fault;
 use super::keys::{KeyText, Keys};
 use super::schedule::Arrivals;
 use super::sizes::Content;
@@ -40,6 +41,8 @@ pub(crate) struct Plan {
     pub(crate) work: Work,
     /// The share of attempts that fail.
     pub(crate) failure_rate: f64,
+    /// What is done to members, in the order of time. With any, each member has a process of its own.
+    pub(crate) faults: Vec<Fault>,
     /// What may be sent and not handled, where the broker could not keep more.
     pub(crate) most_outstanding: Option<Outstanding>,
 }

@@ -326,6 +326,7 @@ mod tests {
             concurrency: None,
             work: Work::None,
             failure_rate: 0.0,
+            faults: Vec::new(),
             most_outstanding: None,
         })
     }

@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::figures::Figures;
 use super::gates::Gates;
 use super::plan::Plan;
+use super::recovery::Recovered;
 use super::run::Measured;
 use super::sample::Sample;
 use super::verdict::{Judgement, Verdict};
@@ -27,6 +28,8 @@ pub(crate) struct RunResult {
     pub(crate) broker: String,
     pub(crate) plan: Plan,
     host: Host,
+    /// What came of the faults, in their order.
+    pub(crate) faults: Vec<Recovered>,
     samples: Vec<Sample>,
 }
 
@@ -75,6 +78,7 @@ impl RunResult {
             broker,
             plan: plan.clone(),
             host: Host::this(),
+            faults: measured.recovered,
             samples: measured.samples,
         }
     }

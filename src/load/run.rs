@@ -21,9 +21,12 @@ use super::figures::{Figures, Latency};
 use super::log::Log;
 use super::payload::Payload;
 use super::plan::{Pace, Plan};
+use super::processes::MemberCommand;
+use super::recovery::Recovered;
 use super::resources::Resources;
 use super::sample::Sample;
 use super::sampler::Sampler;
+use super::striking::Striking;
 use super::verdict::{Circumstances, is_late};
 
 /// From the producers' start to the first intended time.
@@ -38,6 +41,8 @@ pub(crate) struct Target<'a> {
     pub(crate) member: Box<dyn Fn() -> ConsumerBuilder + 'a>,
     /// Of a member without the engine, but for what the plan says.
     pub(crate) bare: ClientConfig,
+    /// Of a run with faults: makes the command of a process that is a member.
+    pub(crate) member_process: Option<MemberCommand>,
     /// Of a client that only looks.
     pub(crate) client: ClientConfig,
     pub(crate) timeout: Duration,
@@ -49,6 +54,8 @@ pub(crate) struct Measured {
     pub(crate) figures: Figures,
     pub(crate) around: Circumstances,
     pub(crate) samples: Vec<Sample>,
+    /// What came of the faults that the group was given.
+    pub(crate) recovered: Vec<Recovered>,
     /// What the load alone took: processor time of this process, and records handled meanwhile.
     pub(crate) cpu_seconds: Option<f64>,
     pub(crate) handled_meanwhile: u64,
@@ -85,11 +92,21 @@ pub(crate) async fn run(
 
     let start = account.clock.now() + nanoseconds(LEAD);
     let mut sampler = Sampler::new(plan, &account, start, show)?;
-    let sent = sampler.during_load(&producer, &members).await?;
+    let striking = Striking::new(plan, &account, &members, start + nanoseconds(plan.warmup));
+    let mut strikes = Box::pin(striking.go_on());
+    let sent = tokio::select! {
+        sent = sampler.during_load(&producer, &members) => sent?,
+        error = &mut strikes => return Err(error),
+    };
     let load_end = account.clock.now();
     let (behind, unconfirmed) = (account.lag(), account.unconfirmed(load_end, plan.pace.rate()));
     let (spent, resources) = (sampler.spent_on_load(), Resources::now());
-    sampler.drain(&producer, &members).await?;
+    tokio::select! {
+        drained = sampler.drain(&producer, &members) => drained?,
+        error = &mut strikes => return Err(error),
+    }
+    drop(strikes);
+    let recovered = striking.found();
     producer.shutdown(PRODUCER_END).await.context("the producer ended before its time")?;
     members.leave().await?;
     sampler.take_latencies();
@@ -103,7 +120,12 @@ pub(crate) async fn run(
     let rate = answers.rate(load_start, load_end);
     let sending = account.sending();
     let held_up = sending.held_back > 0 && is_late(sending.late, sending.scheduled);
-    let saturated = sampler.backlog.grew(load_start, load_end, behind, rate);
+    // What piles up behind a fault is not for want of handlers.
+    let (calm_end, behind) = match plan.faults.first().map(|fault| load_start + nanoseconds(fault.at)) {
+        Some(fault) if fault < load_end => (fault, sampler.backlog.at(fault)),
+        _ => (load_end, behind),
+    };
+    let saturated = sampler.backlog.grew(load_start, calm_end, behind, rate);
     let queued = !held_up && sampler.queue.grew(load_start, load_end, unconfirmed, rate);
     let around = Circumstances {
         order_promised: plan.order != Order::Unordered,
@@ -111,6 +133,7 @@ pub(crate) async fn run(
         saturated,
         queued,
         held_up,
+        missed_faults: plan.faults.len() - recovered.len(),
     };
     let figures = Figures {
         acked: account.acked.load(Ordering::Acquire),
@@ -118,6 +141,7 @@ pub(crate) async fn run(
         failed_attempts: account.failed_attempts.load(Ordering::Relaxed),
         late: sending.late,
         scheduled: sending.scheduled,
+        excused: (!plan.faults.is_empty()).then(|| account.book().excused),
         rate,
         latency: Latency {
             schedule_delay: sending.schedule_delay.summary(),
@@ -130,6 +154,7 @@ pub(crate) async fn run(
         figures,
         around,
         samples: sampler.samples,
+        recovered,
         cpu_seconds: spent.cpu_seconds,
         handled_meanwhile: spent.handled,
         resources,

@@ -36,6 +36,8 @@ pub(crate) struct Circumstances {
     /// Producers came late because they had to wait for room that the broker would not have had. What is outstanding was always as much as may
     /// be, and how long a record took says no more than that.
     pub(crate) held_up: bool,
+    /// Faults that the load did not last for.
+    pub(crate) missed_faults: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -85,18 +87,31 @@ fn faults(figures: &Figures, around: Circumstances, gates: &Gates) -> Vec<String
             around.order_promised,
             "were handled after a later one of their partition or key",
         ),
-        ("duplicated", figures.duplicated, true, "were handled more than once, and there was no fault to excuse it"),
+        (
+            "duplicated",
+            figures.duplicated,
+            figures.excused.is_none(),
+            "were handled more than once, and there was no fault to excuse it",
+        ),
         ("committed_ahead", figures.committed_ahead, true, "were committed before their handler was through"),
         ("failed", figures.failed, true, "were not confirmed by the broker"),
     ];
+    let excused = figures.excused.unwrap_or_default();
+    let too_often =
+        (figures.duplicated > excused && figures.excused.is_some() && !gates.name("duplicated")).then(|| {
+            format!("{} records were handled more than once, and the faults excuse {excused}", figures.duplicated)
+        });
     let broken = rules.into_iter().filter(|(name, count, counts, _)| *count > 0 && *counts && !gates.name(name));
-    broken.map(|(_, count, _, what)| format!("{count} records {what}")).collect()
+    broken.map(|(_, count, _, what)| format!("{count} records {what}")).chain(too_often).collect()
 }
 
 fn invalid(figures: &Figures, around: Circumstances) -> Vec<String> {
     let mut reasons = Vec::new();
     if figures.scheduled == 0 {
         reasons.push("nothing was measured: the run ended in its warm-up".to_owned());
+    }
+    if around.missed_faults > 0 {
+        reasons.push(format!("the load was over before {} of the faults", around.missed_faults));
     }
     if around.open_loop && is_late(figures.late, figures.scheduled) {
         reasons.push(format!(
@@ -132,8 +147,14 @@ fn invalid(figures: &Figures, around: Circumstances) -> Vec<String> {
 mod tests {
     use super::*;
 
-    const QUIET: Circumstances =
-        Circumstances { order_promised: true, open_loop: true, saturated: false, queued: false, held_up: false };
+    const QUIET: Circumstances = Circumstances {
+        order_promised: true,
+        open_loop: true,
+        saturated: false,
+        queued: false,
+        held_up: false,
+        missed_faults: 0,
+    };
 
     fn clean() -> Figures {
         Figures { sent: 1_000, acked: 1_000, handled: 1_000, scheduled: 1_000, ..Figures::default() }
@@ -170,6 +191,19 @@ mod tests {
             assert_eq!(judgement, Judgement::Failed, "{reason}");
             assert!(reasons.starts_with(reason), "{reasons}");
         }
+    }
+
+    #[test]
+    fn repeats_in_a_run_with_faults_are_held_to_what_those_excuse() {
+        let repeats = |duplicated| Figures { duplicated, excused: Some(5), ..clean() };
+        assert_eq!(judged(&repeats(5), QUIET, "").0, Judgement::Passed);
+        assert_eq!(
+            judged(&repeats(6), QUIET, ""),
+            (Judgement::Failed, "6 records were handled more than once, and the faults excuse 5".to_owned())
+        );
+        assert_eq!(judged(&repeats(6), QUIET, "duplicated<10").0, Judgement::Passed);
+        let missed = Circumstances { missed_faults: 1, ..QUIET };
+        assert_eq!(judged(&clean(), missed, "").0, Judgement::Invalid);
     }
 
     #[test]

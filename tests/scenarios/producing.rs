@@ -27,6 +27,8 @@ scenarios! {
         a_node_of_three_that_is_restarted_moves_its_leaderships_and_costs_no_record;
     on Apache Kafka, "the embedded broker's topics do not grow":
         a_topic_that_grows_is_noticed_and_its_new_partitions_are_written_to;
+    on Apache Kafka, "the embedded broker takes records of any size":
+        a_record_too_large_for_its_topic_fails_alone_where_requests_are_no_larger_than_the_topic_takes;
     at length on Apache Kafka:
         a_broker_that_is_away_for_twenty_seconds_under_load_costs_no_record_and_doubles_none;
 }
@@ -277,6 +279,23 @@ fn of_a_batch_only_what_is_wrong_with_a_record_fails_it(on: On) {
     if on == On::Kafka {
         assert!(matches!(failures[&5], SendError::UnknownTopic { .. }), "{}", failures[&5]);
     }
+    producer.shutdown_blocking(STOP).unwrap();
+}
+
+fn a_record_too_large_for_its_topic_fails_alone_where_requests_are_no_larger_than_the_topic_takes(on: On) {
+    let most = "10000";
+    let stage = Stage::on(Stage::new(on, 1).broker.clone(), 1, &[("max.message.bytes", most)]);
+    let producer = producer(&stage).property("batch.size", most).start().unwrap();
+    let large = [b'x'; 20_000];
+    let small = || ProducerRecord::to(&stage.topic).key("k").value(&large[..100]);
+    let (before, after) = (std::iter::repeat_with(small).take(300), std::iter::repeat_with(small).take(300));
+    let batch: Vec<_> = before.chain([small().value(&large)]).chain(after).collect();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let error = runtime.block_on(producer.sender().send_all(batch)).unwrap_err();
+    assert_eq!(error.failures.len(), 1, "{error}");
+    assert!(matches!(error.failures[0], (300, SendError::TooLarge { bytes: 20_001, .. })), "{error}");
+    let offsets: Vec<_> = error.deliveries.iter().flatten().filter_map(|delivery| delivery.offset).collect();
+    assert!(offsets.len() == 600 && offsets.is_sorted(), "{offsets:?}");
     producer.shutdown_blocking(STOP).unwrap();
 }
 

@@ -1,8 +1,8 @@
-//! A batch of records of one topic, in the order in which they were accepted: one arena for their bytes, one entry each, and their completions.
+//! A batch of records of one topic, in the order in which they were accepted: one arena for their bytes, one entry each, and their listeners.
 
 use std::sync::Arc;
 
-use super::completion::Completion;
+use super::completion::{Listeners, Rest, Verdict};
 use super::credits::Generation;
 use super::intake::{Intake, Settled};
 use super::leftovers::Accepted;
@@ -62,6 +62,24 @@ impl Records {
             entries: Vec::with_capacity(size.records),
             timestamps: Vec::new(),
         }
+    }
+
+    /// None any more, and the same room.
+    pub(super) fn emptied(mut self) -> Self {
+        self.arena.clear();
+        self.entries.clear();
+        self.timestamps.clear();
+        self
+    }
+
+    /// Records that there is room for without an allocation.
+    fn room(&self) -> usize {
+        self.entries.capacity()
+    }
+
+    /// Bytes of the arena, used or not.
+    pub(super) fn capacity(&self) -> usize {
+        self.arena.capacity()
     }
 
     pub(super) fn size(&self) -> BatchSize {
@@ -167,27 +185,7 @@ impl<'a> RecordView<'a> {
     }
 }
 
-/// A record that waits for its answer.
-pub(super) struct Unanswered {
-    pub(super) completion: Completion,
-    bytes: u32,
-}
-
-// A full buffer of these is beyond any cache, and each is touched when its report comes.
-const _: () = assert!(size_of::<Unanswered>() <= 24);
-
-impl Unanswered {
-    /// `bytes` is what the record counts against the buffer; the intake takes none above 1 GiB.
-    pub(super) fn new(completion: Completion, bytes: usize) -> Self {
-        Self { completion, bytes: bytes as u32 }
-    }
-
-    pub(super) fn bytes(&self) -> usize {
-        self.bytes as usize
-    }
-}
-
-/// The completions of a batch, by place. Dropping it answers those left with `Abandoned` and gives their credit back.
+/// Who hears of the records of a batch, and what the answers need. Dropping it answers those left with `Abandoned` and gives their credit back.
 pub(super) struct Answers {
     pub(super) intake: Arc<Intake>,
     pub(super) topic: Arc<str>,
@@ -198,27 +196,20 @@ pub(super) struct Answers {
     pub(super) records: Records,
     /// The timestamps that were set, which no report of a failure tells, by the places of their records.
     timestamps: Vec<(usize, i64)>,
-    waiting: Vec<Option<Unanswered>>,
-    left: usize,
+    pub(super) listeners: Listeners,
 }
 
 impl Answers {
-    /// None yet, with room for as much as `size`.
+    /// None yet; `records` has room for them.
     pub(super) fn new(
         intake: Arc<Intake>,
         topic: Arc<str>,
         generation: Generation,
         number: u64,
-        size: BatchSize,
+        records: Records,
     ) -> Self {
-        let (records, waiting) = (Records::sized_as(size), Vec::with_capacity(size.records));
-        Self { intake, topic, generation, number, records, timestamps: Vec::new(), waiting, left: 0 }
-    }
-
-    pub(super) fn push(&mut self, record: &ProducerRecord<'_>, unanswered: Unanswered) {
-        self.records.push(record);
-        self.waiting.push(Some(unanswered));
-        self.left += 1;
+        let listeners = Listeners::with_room_for(records.room());
+        Self { intake, topic, generation, number, records, timestamps: Vec::new(), listeners }
     }
 
     /// Takes the records out, to be placed.
@@ -234,16 +225,24 @@ impl Answers {
         Some(self.timestamps[at].1)
     }
 
-    /// Takes the record at `place` out, to be answered; `None` if it was before.
-    pub(super) fn take(&mut self, place: usize) -> Option<Unanswered> {
-        let taken = self.waiting.get_mut(place)?.take()?;
-        self.left -= 1;
-        Some(taken)
+    /// Answers the record at `place` and counts it in `settled`. It may be done under a lock; what is handed back may not.
+    pub(super) fn answer(&mut self, place: usize, verdict: Verdict, settled: &mut Settled) -> Rest {
+        let Some(bytes) = self.listeners.bytes(place) else {
+            return Rest::Nothing;
+        };
+        settled.count(&verdict, bytes);
+        self.listeners.answer(place, verdict)
     }
 
-    /// Records not taken out.
+    /// The same, and all that follows from it, where nobody holds a lock.
+    pub(super) fn answer_now(&mut self, place: usize, verdict: Verdict, settled: &mut Settled) {
+        let rest = self.answer(place, verdict, settled);
+        settled.called(rest.finish(&self.topic));
+    }
+
+    /// Records not answered.
     pub(super) fn left(&self) -> usize {
-        self.left
+        self.listeners.left()
     }
 
     /// Gives up what is left.
@@ -252,22 +251,22 @@ impl Answers {
     }
 
     fn give_up(&mut self, possibly_persisted: bool) {
-        if self.left == 0 {
+        if self.left() == 0 {
             return;
         }
-        self.left = 0;
         let mut settled = Settled::default();
-        let leftovers = &self.intake.leftovers;
-        for (place, record) in self.waiting.drain(..).enumerate() {
-            let Some(record) = record else {
+        for place in 0..self.listeners.len() {
+            if self.listeners.bytes(place).is_none() {
                 continue;
-            };
+            }
+            let leftovers = &self.intake.leftovers;
             if leftovers.keeps() && place < self.records.len() {
                 let at = Accepted { batch: self.number, place };
                 leftovers.add(at, self.records.get(place).given_up(&self.topic, None));
             }
-            let error = SendError::Abandoned { topic: self.topic.clone(), partition: None, possibly_persisted };
-            settled.answer(record, Err(Box::new(error)));
+            let topic = self.topic.clone();
+            let error = SendError::Abandoned { topic, partition: None, possibly_persisted };
+            self.answer_now(place, Err(Box::new(error)), &mut settled);
         }
         self.intake.settle(self.generation, settled);
     }

@@ -59,7 +59,8 @@ impl ProducerBuilder {
     /// Sets a property of librdkafka, such as `compression.type`; `message.timeout.ms` (five minutes) bounds how long a record is tried.
     /// Those that the producer sets itself are refused at the start. `enable.idempotence` is `true` and `acks` is `all` unless set here: without
     /// idempotence, retries may reorder and repeat records. `acks` 0 and 1 are refused with it: set `enable.idempotence` to `false` too. With `acks` 0 a
-    /// record counts as confirmed when it is written to the connection, and its [`Delivery`](super::Delivery) has no offset.
+    /// record counts as confirmed when it is written to the connection, and its [`Delivery`](super::Delivery) has no offset. Where a topic's
+    /// `max.message.bytes` is below Kafka's megabyte, set `batch.size` no higher: see [`SendError::TooLarge`](super::SendError::TooLarge).
     pub fn property(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.properties.set(name.into(), value.into());
         self
@@ -75,7 +76,7 @@ impl ProducerBuilder {
     }
 
     /// How long a batch that is not full waits for more records; 5 ms, with the millisecond's grain of a timer. Longer makes larger requests, and
-    /// adds to the latency of each record.
+    /// adds to the latency of each record. librdkafka has a fifth of it, 1 ms at most, to make requests of several batches; a flush waits for that too.
     pub fn linger(mut self, linger: Duration) -> Self {
         self.linger = linger;
         self
@@ -192,8 +193,14 @@ impl ProducerBuilder {
             buffer_bytes: self.buffer_bytes / self.actors,
             batch_records: self.batch_records,
             batch_bytes: self.batch_bytes,
-            linger: self.linger,
+            linger: self.linger - self.library_linger(),
         }
+    }
+
+    /// librdkafka's share of the linger. A batch that is full leaves its actor at once, and has few records for each partition; librdkafka sends a request
+    /// for each partition, and one of a few records costs client and broker as much as one of hundreds. A flush waits for this share.
+    fn library_linger(&self) -> Duration {
+        (self.linger / 5).min(Duration::from_millis(1))
     }
 
     /// librdkafka's configuration. Its queue holds whatever the intakes accept: it counts a record's value only, where they count key and headers too.
@@ -205,12 +212,8 @@ impl ProducerBuilder {
         let queue = self.library_queue_records.unwrap_or(self.buffer_records);
         config
             .set("queue.buffering.max.messages", queue.to_string())
-            .set(
-                "queue.buffering.max.kbytes",
-                (self.buffer_bytes / 1024 + 1).to_string(),
-            )
-            // The actors have lingered already; what a busy broker makes wait goes out together all the same.
-            .set("linger.ms", "0");
+            .set("queue.buffering.max.kbytes", (self.buffer_bytes / 1024 + 1).to_string())
+            .set("linger.ms", (self.library_linger().as_secs_f64() * 1_000.0).to_string());
         config
     }
 }
@@ -250,6 +253,17 @@ mod tests {
         let queue = |name| config.get(name).unwrap().parse::<usize>().unwrap();
         assert!(limits.buffer_records * 3 <= queue("queue.buffering.max.messages"));
         assert!(limits.buffer_bytes * 3 <= queue("queue.buffering.max.kbytes") * 1024);
+    }
+
+    #[test]
+    fn actor_and_librdkafka_share_the_linger() {
+        for (linger, library) in [(0, "0"), (100, "0.02"), (5_000, "1"), (3_000_000, "1")] {
+            let linger = Duration::from_micros(linger);
+            let builder = ProducerBuilder::new().bootstrap_servers("localhost:1").linger(linger);
+            assert_eq!(builder.config().get("linger.ms"), Some(library));
+            let library = Duration::from_secs_f64(library.parse::<f64>().unwrap() / 1_000.0);
+            assert_eq!(builder.limits().linger + library, linger);
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! How one record's answer reaches its sender: exactly once, whatever happens to whoever holds the record.
 //!
-//! A [`Completion`] travels with the record; its other half is the sender's [`Confirmation`], or a callback. One that is dropped answers
-//! [`SendError::Abandoned`]. The halves share a slot; slots are allocated by the block, so that a record costs no allocation of its own.
+//! The [`Listeners`] of a batch travel with it, one for each record: a sender's [`Confirmation`], a callback, or a group. Nothing of what they hold is
+//! counted per record: confirmations have slots, allocated by the block, and a batch refers to each block and each group once.
 
 use std::fmt;
 use std::future::Future;
@@ -11,7 +11,8 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use super::group::Member;
+use super::callback::Callback;
+use super::group::Group;
 use super::{Delivery, SendError};
 use crate::block_on::block_on;
 use crate::blocking;
@@ -33,20 +34,20 @@ pub(super) struct Stored {
     pub(super) timestamp: i64,
 }
 
-fn answer_of(verdict: Verdict, topic: &Arc<str>) -> Answer {
-    match verdict {
-        Ok(stored) => Ok(Delivery {
+impl Stored {
+    pub(super) fn delivery(self, topic: &Arc<str>) -> Delivery {
+        Delivery {
             topic: topic.clone(),
-            partition: stored.partition,
-            offset: stored.offset,
-            timestamp: (stored.timestamp >= 0).then_some(stored.timestamp),
-        }),
-        Err(error) => Err(*error),
+            partition: self.partition,
+            offset: self.offset,
+            timestamp: (self.timestamp >= 0).then_some(self.timestamp),
+        }
     }
 }
 
-/// A sender's callback for one record.
-pub(super) type Callback = Box<dyn FnOnce(Answer) + Send>;
+fn answer_of(verdict: Verdict, topic: &Arc<str>) -> Answer {
+    verdict.map(|stored| stored.delivery(topic)).map_err(|error| *error)
+}
 
 /// Slots per allocation. A confirmation that somebody keeps holds a block of about 1.5 KiB.
 const BLOCK: u8 = 32;
@@ -83,95 +84,172 @@ impl Slots {
         Self { block: Arc::new(Block { topic, slots: Default::default() }), used: 0 }
     }
 
-    /// Both halves of the next slot.
-    pub(super) fn pair(&mut self) -> (Completion, Confirmation) {
+    /// The next slot.
+    fn next(&mut self) -> (&Arc<Block>, u8) {
         if self.used == BLOCK {
             *self = Self::new(self.block.topic.clone());
         }
-        let index = self.used;
         self.used += 1;
-        (Completion(Some(Receiver::Slot(self.block.clone(), index))), Confirmation { block: self.block.clone(), index })
+        (&self.block, self.used - 1)
     }
 }
 
-/// Kept small, like a [`Verdict`]: hence the box, and the index of a byte.
-enum Receiver {
-    Slot(Arc<Block>, u8),
-    Callback(Box<(Arc<str>, Callback)>),
-    Group(Arc<Member>, u32),
+/// Who hears of one record, and what it counts against the buffer in bytes: the intake takes none above 1 GiB.
+enum Listener {
+    /// Nobody any more.
+    Answered,
+    Slot {
+        bytes: u32,
+        /// Among the blocks of the batch.
+        block: u32,
+        index: u8,
+    },
+    Callback {
+        bytes: u32,
+        callback: Callback,
+    },
+    Group {
+        bytes: u32,
+        /// Among the groups of the batch.
+        group: u32,
+        place: u32,
+    },
 }
 
-/// The record's half: answers its sender once.
-pub(super) struct Completion(Option<Receiver>);
+// A full buffer of these is beyond any cache, and each is touched when its report comes.
+const _: () = assert!(size_of::<Listener>() <= 24);
+
+/// Who hears of the records of a batch, by place. What is left of them must be answered before they are dropped.
+pub(super) struct Listeners {
+    listeners: Vec<Listener>,
+    left: usize,
+    blocks: Vec<Arc<Block>>,
+    groups: Vec<Arc<Group>>,
+}
+
+/// What is left to be done of an answer, where nobody holds a lock.
+#[must_use]
+pub(super) enum Rest {
+    Nothing,
+    Wake(Waker),
+    Call(Call),
+}
+
+/// A callback to be called with its answer.
+#[must_use]
+pub(super) struct Call {
+    callback: Callback,
+    verdict: Verdict,
+}
 
 /// A sender's callback panicked. It has been reported in the log; nothing else suffers.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct CallbackPanicked;
 
-impl Completion {
-    pub(super) fn callback(topic: Arc<str>, callback: Callback) -> Self {
-        Self(Some(Receiver::Callback(Box::new((topic, callback)))))
+impl Listeners {
+    pub(super) fn with_room_for(records: usize) -> Self {
+        Self { listeners: Vec::with_capacity(records), left: 0, blocks: Vec::new(), groups: Vec::new() }
     }
 
-    /// The record at `place` of a group.
-    pub(super) fn of_group(member: Arc<Member>, place: u32) -> Self {
-        Self(Some(Receiver::Group(member, place)))
+    fn push(&mut self, listener: Listener) {
+        self.listeners.push(listener);
+        self.left += 1;
     }
 
-    /// Answers the sender.
-    pub(super) fn answer(mut self, verdict: Verdict) -> Result<(), CallbackPanicked> {
-        match mem::take(&mut self.0) {
-            Some(receiver) => receiver.answer(verdict),
-            // Only `answer` and `drop` take the receiver, and each consumes the completion.
-            None => Ok(()),
+    /// The next record's sender is told by a confirmation.
+    pub(super) fn confirm(&mut self, slots: &mut Slots, bytes: usize) -> Confirmation {
+        let (block, index) = slots.next();
+        if !self.blocks.last().is_some_and(|last| Arc::ptr_eq(last, block)) {
+            self.blocks.push(block.clone());
+        }
+        let confirmation = Confirmation { block: block.clone(), index };
+        let block = (self.blocks.len() - 1) as u32;
+        self.push(Listener::Slot { bytes: bytes as u32, block, index });
+        confirmation
+    }
+
+    /// The next record's sender is told by a callback.
+    pub(super) fn call_back(&mut self, callback: Callback, bytes: usize) {
+        self.push(Listener::Callback { bytes: bytes as u32, callback });
+    }
+
+    /// The next record is the one at `place` of a group.
+    pub(super) fn join(&mut self, group: &Arc<Group>, place: u32, bytes: usize) {
+        if !self.groups.last().is_some_and(|last| Arc::ptr_eq(last, group)) {
+            self.groups.push(group.clone());
+        }
+        let group = (self.groups.len() - 1) as u32;
+        self.push(Listener::Group { bytes: bytes as u32, group, place });
+    }
+
+    /// Records, also those that are answered.
+    pub(super) fn len(&self) -> usize {
+        self.listeners.len()
+    }
+
+    /// Records that are not answered.
+    pub(super) fn left(&self) -> usize {
+        self.left
+    }
+
+    /// What the record at `place` counts against the buffer. `None` where it is answered, or there is none.
+    pub(super) fn bytes(&self, place: usize) -> Option<usize> {
+        match self.listeners.get(place)? {
+            Listener::Answered => None,
+            Listener::Slot { bytes, .. } | Listener::Callback { bytes, .. } | Listener::Group { bytes, .. } => {
+                Some(*bytes as usize)
+            }
+        }
+    }
+
+    /// Answers the record at `place`. It may be done under a lock; what is handed back may not.
+    pub(super) fn answer(&mut self, place: usize, verdict: Verdict) -> Rest {
+        let Some(listener) = self.listeners.get_mut(place) else {
+            return Rest::Nothing;
+        };
+        let listener = mem::replace(listener, Listener::Answered);
+        if !matches!(listener, Listener::Answered) {
+            self.left -= 1;
+        }
+        match listener {
+            Listener::Answered => Rest::Nothing,
+            Listener::Slot { block, index, .. } => {
+                let before = mem::replace(&mut *self.blocks[block as usize].slot(index), Slot::Answered(verdict));
+                if let Slot::Awaited(waker) = before { Rest::Wake(waker) } else { Rest::Nothing }
+            }
+            Listener::Callback { callback, .. } => Rest::Call(Call { callback, verdict }),
+            Listener::Group { group, place, .. } => {
+                self.groups[group as usize].answer(place, verdict).map_or(Rest::Nothing, Rest::Wake)
+            }
         }
     }
 }
 
-impl Receiver {
-    fn answer(self, verdict: Verdict) -> Result<(), CallbackPanicked> {
+impl Rest {
+    /// `topic` is that of the record.
+    pub(super) fn finish(self, topic: &Arc<str>) -> Result<(), CallbackPanicked> {
         match self {
-            Self::Slot(block, index) => {
-                let before = mem::replace(&mut *block.slot(index), Slot::Answered(verdict));
-                if let Slot::Awaited(waker) = before {
-                    waker.wake();
-                }
+            Self::Nothing => Ok(()),
+            Self::Wake(waker) => {
+                waker.wake();
                 Ok(())
             }
-            Self::Callback(parts) => {
-                let (topic, callback) = *parts;
-                let answer = answer_of(verdict, &topic);
-                let called = || blocking::in_callback(|| callback(answer));
-                catch_unwind(AssertUnwindSafe(called)).map_err(|panic| {
-                    // Dropping a panic's payload may panic again.
-                    mem::forget(panic);
-                    tracing::error!(%topic, "a delivery callback panicked");
-                    CallbackPanicked
-                })
-            }
-            Self::Group(member, place) => {
-                member.group.answer(place, answer_of(verdict, &member.topic));
-                Ok(())
-            }
+            Self::Call(call) => call.call(topic),
         }
     }
 }
 
-impl Drop for Completion {
-    fn drop(&mut self) {
-        if let Some(receiver) = self.0.take() {
-            let topic = match &receiver {
-                Receiver::Slot(block, _) => block.topic.clone(),
-                Receiver::Callback(parts) => parts.0.clone(),
-                Receiver::Group(member, _) => member.topic.clone(),
-            };
-            // A panic of the callback is in the log; there is nobody else to tell.
-            let _ = receiver.answer(Err(Box::new(SendError::Abandoned {
-                topic,
-                partition: None,
-                possibly_persisted: false,
-            })));
-        }
+impl Call {
+    /// `topic` is that of the record.
+    pub(super) fn call(self, topic: &Arc<str>) -> Result<(), CallbackPanicked> {
+        let answer = answer_of(self.verdict, topic);
+        let called = || blocking::in_callback(|| self.callback.call(answer));
+        catch_unwind(AssertUnwindSafe(called)).map_err(|panic| {
+            // Dropping a panic's payload may panic again.
+            mem::forget(panic);
+            tracing::error!(%topic, "a delivery callback panicked");
+            CallbackPanicked
+        })
     }
 }
 
@@ -240,58 +318,70 @@ mod tests {
         Ok(Stored { partition: PartitionId(1), offset: Some(Offset(offset)), timestamp: -1 })
     }
 
+    fn confirmed(records: usize) -> (Listeners, Vec<Confirmation>) {
+        let (mut listeners, mut slots) = (Listeners::with_room_for(records), Slots::new("t".into()));
+        let confirmations = (0..records).map(|_| listeners.confirm(&mut slots, 1)).collect();
+        (listeners, confirmations)
+    }
+
+    fn answer(listeners: &mut Listeners, place: usize, verdict: Verdict) -> Result<(), CallbackPanicked> {
+        listeners.answer(place, verdict).finish(&"t".into())
+    }
+
     #[test]
     fn each_confirmation_gets_the_answer_of_its_own_record() {
-        let mut slots = Slots::new("t".into());
-        let (records, senders): (Vec<_>, Vec<_>) = (0..100).map(|_| slots.pair()).unzip();
-        for (offset, record) in records.into_iter().enumerate().rev() {
-            record.answer(stored(offset as i64)).unwrap();
+        let (mut listeners, senders) = confirmed(100);
+        for place in (0..100).rev() {
+            answer(&mut listeners, place, stored(place as i64)).unwrap();
         }
+        assert_eq!(listeners.left(), 0);
         for (offset, sender) in senders.into_iter().enumerate() {
             assert_eq!(sender.wait_blocking(), Ok(delivery(offset as i64)));
         }
     }
 
     #[test]
-    fn a_completion_that_is_dropped_answers_abandoned() {
-        let (record, sender) = Slots::new("t".into()).pair();
-        drop(record);
-        assert!(matches!(sender.wait_blocking(), Err(SendError::Abandoned { .. })));
+    fn only_the_first_answer_counts() {
+        let (mut listeners, mut senders) = confirmed(1);
+        assert_eq!(listeners.bytes(0), Some(1));
+        for offset in [3, 4] {
+            answer(&mut listeners, 0, stored(offset)).unwrap();
+            assert_eq!((listeners.left(), listeners.bytes(0)), (0, None));
+        }
+        assert_eq!(senders.remove(0).wait_blocking(), Ok(delivery(3)));
     }
 
     #[test]
     fn a_sender_that_waits_on_another_thread_is_woken() {
-        let (record, sender) = Slots::new("t".into()).pair();
+        let (mut listeners, mut senders) = confirmed(1);
+        let sender = senders.remove(0);
         let (waits, waiting) = mpsc::channel();
         let waiter = std::thread::spawn(move || {
             waits.send(()).unwrap();
             sender.wait_blocking()
         });
         waiting.recv().unwrap();
-        record.answer(stored(7)).unwrap();
+        answer(&mut listeners, 0, stored(7)).unwrap();
         assert_eq!(waiter.join().unwrap(), Ok(delivery(7)));
     }
 
     #[test]
-    fn a_callback_is_called_once_also_when_its_completion_is_dropped() {
+    fn a_callback_is_called_once_and_not_before_the_lock_is_gone() {
         let (tell, told) = mpsc::channel();
-        for drop_it in [false, true] {
-            let tell = tell.clone();
-            let completion = Completion::callback("t".into(), Box::new(move |answer| tell.send(answer).unwrap()));
-            if drop_it {
-                drop(completion);
-            } else {
-                completion.answer(stored(3)).unwrap();
-            }
-        }
+        let mut listeners = Listeners::with_room_for(1);
+        listeners.call_back(Callback::new(move |answer| tell.send(answer).unwrap()), 1);
+        let rest = listeners.answer(0, stored(3));
+        assert!(told.try_recv().is_err());
+        rest.finish(&"t".into()).unwrap();
         assert_eq!(told.try_recv().unwrap(), Ok(delivery(3)));
-        assert!(matches!(told.try_recv().unwrap(), Err(SendError::Abandoned { .. })));
+        answer(&mut listeners, 0, stored(4)).unwrap();
         assert!(told.try_recv().is_err());
     }
 
     #[test]
     fn a_callback_that_panics_is_reported_to_the_caller() {
-        let completion = Completion::callback("t".into(), Box::new(|_| panic!("on purpose")));
-        assert_eq!(completion.answer(stored(0)), Err(CallbackPanicked));
+        let mut listeners = Listeners::with_room_for(1);
+        listeners.call_back(Callback::new(|_| panic!("on purpose")), 1);
+        assert_eq!(answer(&mut listeners, 0, stored(0)), Err(CallbackPanicked));
     }
 }

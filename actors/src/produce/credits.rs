@@ -10,10 +10,19 @@ pub(super) struct Credits {
     max_bytes: usize,
     records: usize,
     bytes: usize,
+    raised: Option<Raised>,
     /// Unanswered records per generation, oldest first; the last one is open. Never empty.
     generations: VecDeque<usize>,
     /// The number of the oldest generation kept.
     oldest: u64,
+}
+
+/// The bounds are raised for one record.
+#[derive(Clone, Copy, Debug)]
+struct Raised {
+    bytes: usize,
+    /// The record came.
+    taken: bool,
 }
 
 /// A point in the stream of accepted records.
@@ -22,7 +31,7 @@ pub(super) struct Generation(u64);
 
 impl Credits {
     pub(super) fn new(max_records: usize, max_bytes: usize) -> Self {
-        Self { max_records, max_bytes, records: 0, bytes: 0, generations: VecDeque::from([0]), oldest: 0 }
+        Self { max_records, max_bytes, records: 0, bytes: 0, raised: None, generations: VecDeque::from([0]), oldest: 0 }
     }
 
     /// Whether a record of `bytes` can ever be taken.
@@ -32,12 +41,47 @@ impl Credits {
 
     /// Whether a record of `bytes` can be taken now.
     pub(super) fn has_room(&self, bytes: usize) -> bool {
-        self.records < self.max_records && bytes <= self.max_bytes.saturating_sub(self.bytes)
+        self.has_room_beside(bytes, 0, 0)
     }
 
-    /// Whether there would be room if the bounds were twice as high.
+    /// Whether there is room for a record of `bytes` beside that of `records` others, which have `their_bytes` together.
+    pub(super) fn has_room_beside(&self, bytes: usize, records: usize, their_bytes: usize) -> bool {
+        self.records.saturating_add(records) < self.max_records
+            && bytes.saturating_add(their_bytes) <= self.max_bytes.saturating_sub(self.bytes)
+    }
+
+    /// Whether there would be room if the bounds, raised as they may be, were twice as high.
     pub(super) fn has_room_twice(&self, bytes: usize) -> bool {
-        self.records / 2 < self.max_records && bytes <= (2 * self.max_bytes).saturating_sub(self.bytes)
+        let (more_records, more_bytes) = self.raised.map_or((0, 0), |raised| (1, raised.bytes));
+        self.records < 2 * (self.max_records + more_records)
+            && bytes <= (2 * (self.max_bytes + more_bytes)).saturating_sub(self.bytes)
+    }
+
+    /// Raises the bounds for one record of `bytes`, until it has come and what is held is within them again. False where they are raised already, or
+    /// exceeded.
+    pub(super) fn raise_for(&mut self, bytes: usize) -> bool {
+        let may = self.raised.is_none() && self.is_within();
+        if may {
+            self.raised = Some(Raised { bytes, taken: false });
+        }
+        may
+    }
+
+    /// Takes the credit for the record that the bounds were raised for.
+    pub(super) fn take_raised(&mut self, bytes: usize) {
+        if let Some(raised) = &mut self.raised {
+            raised.taken = true;
+        }
+        self.take(bytes);
+    }
+
+    /// That record does not come.
+    pub(super) fn lower(&mut self) {
+        self.raised = None;
+    }
+
+    fn is_within(&self) -> bool {
+        self.records <= self.max_records && self.bytes <= self.max_bytes
     }
 
     /// Takes the credit for one record that there [is room](Self::has_room) for, or [would be](Self::has_room_twice).
@@ -55,6 +99,9 @@ impl Credits {
         debug_assert!(records <= self.records && bytes <= self.bytes);
         self.records = self.records.saturating_sub(records);
         self.bytes = self.bytes.saturating_sub(bytes);
+        if self.is_within() {
+            self.raised = self.raised.filter(|raised| !raised.taken);
+        }
         if let Some(unanswered) =
             of.0.checked_sub(self.oldest).and_then(|place| self.generations.get_mut(place as usize))
         {
@@ -85,6 +132,10 @@ impl Credits {
     /// Records up to and with `closed` that are not answered.
     pub(super) fn unanswered(&self, closed: Generation) -> usize {
         (self.oldest..=closed.0).zip(&self.generations).map(|(_, records)| records).sum()
+    }
+
+    pub(super) fn max_records(&self) -> usize {
+        self.max_records
     }
 
     pub(super) fn records(&self) -> usize {
@@ -131,6 +182,26 @@ mod tests {
         assert!(credits.give_back(first, 1, 5));
         assert!(credits.is_answered(closed));
         assert_eq!(credits.records(), 1);
+    }
+
+    #[test]
+    fn the_bounds_are_raised_for_one_record_at_a_time() {
+        let mut credits = Credits::new(2, 100);
+        (0..2).for_each(|_| credits.take(1));
+        assert!(credits.raise_for(100) && !credits.raise_for(1));
+        credits.lower();
+        assert!(credits.raise_for(100));
+        credits.take_raised(100);
+        // Each of the three may be followed by another of its size before its credit comes back.
+        for bytes in [1, 1, 100] {
+            assert!(credits.has_room_twice(bytes));
+            credits.take(bytes);
+        }
+        assert!(!credits.has_room_twice(0));
+        credits.give_back(Generation(0), 3, 102);
+        assert!(!credits.raise_for(1));
+        credits.give_back(Generation(0), 1, 100);
+        assert!(credits.raise_for(1) && !credits.has_room(0));
     }
 
     #[derive(Clone, Debug)]

@@ -4,8 +4,10 @@
 //! that lock. Credits come back only after the event is gone, for until then librdkafka counts its records against its own limits, which are
 //! no wider than ours.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Waker;
 use std::time::Duration;
 
 use actix::Recipient;
@@ -14,19 +16,20 @@ use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::SendError;
-use super::batch::Unanswered;
-use super::completion::Verdict;
+use super::completion::{Call, Rest};
 use super::credits::Generation;
 use super::in_flight::InFlight;
 use super::intake::{Intake, Settled};
 use super::leftovers::Accepted;
-use super::native::{NativeProducer, Report, Said};
+use super::native::{Event, NativeProducer, Report, Said};
 use super::partition_counts::{LookUp, LookUps};
 use super::partitioner_actor::{QueueHasRoom, Stalled};
 use super::state::Failure;
 
 /// Reports handled under one lock.
 const RUN: usize = 512;
+/// Events that are there already and whose credits come back together, so that a sender that waits for room is woken for more than a few records.
+const EVENTS: usize = 16;
 /// The longest wait for an event; a stop does not wait for it.
 const IDLE: Duration = Duration::from_millis(500);
 
@@ -52,9 +55,36 @@ pub(super) struct DeliveryThread {
 #[derive(Default)]
 struct Run {
     reports: Vec<Report>,
-    answers: Vec<(Unanswered, usize, Verdict)>,
-    /// The batches met in this event, in order; a batch's records mostly come together.
-    settled: Vec<(Arc<Intake>, Generation, Settled)>,
+    /// What an answer comes to outside the lock, in order: callbacks with the places of their batches in `settled`, and senders to wake.
+    calls: VecDeque<(usize, Call)>,
+    wakers: Vec<Waker>,
+    /// The batches met since credits came back last, in order; a batch's records mostly come together.
+    settled: Vec<Batch>,
+}
+
+struct Batch {
+    intake: Arc<Intake>,
+    topic: Arc<str>,
+    generation: Generation,
+    settled: Settled,
+}
+
+impl Run {
+    /// Called without a lock.
+    fn finish_answers(&mut self) {
+        self.wakers.drain(..).for_each(Waker::wake);
+        while let Some((batch, call)) = self.calls.pop_front() {
+            let Batch { topic, settled, .. } = &mut self.settled[batch];
+            settled.called(call.call(topic));
+        }
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        // Of a thread that dies, these are told what is known all the same.
+        self.finish_answers();
+    }
 }
 
 impl DeliveryThread {
@@ -64,10 +94,13 @@ impl DeliveryThread {
             let stopping = self.stop.load(Ordering::Acquire);
             let timeout = if stopping { Duration::ZERO } else { IDLE };
             match self.native.poll(timeout) {
-                Some(mut event) => {
-                    self.serve(event.said(), &mut run);
-                    drop(event);
-                    for (intake, generation, settled) in run.settled.drain(..) {
+                Some(event) => {
+                    self.serve(event, &mut run);
+                    for _ in 1..EVENTS {
+                        let Some(event) = self.native.poll(Duration::ZERO) else { break };
+                        self.serve(event, &mut run);
+                    }
+                    for Batch { intake, generation, settled, .. } in run.settled.drain(..) {
                         intake.settle(generation, settled);
                     }
                     for waiter in &self.waiters {
@@ -82,8 +115,8 @@ impl DeliveryThread {
         }
     }
 
-    fn serve(&self, said: Said<'_>, run: &mut Run) {
-        match said {
+    fn serve(&self, mut event: Event<'_>, run: &mut Run) {
+        match event.said() {
             Said::Reports(reports) => {
                 let keeps = self.intakes.iter().any(|intake| intake.leftovers.keeps());
                 let mut reports = reports.with_what_was_given_up(keeps);
@@ -117,13 +150,20 @@ impl DeliveryThread {
         let mut reports = std::mem::take(&mut run.reports);
         for report in reports.drain(..) {
             // A report without a record: given up before, at the end of the producer.
-            let _ = batches.take(report.mark, |record, batch| {
-                let of_this_batch = |(intake, generation, _): &(Arc<Intake>, _, _)| {
-                    *generation == batch.generation && Arc::ptr_eq(intake, &batch.intake)
+            let _ = batches.with(report.mark, |batch, bytes| {
+                let like_this_batch = |last: &mut Batch| {
+                    last.generation == batch.generation
+                        && Arc::ptr_eq(&last.intake, &batch.intake)
+                        && Arc::ptr_eq(&last.topic, &batch.topic)
                 };
-                if !run.settled.last().is_some_and(of_this_batch) {
-                    let fresh = (batch.intake.clone(), batch.generation, Settled::default());
-                    run.settled.push(fresh);
+                if !run.settled.last_mut().is_some_and(like_this_batch) {
+                    let (intake, topic) = (batch.intake.clone(), batch.topic.clone());
+                    run.settled.push(Batch {
+                        intake,
+                        topic,
+                        generation: batch.generation,
+                        settled: Settled::default(),
+                    });
                 }
                 let place = report.mark.place();
                 let verdict = report.result.map_err(|refusal| {
@@ -139,23 +179,25 @@ impl DeliveryThread {
                     match self.native.fatal_error_behind(refusal.code) {
                         Some(code) => Box::new(SendError::fatal(topic, report.partition, code, persisted)),
                         None => {
-                            let (partition, bytes) = (report.partition, record.bytes());
+                            let partition = report.partition;
                             Box::new(SendError::from_library(topic, partition, bytes, refusal.code, persisted))
                         }
                     }
                 });
-                run.answers.push((record, run.settled.len() - 1, verdict));
+                let at = run.settled.len() - 1;
+                match batch.answer(place, verdict, &mut run.settled[at].settled) {
+                    Rest::Nothing => {}
+                    Rest::Wake(waker) => run.wakers.push(waker),
+                    Rest::Call(call) => run.calls.push_back((at, call)),
+                }
             });
         }
         drop(batches);
         run.reports = reports;
         if let Some(topic) = stale_topic {
-            // A helper that is gone has nobody left to tell.
-            let _ = self.look_ups.send(LookUp { topic, asker: None });
+            self.look_ups.ask(LookUp { topic, asker: None });
         }
-        for (record, settled, verdict) in run.answers.drain(..) {
-            run.settled[settled].2.answer(record, verdict);
-        }
+        run.finish_answers();
     }
 
     /// librdkafka fails what it holds and refuses the rest; nobody new needs to hear it record by record.

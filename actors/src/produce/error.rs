@@ -39,7 +39,9 @@ pub enum SendError {
         /// The record may be stored all the same: its request went out and the answer is missing.
         possibly_persisted: bool,
     },
-    /// The record is larger than the producer's share of the buffer, or than `message.max.bytes`.
+    /// The record is larger than the producer's share of the buffer, or than `message.max.bytes`. Or the broker refused its request, for the topic's
+    /// own `max.message.bytes`: librdkafka then fails every record of that request, also small ones, and sends none of them again, for those behind
+    /// them may be stored by then. With `batch.size` no larger than what the topic takes, a record that is too large goes alone, and fails alone.
     #[error("{topic}{}: a record of {bytes} bytes is too large", Suffix(*.partition))]
     TooLarge {
         /// The record's topic.

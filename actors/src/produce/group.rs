@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use super::completion::Answer;
+use super::completion::{Stored, Verdict};
 use super::{Delivery, SendError};
 
 /// The records that one call sends, and what is known of them.
@@ -11,7 +11,9 @@ pub(super) struct Group(Mutex<State>);
 
 struct State {
     /// Where each is stored, by place: for a batch. A stream counts only.
-    deliveries: Option<Vec<Option<Delivery>>>,
+    stored: Option<Vec<Option<Stored>>>,
+    /// The topics of a batch's records: each from this place on, until the next.
+    topics: Vec<(u32, Arc<str>)>,
     /// By place; of a stream the first to be known.
     failures: Vec<(u32, SendError)>,
     confirmed: u64,
@@ -29,12 +31,6 @@ pub(super) struct Ended {
     pub(super) failed: u64,
 }
 
-/// A group's records of one topic: what their completions hold.
-pub(super) struct Member {
-    pub(super) topic: Arc<str>,
-    pub(super) group: Arc<Group>,
-}
-
 impl Group {
     /// Of a batch: each record's delivery is kept.
     pub(super) fn batch() -> Arc<Self> {
@@ -46,9 +42,9 @@ impl Group {
         Arc::new(Self::new(None))
     }
 
-    fn new(deliveries: Option<Vec<Option<Delivery>>>) -> Self {
-        let (failures, waker) = (Vec::new(), None);
-        Self(Mutex::new(State { deliveries, failures, confirmed: 0, failed: 0, open: 0, waker }))
+    fn new(stored: Option<Vec<Option<Stored>>>) -> Self {
+        let (topics, failures, waker) = (Vec::new(), Vec::new(), None);
+        Self(Mutex::new(State { stored, topics, failures, confirmed: 0, failed: 0, open: 0, waker }))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -60,37 +56,42 @@ impl Group {
     pub(super) fn expect(&self, records: usize) {
         let mut state = self.lock();
         state.open += records as u64;
-        if let Some(deliveries) = &mut state.deliveries {
-            let length = deliveries.len() + records;
-            deliveries.resize(length, None);
+        if let Some(stored) = &mut state.stored {
+            let length = stored.len() + records;
+            stored.resize(length, None);
         }
     }
 
-    /// The answer to the record at `place`.
-    pub(super) fn answer(&self, place: u32, answer: Answer) {
+    /// From `place` on, which is above those that were said before, the records are of this topic.
+    pub(super) fn topic_from(&self, place: u32, topic: &Arc<str>) {
+        let mut state = self.lock();
+        if state.stored.is_some() && state.topics.last().is_none_or(|(_, last)| last != topic) {
+            state.topics.push((place, topic.clone()));
+        }
+    }
+
+    /// The answer to the record at `place`. Who waits for it is handed back, to be woken where nobody holds a lock.
+    #[must_use]
+    pub(super) fn answer(&self, place: u32, verdict: Verdict) -> Option<Waker> {
         let mut state = self.lock();
         state.open -= 1;
         let mut wakes = state.open == 0;
-        match answer {
-            Ok(delivery) => {
+        match verdict {
+            Ok(stored) => {
                 state.confirmed += 1;
-                if let Some(kept) = state.deliveries.as_mut().and_then(|kept| kept.get_mut(place as usize)) {
-                    *kept = Some(delivery);
+                if let Some(kept) = state.stored.as_mut().and_then(|kept| kept.get_mut(place as usize)) {
+                    *kept = Some(stored);
                 }
             }
             Err(error) => {
                 state.failed += 1;
-                if state.deliveries.is_some() || state.failures.is_empty() {
-                    state.failures.push((place, error));
+                if state.stored.is_some() || state.failures.is_empty() {
+                    state.failures.push((place, *error));
                 }
                 wakes = true;
             }
         }
-        let waker = if wakes { state.waker.take() } else { None };
-        drop(state);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        if wakes { state.waker.take() } else { None }
     }
 
     /// Whether one of them has failed. Wakes the caller's task when the first does.
@@ -113,7 +114,19 @@ impl Group {
     /// What became of them, by place.
     pub(super) fn ended(&self) -> Ended {
         let mut state = self.lock();
-        let deliveries = state.deliveries.take().unwrap_or_default();
+        let stored = state.stored.take().unwrap_or_default();
+        // Here, on the sender's own thread, the topic's name is counted for each.
+        let mut topics = std::mem::take(&mut state.topics).into_iter().peekable();
+        let mut topic = None;
+        let deliveries = (0_u32..)
+            .zip(stored)
+            .map(|(place, stored)| {
+                while let Some((_, next)) = topics.next_if(|(from, _)| *from <= place) {
+                    topic = Some(next);
+                }
+                Some(stored?.delivery(topic.as_ref()?))
+            })
+            .collect();
         let mut failures = std::mem::take(&mut state.failures);
         failures.sort_by_key(|(place, _)| *place);
         Ended { deliveries, failures, confirmed: state.confirmed, failed: state.failed }

@@ -1,9 +1,10 @@
 //! The batches that librdkafka holds records of, found again by the mark that each record carries to its delivery report.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::batch::{Answers, Unanswered};
-use super::intake::{Intake, Settled};
+use super::batch::Answers;
+use super::completion::Verdict;
+use super::intake::Settled;
 
 /// A record's mark: the slot of its batch (32 bits), how often that slot was used before (16), the record's place in the batch (16).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,15 +60,16 @@ impl InFlight {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes one record out and gives it to `answer`, with its topic's name, its intake and its batch's number, outside the lock. Not for the hot
-    /// path.
-    pub(super) fn settle(&self, mark: Mark, answer: impl FnOnce(Unanswered, Arc<str>, &Intake, u64) -> Settled) {
-        let taken = self.lock().take(mark, |record, answers| {
-            let (intake, generation) = (answers.intake.clone(), answers.generation);
-            (record, answers.topic.clone(), intake, generation, answers.number)
+    /// Answers one record; `verdict` gets its batch, and its bytes. Not for the hot path.
+    pub(super) fn settle(&self, mark: Mark, verdict: impl FnOnce(&Answers, usize) -> Verdict) {
+        let mut settled = Settled::default();
+        let answered = self.lock().with(mark, |answers, bytes| {
+            let verdict = verdict(answers, bytes);
+            let rest = answers.answer(mark.place(), verdict, &mut settled);
+            (rest, answers.topic.clone(), answers.intake.clone(), answers.generation)
         });
-        if let Some((record, topic, intake, generation, number)) = taken {
-            let settled = answer(record, topic, &intake, number);
+        if let Some((rest, topic, intake, generation)) = answered {
+            settled.called(rest.finish(&topic));
             intake.settle(generation, settled);
         }
     }
@@ -93,21 +95,23 @@ impl Batches {
         BatchMark { slot, uses: place.uses }
     }
 
-    /// Takes the record with this mark out and hands it, with its batch, to `with`. `None` where there is no such record, or no more.
-    pub(super) fn take<T>(&mut self, mark: Mark, with: impl FnOnce(Unanswered, &Answers) -> T) -> Option<T> {
+    /// Hands the batch of the record with this mark to `with`, which answers the record, and its bytes. `None` where there is no such record, or it is
+    /// answered. A batch that is answered whole is gone after this.
+    pub(super) fn with<T>(&mut self, mark: Mark, with: impl FnOnce(&mut Answers, usize) -> T) -> Option<T> {
         let BatchMark { slot, uses } = mark.batch();
         let place = self.slots.get_mut(slot as usize)?;
         if place.uses != uses {
             return None;
         }
         let answers = place.answers.as_mut()?;
-        let taken = with(answers.take(mark.place())?, answers);
+        let bytes = answers.listeners.bytes(mark.place())?;
+        let answered = with(answers, bytes);
         if answers.left() == 0 {
             place.answers = None;
             place.uses = place.uses.wrapping_add(1);
             self.free.push(slot);
         }
-        Some(taken)
+        Some(answered)
     }
 }
 
@@ -125,9 +129,12 @@ mod tests {
         (batch.answers, confirmations)
     }
 
-    fn abandon(record: Unanswered, batch: &Answers) {
-        drop(record.completion);
-        let _ = batch;
+    fn answer(batches: &mut Batches, mark: Mark) -> bool {
+        let answered = batches.with(mark, |answers, _| {
+            let error = SendError::UnknownTopic { topic: answers.topic.clone() };
+            answers.answer_now(mark.place(), Err(Box::new(error)), &mut Settled::default());
+        });
+        answered.is_some()
     }
 
     #[test]
@@ -140,14 +147,14 @@ mod tests {
     }
 
     #[test]
-    fn a_record_is_taken_once() {
+    fn a_record_is_answered_once() {
         let mut batches = Batches::default();
         let (two, _senders) = answers(2);
         let batch = batches.insert(two);
-        assert!(batches.take(batch.record(1), abandon).is_some());
-        assert!(batches.take(batch.record(1), abandon).is_none());
-        assert!(batches.take(batch.record(2), abandon).is_none());
-        assert!(batches.take(batch.record(0), abandon).is_some());
+        assert!(answer(&mut batches, batch.record(1)));
+        assert!(!answer(&mut batches, batch.record(1)));
+        assert!(!answer(&mut batches, batch.record(2)));
+        assert!(answer(&mut batches, batch.record(0)));
     }
 
     #[test]
@@ -155,12 +162,12 @@ mod tests {
         let mut batches = Batches::default();
         let (first, _first_senders) = answers(1);
         let first = batches.insert(first);
-        assert!(batches.take(first.record(0), abandon).is_some());
+        assert!(answer(&mut batches, first.record(0)));
         let (second, _second_senders) = answers(1);
         let second = batches.insert(second);
         assert_eq!(first.slot, second.slot);
-        assert!(batches.take(first.record(0), abandon).is_none());
-        assert!(batches.take(second.record(0), abandon).is_some());
+        assert!(!answer(&mut batches, first.record(0)));
+        assert!(answer(&mut batches, second.record(0)));
     }
 
     #[test]

@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 
 use actix::Recipient;
 
-use super::batch::{Answers, BatchSize, MAX_BATCH_RECORDS, RecordBatch, TopicIndex, Unanswered};
-use super::completion::{Slots, Verdict};
+use super::batch::{Answers, BatchSize, MAX_BATCH_RECORDS, RecordBatch, Records, TopicIndex};
+use super::completion::{CallbackPanicked, Listeners, Slots, Verdict};
 use super::credits::{Credits, Generation};
 use super::layer::Layers;
 use super::leftovers::Leftovers;
@@ -26,6 +26,8 @@ pub(super) use admission::{Listener, Offered};
 
 /// Larger than anything `message.max.bytes` can allow; it keeps an arena far below 4 GiB.
 const MAX_RECORD_BYTES: usize = 1 << 30;
+/// Emptied arenas that are kept for further batches. One is filled while a few are on their way to librdkafka.
+const SPARE: usize = 4;
 
 /// Something is ready to be taken, or a batch began to linger.
 pub(super) struct IntakeReady;
@@ -60,17 +62,19 @@ pub(super) struct Settled {
 }
 
 impl Settled {
-    /// Answers a record and counts it.
-    pub(super) fn answer(&mut self, record: Unanswered, verdict: Verdict) {
-        match &verdict {
+    /// Counts a record of `bytes` that is answered with `verdict`.
+    pub(super) fn count(&mut self, verdict: &Verdict, bytes: usize) {
+        match verdict {
             Ok(_) => self.confirmed += 1,
             Err(error) if matches!(**error, SendError::Abandoned { .. }) => self.abandoned += 1,
             Err(_) => self.failed += 1,
         }
-        self.bytes += record.bytes();
-        if record.completion.answer(verdict).is_err() {
-            self.callback_panics += 1;
-        }
+        self.bytes += bytes;
+    }
+
+    /// Counts the end of a callback.
+    pub(super) fn called(&mut self, end: Result<(), CallbackPanicked>) {
+        self.callback_panics += u64::from(end.is_err());
     }
 
     fn records(self) -> u64 {
@@ -101,6 +105,8 @@ pub(super) struct Taken {
 
 struct Topic {
     name: Arc<str>,
+    /// The same, compared for every record. The count of references to `name` lies beside its text, and other threads change it all the time.
+    text: Box<str>,
     slots: Slots,
     lingering: Option<RecordBatch>,
     /// Batches begun; says whether an entry of `State::lingering` means the batch that lingers now.
@@ -109,17 +115,26 @@ struct Topic {
     last_batch: BatchSize,
 }
 
+impl Topic {
+    /// Whether the batch that was begun as the `begun`th is the one that lingers.
+    fn lingers(&self, begun: u64) -> bool {
+        self.begun == begun && self.lingering.is_some()
+    }
+}
+
 struct State {
     open: bool,
     closed_because: Option<Arc<str>>,
     notified: bool,
     topics: Vec<Topic>,
-    by_name: HashMap<Arc<str>, TopicIndex>,
+    by_name: HashMap<Box<str>, TopicIndex>,
     last_topic: TopicIndex,
     /// Batches by the time at which they are due, which is the order in which they began. One that was sealed in the meantime leaves its entry.
     lingering: VecDeque<(Instant, TopicIndex, u64)>,
     batches: u64,
     sealed: Vec<RecordBatch>,
+    /// Warm memory for the batches to come.
+    spare: Vec<Records>,
     credits: Credits,
     line: Line,
     flushes: Vec<Waker>,
@@ -155,6 +170,7 @@ impl Intake {
                 lingering: VecDeque::new(),
                 batches: 0,
                 sealed: Vec::new(),
+                spare: Vec::new(),
                 credits: Credits::new(limits.buffer_records, limits.buffer_bytes),
                 line: Line::default(),
                 flushes: Vec::new(),
@@ -186,7 +202,7 @@ impl Intake {
         state.notified = false;
         let mut due = None;
         while let Some((at, topic, begun)) = state.lingering.front().copied() {
-            if state.topics[topic.0].begun == begun && state.topics[topic.0].lingering.is_some() {
+            if state.topics[topic.0].lingers(begun) {
                 if at > now {
                     due = Some(at);
                     break;
@@ -198,8 +214,23 @@ impl Intake {
         Taken { batches: std::mem::take(&mut state.sealed), due }
     }
 
+    /// Takes an arena back that nobody reads any more.
+    pub(super) fn reuse(&self, records: Records) {
+        // The one of a record above all others is not kept.
+        if records.capacity() <= 2 * self.limits.batch_bytes {
+            let records = records.emptied();
+            let mut state = self.lock();
+            if state.spare.len() < SPARE {
+                state.spare.push(records);
+            }
+        }
+    }
+
     /// Records accepted, answered: gives their credit back, counts them, wakes who waits for room or for a flush.
     pub(super) fn settle(&self, generation: Generation, settled: Settled) {
+        if settled == Settled::default() {
+            return;
+        }
         let mut state = self.lock();
         state.counts.confirmed += settled.confirmed;
         state.counts.failed += settled.failed + settled.abandoned;
@@ -292,7 +323,7 @@ impl State {
     fn topic(&mut self, name: &str) -> Option<TopicIndex> {
         // Most senders write to one topic: its name is compared, not hashed.
         if let Some(last) = self.topics.get(self.last_topic.0)
-            && &*last.name == name
+            && &*last.text == name
         {
             return Some(self.last_topic);
         }
@@ -309,29 +340,30 @@ impl State {
             return None;
         }
         let index = TopicIndex(self.topics.len());
-        let name: Arc<str> = name.into();
+        let (name, text) = (Arc::<str>::from(name), Box::<str>::from(name));
         self.topics.push(Topic {
             name: name.clone(),
-            slots: Slots::new(name.clone()),
+            text: text.clone(),
+            slots: Slots::new(name),
             lingering: None,
             begun: 0,
             last_batch: BatchSize::default(),
         });
-        self.by_name.insert(name, index);
+        self.by_name.insert(text, index);
         Some(index)
     }
 
-    /// Appends to the topic's batch. True where the actor has something new to look at.
-    fn append(
+    /// Appends to the topic's batch; `listen` names who hears of the record. True where the actor has something new to look at.
+    fn append<T>(
         &mut self,
         intake: &Arc<Intake>,
         topic: TopicIndex,
         record: &ProducerRecord<'_>,
-        unanswered: Unanswered,
-    ) -> bool {
+        bytes: usize,
+        listen: impl FnOnce(&mut Listeners, &mut Slots) -> T,
+    ) -> (bool, T) {
         let limits = &intake.limits;
         let mut ready = false;
-        let bytes = unanswered.bytes();
         if let Some(batch) = &self.topics[topic.0].lingering
             && batch.bytes + bytes > limits.batch_bytes
         {
@@ -344,20 +376,28 @@ impl State {
         let batch = slot.lingering.get_or_insert_with(|| {
             self.batches += 1;
             let (name, size) = (slot.name.clone(), slot.last_batch);
-            RecordBatch { topic, answers: Answers::new(intake.clone(), name, generation, self.batches, size), bytes: 0 }
+            let records = self.spare.pop().unwrap_or_else(|| Records::sized_as(size));
+            let answers = Answers::new(intake.clone(), name, generation, self.batches, records);
+            RecordBatch { topic, answers, bytes: 0 }
         });
-        batch.answers.push(record, unanswered);
+        batch.answers.records.push(record);
+        let listener = listen(&mut batch.answers.listeners, &mut slot.slots);
         batch.bytes += bytes;
         if batch.answers.records.len() >= limits.batch_records || batch.bytes >= limits.batch_bytes {
             self.seal(topic);
-            return true;
+            return (true, listener);
         }
         if begins {
             slot.begun += 1;
             let due = Instant::now() + limits.linger;
             self.lingering.push_back((due, topic, slot.begun));
+            // One for each topic means a batch. The others stay only behind one that lingers on.
+            if self.lingering.len() > 2 * self.topics.len() {
+                let topics = &self.topics;
+                self.lingering.retain(|(_, topic, begun)| topics[topic.0].lingers(*begun));
+            }
         }
-        ready || begins
+        (ready || begins, listener)
     }
 
     fn seal(&mut self, topic: TopicIndex) {
@@ -376,10 +416,21 @@ impl State {
         !self.sealed.is_empty()
     }
 
-    /// The sender at the head of the line, if it has room now.
-    fn next_in_line(&self) -> Option<Waker> {
+    /// The sender at the head of the line, if it has room now, or others have passed it long enough.
+    ///
+    /// Callbacks that send again can keep the buffer full for ever: each gives its room to the record it sends. The head that was passed so is then let in
+    /// above the bound, and the bound of callbacks rises with it, so that each of them finds room still. Its record's end brings the buffer back.
+    fn next_in_line(&mut self) -> Option<Waker> {
         let (waker, bytes) = self.line.head()?;
-        self.credits.has_room(bytes).then(|| waker.clone())
+        if self.credits.has_room(bytes) {
+            return Some(waker.clone());
+        }
+        if !self.line.was_passed(self.credits.max_records()) || !self.credits.raise_for(bytes) {
+            return None;
+        }
+        let waker = waker.clone();
+        self.line.grant();
+        Some(waker)
     }
 }
 

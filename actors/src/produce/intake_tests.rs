@@ -3,6 +3,7 @@
 use super::*;
 use crate::block_on::block_on;
 use crate::produce::Confirmation;
+use crate::produce::callback::Callback;
 
 impl Limits {
     /// Small bounds and a linger that no test outlives.
@@ -187,4 +188,107 @@ fn headers_and_timestamp_come_out_as_they_went_in() {
     let plain = taken.batches[0].answers.records.get(1);
     assert!(plain.is_plain());
     assert_eq!((plain.key(), plain.value()), (Some(&b""[..]), Some(&b""[..])));
+}
+
+#[test]
+fn batches_that_fill_up_leave_nothing_behind_one_that_lingers_on() {
+    let intake = intake(Limits { buffer_records: 100_000, ..Limits::for_tests() });
+    let mut kept = vec![accept(&intake, &ProducerRecord::to("slow"))];
+    for _ in 0..10_000 {
+        kept.push(accept(&intake, &ProducerRecord::to("fast")));
+    }
+    assert!(intake.lock().lingering.len() <= 4);
+    // It is still known when the slow one is due.
+    let taken = intake.take_ready(Instant::now());
+    assert_eq!(taken.batches.len(), 1_000);
+    let taken = intake.take_ready(taken.due.unwrap());
+    assert_eq!(taken.batches.len(), 1);
+    assert_eq!(&*taken.batches[0].answers.topic, "slow");
+}
+
+/// Each answer sends the next record, and the buffer is always full.
+#[test]
+fn callbacks_that_send_again_for_ever_let_who_waits_for_room_in() {
+    let limits = Limits { batch_records: 1, ..Limits::for_tests() };
+    let intake = intake(limits);
+    fn send_again(intake: &Arc<Intake>) {
+        let again = intake.clone();
+        let listener = Listener::Callback(Callback::new(move |_| send_again(&again)));
+        assert!(matches!(intake.offer(&ProducerRecord::to("t"), listener, None), Offered::Accepted(None)));
+    }
+    for _ in 0..limits.buffer_records {
+        send_again(&intake);
+    }
+    for waiter in 0..3 {
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(woken.clone());
+        let waits = ProducerRecord::to("waits");
+        let Offered::NoRoom(mut listener, mut ticket) =
+            intake.offer(&waits, Listener::Confirmation, Some((&waker, None)))
+        else {
+            panic!("there was room");
+        };
+        let mut confirmation = None;
+        for _ in 0..10 * limits.buffer_records {
+            // What the delivery thread does: callbacks first, then the credit. It answers its own record last.
+            let mut batches = intake.take_ready(Instant::now()).batches.into_iter();
+            for mut batch in batches.by_ref() {
+                let (mut settled, error) = (Settled::default(), SendError::UnknownTopic { topic: "t".into() });
+                batch.answers.answer_now(0, Err(Box::new(error)), &mut settled);
+                intake.settle(batch.answers.generation, settled);
+                if woken.0.swap(false, std::sync::atomic::Ordering::Relaxed) {
+                    match intake.offer(&waits, listener, Some((&waker, ticket))) {
+                        Offered::Accepted(accepted) => {
+                            (confirmation, listener, ticket) = (accepted, Listener::Confirmation, None);
+                        }
+                        Offered::NoRoom(again, kept) => (listener, ticket) = (again, kept),
+                        Offered::Refused(error) => panic!("{error}"),
+                    }
+                }
+            }
+            if confirmation.is_some() {
+                break;
+            }
+        }
+        assert!(confirmation.is_some(), "waiter {waiter} is passed for ever");
+        assert!(intake.counts().in_flight_records <= limits.buffer_records + 1);
+    }
+    intake.close();
+}
+
+#[derive(Default)]
+struct Woken(std::sync::atomic::AtomicBool);
+
+impl std::task::Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+/// A sender that stands in line for each record, behind others that are not scheduled yet, would cost a change of threads per record.
+#[test]
+fn who_finds_room_beside_that_of_those_in_line_need_not_stand_behind_them() {
+    let intake = intake(Limits::for_tests());
+    let mut kept: Vec<_> = (0..100).map(|_| accept(&intake, &ProducerRecord::to("t").value(&[0; 10]))).collect();
+    let large = [0; 2_000];
+    let records = [ProducerRecord::to("t"), ProducerRecord::to("t").value(&large)];
+    let waits: Vec<_> = records
+        .iter()
+        .map(|record| match intake.offer(record, Listener::Confirmation, Some((Waker::noop(), None))) {
+            Offered::NoRoom(_, Some(ticket)) => ticket,
+            _ => panic!("there was room"),
+        })
+        .collect();
+    assert!(matches!(offer(&intake, &ProducerRecord::to("t")), Offered::NoRoom(..)));
+    // A whole buffer of room: 10,000 bytes, of which those in line need 2,000.
+    drop(intake.take_ready(Instant::now()));
+    for _ in 0..4 {
+        kept.push(accept(&intake, &ProducerRecord::to("t").value(&large)));
+    }
+    assert!(matches!(offer(&intake, &ProducerRecord::to("t").value(&[0])), Offered::NoRoom(..)));
+    for (record, ticket) in records.iter().zip(waits) {
+        let offered = intake.offer(record, Listener::Confirmation, Some((Waker::noop(), Some(ticket))));
+        assert!(matches!(offered, Offered::Accepted(_)));
+    }
+    assert_eq!(intake.counts().waiting_senders, 0);
 }

@@ -1,6 +1,9 @@
 //! Senders that wait for room, first come, first served. Pure.
 //!
-//! Only the head is woken; when it has taken its room it wakes the next. A large record is therefore not starved by small ones.
+//! Only the head is woken; when it has taken its room it wakes the next. A large record is therefore not starved by small ones. Room beyond what those
+//! in line need is anybody's: where it is plenty, and they are only not scheduled yet, a sender that runs need not stand behind them for each record.
+//!
+//! Callbacks pass the line. When as many have passed as the buffer holds, the head is let in whatever room there is: it is *granted* its place.
 
 use std::collections::VecDeque;
 use std::task::Waker;
@@ -14,6 +17,11 @@ pub(super) struct Line {
     /// By ticket, ascending.
     waiting: VecDeque<(Ticket, usize, Waker)>,
     issued: u64,
+    /// What they wait for, together.
+    bytes: usize,
+    /// Records that were let in before the head since it is the head.
+    passed: usize,
+    granted: bool,
 }
 
 impl Line {
@@ -30,6 +38,7 @@ impl Line {
         if let Some(ticket) = ticket
             && let Ok(place) = self.place(ticket)
         {
+            self.bytes = self.bytes - self.waiting[place].1 + bytes;
             self.waiting[place].1 = bytes;
             self.waiting[place].2.clone_from(waker);
             return ticket;
@@ -37,14 +46,46 @@ impl Line {
         let ticket = Ticket(self.issued);
         self.issued += 1;
         self.waiting.push_back((ticket, bytes, waker.clone()));
+        self.bytes += bytes;
         ticket
     }
 
-    /// Gives the place up.
-    pub(super) fn leave(&mut self, ticket: Option<Ticket>) {
-        if let Some(place) = ticket.and_then(|ticket| self.place(ticket).ok()) {
-            self.waiting.remove(place);
+    /// Gives the place up. True where it was granted, and is not used.
+    #[must_use]
+    pub(super) fn leave(&mut self, ticket: Option<Ticket>) -> bool {
+        let Some(place) = ticket.and_then(|ticket| self.place(ticket).ok()) else {
+            return false;
+        };
+        if let Some((_, bytes, _)) = self.waiting.remove(place) {
+            self.bytes -= bytes;
         }
+        place == 0 && self.use_grant()
+    }
+
+    /// The next is passed anew before it is granted its place. True where this one was.
+    pub(super) fn use_grant(&mut self) -> bool {
+        self.passed = 0;
+        std::mem::take(&mut self.granted)
+    }
+
+    /// A record was let in past those who wait.
+    pub(super) fn pass(&mut self) {
+        self.passed += usize::from(!self.waiting.is_empty());
+    }
+
+    /// So many have passed that the head is to be let in.
+    pub(super) fn was_passed(&self, often: usize) -> bool {
+        self.passed >= often && !self.granted
+    }
+
+    /// Lets the head in whatever room there is.
+    pub(super) fn grant(&mut self) {
+        self.granted = true;
+    }
+
+    /// Whether the holder of `ticket` is the head, and let in whatever room there is.
+    pub(super) fn is_granted(&self, ticket: Option<Ticket>) -> bool {
+        self.granted && ticket.is_some() && self.is_next(ticket)
     }
 
     /// Who is next, and for how many bytes.
@@ -54,7 +95,13 @@ impl Line {
 
     /// Ends the line.
     pub(super) fn everybody(&mut self) -> Vec<Waker> {
+        self.bytes = 0;
         self.waiting.drain(..).map(|(.., waker)| waker).collect()
+    }
+
+    /// What all in line wait for, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     pub(super) fn len(&self) -> usize {
@@ -81,18 +128,35 @@ mod tests {
         assert!(!line.is_next(None));
         assert!(!line.is_next(Some(second)));
         assert!(line.is_next(Some(first)));
-        assert_eq!(line.stand(Some(first), 1, waker), first);
-        line.leave(Some(first));
+        assert_eq!(line.bytes(), 3);
+        assert_eq!(line.stand(Some(first), 4, waker), first);
+        assert_eq!(line.bytes(), 6);
+        assert!(!line.leave(Some(first)));
         assert!(line.is_next(Some(second)));
-        assert_eq!(line.head().unwrap().1, 2);
+        assert_eq!((line.head().unwrap().1, line.bytes()), (2, 2));
+    }
+
+    #[test]
+    fn the_head_is_granted_its_place_once_and_a_grant_that_is_not_used_is_told() {
+        let mut line = Line::default();
+        line.pass();
+        let tickets: Vec<_> = (0..2).map(|bytes| line.stand(None, bytes, Waker::noop())).collect();
+        assert!(!line.was_passed(1));
+        line.pass();
+        assert!(line.was_passed(1) && !line.was_passed(2));
+        line.grant();
+        assert!(line.is_granted(Some(tickets[0])) && !line.is_granted(Some(tickets[1])) && !line.is_granted(None));
+        assert!(!line.was_passed(1));
+        assert!(!line.leave(Some(tickets[1])));
+        assert!(line.leave(Some(tickets[0])));
+        assert!(!line.is_granted(Some(tickets[0])));
     }
 
     #[test]
     fn who_leaves_from_the_middle_holds_nobody_up() {
         let mut line = Line::default();
         let tickets: Vec<_> = (0..3).map(|bytes| line.stand(None, bytes, Waker::noop())).collect();
-        line.leave(Some(tickets[1]));
-        line.leave(Some(tickets[0]));
+        assert!(!line.leave(Some(tickets[1])) && !line.leave(Some(tickets[0])));
         assert!(line.is_next(Some(tickets[2])));
         assert_eq!(line.len(), 1);
     }

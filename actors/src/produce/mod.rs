@@ -32,6 +32,7 @@
 mod backlog;
 mod batch;
 mod builder;
+mod callback;
 mod completion;
 mod credits;
 mod delivery;

@@ -11,7 +11,7 @@ use super::SendError;
 use super::backlog::Fit;
 use super::batch::{RecordBatch, RecordView, Records, TopicIndex};
 use super::in_flight::{BatchMark, InFlight};
-use super::intake::Settled;
+use super::intake::{Intake, Settled};
 use super::leftovers::Accepted;
 use super::native::{NativeProducer, NativeRecord, NativeTopic, Produced, Scratch};
 use super::partition_counts::{LookUp, LookUps};
@@ -41,15 +41,13 @@ impl Drop for PartitionBatch {
     fn drop(&mut self) {
         for place in self.places.drain(..) {
             let (partition, place) = (Some(self.partition), place as usize);
-            self.in_flight.settle(self.mark.record(place), |record, topic, intake, batch| {
-                if intake.leftovers.keeps() {
+            self.in_flight.settle(self.mark.record(place), |answers, _| {
+                let (topic, leftovers) = (answers.topic.clone(), &answers.intake.leftovers);
+                if leftovers.keeps() {
                     let record = self.records.get(place).given_up(&topic, partition);
-                    intake.leftovers.add(Accepted { batch, place }, record);
+                    leftovers.add(Accepted { batch: answers.number, place }, record);
                 }
-                let mut settled = Settled::default();
-                let error = SendError::Abandoned { topic, partition, possibly_persisted: false };
-                settled.answer(record, Err(Box::new(error)));
-                settled
+                Err(Box::new(SendError::Abandoned { topic, partition, possibly_persisted: false }))
             });
         }
     }
@@ -66,6 +64,8 @@ pub(super) struct Outlet {
     scratch: Scratch,
     /// Places per partition, kept to be used again.
     buckets: Vec<Vec<u32>>,
+    /// The bytes of the batch that was placed last, and where they go when all of them are handed over.
+    placed: Option<(Arc<Intake>, Rc<Records>)>,
 }
 
 impl Outlet {
@@ -83,6 +83,7 @@ impl Outlet {
             routes: Vec::new(),
             scratch: Scratch::default(),
             buckets: Vec::new(),
+            placed: None,
         }
     }
 
@@ -138,6 +139,12 @@ impl Outlet {
             let left = if rest.is_empty() { self.hand_over(part) } else { Some(part) };
             rest.extend(left.map(Work::Partition));
         }
+        // What waits for room keeps them, and then they are not used again.
+        if let Some((intake, records)) = self.placed.take()
+            && let Ok(records) = Rc::try_unwrap(records)
+        {
+            intake.reuse(records);
+        }
         if rest.is_empty() { Fit::All } else { Fit::Rest(rest) }
     }
 
@@ -172,11 +179,7 @@ impl Outlet {
                     }
                     bucket.push(place as u32);
                 }
-                Err(error) => {
-                    if let Some(record) = answers.take(place) {
-                        settled.answer(record, Err(Box::new(error)));
-                    }
-                }
+                Err(error) => answers.answer_now(place, Err(Box::new(error)), &mut settled),
             }
         }
         answers.intake.settle(answers.generation, settled);
@@ -184,8 +187,10 @@ impl Outlet {
             return Vec::new();
         }
         // Before anything is produced, for the first report may come before the call returns.
+        let intake = answers.intake.clone();
         let mark = self.in_flight.lock().insert(answers);
         let records = Rc::new(records);
+        self.placed = Some((intake, records.clone()));
         let part = |partition: PartitionId| PartitionBatch {
             topic,
             partition,
@@ -226,8 +231,8 @@ impl Outlet {
         match u32::try_from(partition.0) {
             Ok(number) if number < partitions.get() => Ok(partition),
             _ => {
-                // The topic may have grown: a later record may find it. A helper that is gone has nobody left to tell.
-                let _ = self.look_ups.send(LookUp { topic: topic.clone(), asker: None });
+                // The topic may have grown: a later record may find it.
+                self.look_ups.ask(LookUp { topic: topic.clone(), asker: None });
                 Err(SendError::UnknownPartition { topic: topic.clone(), partition, partitions: partitions.get() })
             }
         }
@@ -262,14 +267,12 @@ impl Outlet {
     }
 
     fn refuse(&self, mark: BatchMark, partition: PartitionId, place: usize, code: RDKafkaErrorCode) {
-        self.in_flight.settle(mark.record(place), |record, topic, _, _| {
-            let error = match self.native.fatal_error_behind(code) {
+        self.in_flight.settle(mark.record(place), |answers, bytes| {
+            let topic = answers.topic.clone();
+            Err(Box::new(match self.native.fatal_error_behind(code) {
                 Some(code) => SendError::fatal(topic, partition, code, false),
-                None => SendError::from_library(topic, partition, record.bytes(), code, false),
-            };
-            let mut settled = Settled::default();
-            settled.answer(record, Err(Box::new(error)));
-            settled
+                None => SendError::from_library(topic, partition, bytes, code, false),
+            }))
         });
     }
 }

@@ -3,9 +3,9 @@
 //! The look-up blocks, so no arbiter makes it. The helper asks for one topic at a time, each time with a bound, and asks again for every known
 //! topic from time to time, for topics grow.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::num::NonZeroU32;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use actix::Recipient;
@@ -26,10 +26,55 @@ const FRESH: Duration = Duration::from_millis(100);
 /// The table. One thread writes, the helper.
 pub(super) type PartitionCounts = Arc<DashMap<Arc<str>, NonZeroU32>>;
 
-/// Asks the helper. Dropping the last one ends it.
-pub(super) type LookUps = Sender<LookUp>;
+/// Asks the helper. Dropping the last one ends it. What is asked already is not asked again, so no more waits than there are topics and askers.
+#[derive(Clone)]
+pub(super) struct LookUps {
+    requests: Sender<LookUp>,
+    asked: Asked,
+}
+
+/// What the helper was asked and has not begun with.
+type Asked = Arc<Mutex<HashSet<LookUp>>>;
+
+/// What the helper is asked.
+pub(super) struct Requests {
+    requests: Receiver<LookUp>,
+    asked: Asked,
+}
+
+/// Both ends.
+pub(super) fn look_ups() -> (LookUps, Requests) {
+    let (sender, requests) = crossbeam_channel::unbounded();
+    let asked = Asked::default();
+    (LookUps { requests: sender, asked: asked.clone() }, Requests { requests, asked })
+}
+
+fn lock(asked: &Asked) -> MutexGuard<'_, HashSet<LookUp>> {
+    // Nothing that panics runs under this lock.
+    asked.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl LookUps {
+    /// A helper that is gone has nobody left to tell.
+    pub(super) fn ask(&self, look_up: LookUp) {
+        if lock(&self.asked).insert(look_up.clone()) {
+            let _ = self.requests.send(look_up);
+        }
+    }
+}
+
+impl Requests {
+    /// The next, waiting for it at most so long.
+    pub(super) fn next_within(&self, timeout: Duration) -> Result<LookUp, RecvTimeoutError> {
+        let look_up = self.requests.recv_timeout(timeout)?;
+        // Asked from here on, it is news that this answer may not have.
+        lock(&self.asked).remove(&look_up);
+        Ok(look_up)
+    }
+}
 
 /// A topic to ask the brokers for, and the number of the `PartitionerActor` that wants the answer even if it is no news.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct LookUp {
     pub(super) topic: Arc<str>,
     pub(super) asker: Option<usize>,
@@ -62,7 +107,7 @@ pub(super) enum NoPartitions {
 pub(super) struct MetadataThread {
     pub(super) native: Arc<NativeProducer>,
     pub(super) counts: PartitionCounts,
-    pub(super) requests: Receiver<LookUp>,
+    pub(super) requests: Requests,
     pub(super) partitioners: Vec<Recipient<TopicLookedUp>>,
     /// How often known topics are asked for again.
     pub(super) refresh: Duration,
@@ -75,7 +120,7 @@ impl MetadataThread {
         let mut answered = HashMap::<Arc<str>, (Instant, Result<NonZeroU32, NoPartitions>)>::new();
         loop {
             let due = next_refresh.saturating_duration_since(Instant::now());
-            let asked = match self.requests.recv_timeout(due) {
+            let asked = match self.requests.next_within(due) {
                 Ok(look_up) => vec![look_up],
                 Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {
@@ -142,5 +187,30 @@ impl MetadataThread {
                 Err(NoPartitions::NoAnswer)
             }
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked_already_is_not_asked_again_until_the_helper_has_begun_with_it() {
+        let (look_ups, requests) = look_ups();
+        for _ in 0..1_000 {
+            for (topic, asker) in [("a", None), ("a", Some(1)), ("b", None)] {
+                look_ups.ask(LookUp { topic: topic.into(), asker });
+            }
+        }
+        assert_eq!(requests.requests.len(), 3);
+        assert_eq!(requests.next_within(Duration::ZERO), Ok(LookUp { topic: "a".into(), asker: None }));
+        look_ups.ask(LookUp { topic: "a".into(), asker: None });
+        assert_eq!(requests.requests.len(), 3);
+        drop(look_ups);
+        for _ in 0..3 {
+            requests.next_within(Duration::ZERO).unwrap();
+        }
+        assert_eq!(requests.next_within(Duration::ZERO), Err(RecvTimeoutError::Disconnected));
     }
 }

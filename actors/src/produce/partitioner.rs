@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 
 use serde::{Deserialize, Serialize};
 
+use super::ProducerRecord;
 use super::batch::RecordView;
 use super::murmur2::partition_of_key;
 use crate::consume::Cause;
@@ -19,19 +20,42 @@ pub struct Unplaced<'a> {
     pub key: Option<&'a [u8]>,
     /// The record's value.
     pub value: Option<&'a [u8]>,
-    record: Option<RecordView<'a>>,
+    headers: Headers<'a>,
+}
+
+#[derive(Clone, Copy)]
+enum Headers<'a> {
+    Accepted(RecordView<'a>),
+    Given(&'a ProducerRecord<'a>),
 }
 
 impl<'a> Unplaced<'a> {
     pub(super) fn new(topic: &'a str, record: RecordView<'a>) -> Self {
-        Self { topic, key: record.key(), value: record.value(), record: Some(record) }
+        Self { topic, key: record.key(), value: record.value(), headers: Headers::Accepted(record) }
+    }
+
+    /// What a partitioner would see of this record, for a test of it:
+    /// ```
+    /// # use std::num::NonZeroU32;
+    /// # use troupe_actors::produce::{BuiltInPartitioner, Partitioner, Placement, ProducerRecord, Unplaced};
+    /// let record = ProducerRecord::to("flights").value("EWR-IAH");
+    /// let picked = BuiltInPartitioner::Murmur2.partition(Unplaced::of(&record), NonZeroU32::MIN);
+    /// assert_eq!(picked, Placement::Any);
+    /// ```
+    pub fn of(record: &'a ProducerRecord<'a>) -> Self {
+        let (topic, key, value) = (record.topic(), record.key_bytes(), record.value_bytes());
+        Self { topic, key, value, headers: Headers::Given(record) }
     }
 
     /// The record's headers in order: name and value.
     pub fn headers(&self) -> impl Iterator<Item = (&'a str, Option<&'a [u8]>)> {
-        let headers = self.record.map(RecordView::headers).into_iter().flatten();
+        let (accepted, given) = match self.headers {
+            Headers::Accepted(record) => (Some(record.headers()), None),
+            Headers::Given(record) => (None, Some(record.headers())),
+        };
         // They were text when they came.
-        headers.map(|(name, value)| (std::str::from_utf8(name).unwrap_or_default(), value))
+        let text = |(name, value)| (std::str::from_utf8(name).unwrap_or_default(), value);
+        accepted.into_iter().flatten().map(text).chain(given.into_iter().flatten())
     }
 }
 
@@ -106,10 +130,22 @@ impl Partitioner for BuiltInPartitioner {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
+    use super::super::batch::Records;
     use super::*;
 
     fn placed(by: BuiltInPartitioner, key: Option<&[u8]>) -> Placement {
-        by.partition(Unplaced { topic: "t", key, value: None, record: None }, NonZeroU32::new(5).unwrap())
+        by.partition(Unplaced::of(&ProducerRecord::to("t").key(&key)), NonZeroU32::new(5).unwrap())
+    }
+
+    #[test]
+    fn a_record_looks_the_same_before_it_is_accepted_and_after() {
+        let record = ProducerRecord::to("t").key("k").value("v").header("a", "1").null_header("b");
+        let mut records = Records::default();
+        records.push(&record);
+        let (before, after) = (Unplaced::of(&record), Unplaced::new("t", records.get(0)));
+        assert_eq!((before.topic, before.key, before.value), (after.topic, after.key, after.value));
+        let expected = [("a", Some(&b"1"[..])), ("b", None)];
+        assert!(before.headers().eq(expected) && after.headers().eq(expected));
     }
 
     #[test]

@@ -98,7 +98,7 @@ impl PartitionerActor {
     fn ask_for(&self, topic: Arc<str>) {
         let asker = Some(self.intake.index);
         // The helper ends after this actor; were it dead, the records would wait and then fail in time.
-        let _ = self.look_ups.send(LookUp { topic, asker });
+        self.look_ups.ask(LookUp { topic, asker });
     }
 
     /// Fails what has waited for its topic too long, and looks again when the next will have.
@@ -132,9 +132,7 @@ fn give_up(mut batch: RecordBatch, reason: &NoPartitions) {
     tracing::warn!(records, %error, "records given up");
     let mut settled = Settled::default();
     for place in 0..records {
-        if let Some(record) = answers.take(place) {
-            settled.answer(record, Err(Box::new(error.clone())));
-        }
+        answers.answer_now(place, Err(Box::new(error.clone())), &mut settled);
     }
     answers.intake.settle(answers.generation, settled);
 }

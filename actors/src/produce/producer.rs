@@ -16,7 +16,7 @@ use super::in_flight::InFlight;
 use super::intake::Intake;
 use super::native::NativeProducer;
 use super::outlet::Outlet;
-use super::partition_counts::{LookUps, MetadataThread, PartitionCounts};
+use super::partition_counts::{self, LookUps, MetadataThread, PartitionCounts};
 use super::partitioner_actor::{PartitionerActor, Stalled};
 use super::producer_actor::ProducerActor;
 use super::state::Failure;
@@ -178,7 +178,7 @@ impl Parts {
         let counts = PartitionCounts::new(DashMap::new());
         let failure = Arc::new(Failure::default());
         let stop_delivery = Arc::new(AtomicBool::new(false));
-        let (look_ups, requests) = crossbeam_channel::unbounded();
+        let (look_ups, requests) = partition_counts::look_ups();
         let system = SystemThread::start("producer-system", builder.actors)?;
         let mut intakes = Vec::new();
         let mut all_stalled = Vec::new();

@@ -46,7 +46,7 @@ struct Pair {
     actor: Addr<ProducerActor>,
     partitioner: Addr<PartitionerActor>,
     system: SystemThread,
-    asked: crossbeam_channel::Receiver<super::super::partition_counts::LookUp>,
+    asked: partition_counts::Requests,
 }
 
 fn pair(counts: PartitionCounts) -> Pair {
@@ -55,7 +55,7 @@ fn pair(counts: PartitionCounts) -> Pair {
     let system = SystemThread::start("test-system", 1).unwrap();
     let failure = Arc::new(Failure::default());
     let intake = Arc::new(Intake::new(0, builder.limits(), Default::default()));
-    let (look_ups, asked) = crossbeam_channel::unbounded();
+    let (look_ups, asked) = partition_counts::look_ups();
     let arbiter = &system.arbiters()[0];
     let partitioner = {
         let (intake, failure) = (intake.clone(), failure.clone());
@@ -99,7 +99,7 @@ fn assert_closed(sender: &Sender) {
 fn a_partitioner_actor_that_dies_answers_what_waits_with_it_and_closes_its_senders() {
     let pair = pair(PartitionCounts::default());
     let waits = enqueue(&pair.sender);
-    pair.asked.recv_timeout(LONG).expect("it waits for its topic");
+    pair.asked.next_within(LONG).expect("it waits for its topic");
     pair.partitioner.do_send(Die);
     assert_abandoned(waits);
     assert_closed(&pair.sender);

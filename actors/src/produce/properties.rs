@@ -50,18 +50,10 @@ impl Properties {
     }
 
     fn check_acks(&self) -> Result<(), ProducerError> {
-        let names = ["acks", "request.required.acks"];
-        let few = names.into_iter().find(|name| matches!(self.0.get(*name).map(String::as_str), Some("0" | "1")));
-        // However librdkafka takes it.
-        let is_off = |value: &String| ["false", "f", "0"].iter().any(|off| value.eq_ignore_ascii_case(off));
-        let idempotent = !self.0.get("enable.idempotence").is_some_and(is_off);
-        match few {
-            Some(name) if idempotent => {
-                let reason = "0 and 1 leave idempotence nothing to stand on: set `enable.idempotence` to `false` with it, and \
-                              retries may repeat and reorder records";
-                Err(ProducerError::Property { name: name.to_owned(), reason })
-            }
-            _ => Ok(()),
+        let properties = self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        match refused_together(properties) {
+            Some((name, reason)) => Err(ProducerError::Property { name: name.to_owned(), reason }),
+            None => Ok(()),
         }
     }
 
@@ -104,6 +96,24 @@ pub fn defaults_beside<'a>(given: impl IntoIterator<Item = (&'a str, &'a str)>) 
 /// Why a producer does not take this property, if it is its own to set, and what to use instead.
 pub fn refused(name: &str) -> Option<&'static str> {
     OWNED.iter().find(|(owned, _)| *owned == name).map(|(_, reason)| *reason)
+}
+
+/// The property that a producer does not take beside the others, and why.
+pub fn refused_together<'a>(
+    properties: impl IntoIterator<Item = (&'a str, &'a str)>,
+) -> Option<(&'a str, &'static str)> {
+    let (mut few, mut idempotent) = (None, true);
+    for (name, value) in properties {
+        match name {
+            "acks" | "request.required.acks" if matches!(value, "0" | "1") => few = few.or(Some(name)),
+            // However librdkafka takes it.
+            "enable.idempotence" => idempotent = !["false", "f", "0"].iter().any(|off| value.eq_ignore_ascii_case(off)),
+            _ => {}
+        }
+    }
+    let reason = "0 and 1 leave idempotence nothing to stand on: set `enable.idempotence` to `false` with it, and retries may \
+                  repeat and reorder records";
+    few.filter(|_| idempotent).map(|name| (name, reason))
 }
 
 impl fmt::Debug for Properties {

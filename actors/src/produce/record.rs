@@ -9,7 +9,7 @@ use crate::consume::Cause;
 use crate::ids::{Offset, PartitionId};
 
 /// A record to send. It borrows its parts: they are copied once, when the record is accepted, and no record costs an allocation of its own
-/// unless it has headers, a timestamp or a callback, or an [`Encode`] that makes its bytes.
+/// unless it has headers, a timestamp, a callback that captures more than a pointer, or an [`Encode`] that makes its bytes.
 ///
 /// ```
 /// use troupe_actors::produce::ProducerRecord;

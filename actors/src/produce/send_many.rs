@@ -13,6 +13,8 @@ use super::{Delivery, ProducerRecord, SendError, Sender};
 
 /// So many records are taken from an iterator or a stream and handed over at a time, under one lock.
 const CHUNK: usize = 256;
+/// After so many chunks of a batch the other tasks of the thread have their turn.
+const TURN: usize = 8;
 
 /// Records of a batch that were not confirmed; see [`Sender::send_all`].
 #[derive(Debug, thiserror::Error)]
@@ -65,10 +67,13 @@ impl Sender {
         let group = Group::batch();
         let mut records = records.into_iter();
         let mut many = Many::new(self, group.clone());
-        loop {
+        for chunk in 0.. {
             many.chunk.extend(records.by_ref().take(CHUNK));
             if many.chunk.is_empty() {
                 break;
+            }
+            if chunk % TURN == TURN - 1 {
+                yield_now().await;
             }
             many.prepare();
             std::future::poll_fn(|cx| many.poll_accepted(cx)).await;
@@ -117,6 +122,19 @@ impl Sender {
             }
         }
     }
+}
+
+/// Lets the other tasks of the thread have their turn, whatever runtime they are on.
+async fn yield_now() {
+    let mut yielded = false;
+    std::future::poll_fn(|cx| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// Records on their way into the buffer.
@@ -194,5 +212,39 @@ impl<'s, 'a> Many<'s, 'a> {
             cx.waker().wake_by_ref();
         }
         Poll::Pending
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use std::cell::Cell;
+    use std::future::Future;
+    use std::task::Waker;
+    use std::time::Duration;
+
+    use super::super::Producer;
+    use super::*;
+
+    #[test]
+    fn a_batch_however_long_gives_other_tasks_their_turn() {
+        let records = 100_000;
+        let producer =
+            Producer::builder().bootstrap_servers("127.0.0.1:1").buffer_records(2 * records).start().unwrap();
+        let (sender, taken) = (producer.sender(), Cell::new(0));
+        let each = (0..records).map(|_| {
+            taken.set(taken.get() + 1);
+            ProducerRecord::to("t")
+        });
+        let mut sent = pin!(sender.send_all(each));
+        let (mut turns, mut cx) = (0, Context::from_waker(Waker::noop()));
+        while taken.get() < records {
+            let before = taken.get();
+            assert!(sent.as_mut().poll(&mut cx).is_pending());
+            assert!(taken.get() - before <= (TURN + 1) * CHUNK, "{before} to {}", taken.get());
+            turns += 1;
+        }
+        assert!(turns > 10, "{turns}");
+        let _ = producer.shutdown_blocking(Duration::ZERO);
     }
 }

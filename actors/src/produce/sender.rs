@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::task::Poll;
 
-use super::completion::Callback;
+use super::callback::Callback;
 use super::intake::{Intake, Listener, Offered};
 use super::line::Ticket;
 use super::{Confirmation, Delivery, ProducerRecord, SendError, TrySendError};
@@ -37,7 +37,7 @@ impl Sender {
         self.enqueue(record).await?.await
     }
 
-    /// Waits for room, first come, first served, and puts the record in the buffer.
+    /// Waits for room, first come, first served, and puts the record in the buffer. Room that those in line do not need is anybody's.
     ///
     /// # Errors
     /// Why the record was not accepted.
@@ -59,12 +59,11 @@ impl Sender {
         record: ProducerRecord<'_>,
         callback: impl FnOnce(Result<Delivery, SendError>) + Send + 'static,
     ) -> Result<(), SendError> {
-        let callback: Callback = Box::new(callback);
-        self.accept(record, Listener::Callback(callback)).await?;
+        self.accept(record, Listener::Callback(Callback::new(callback))).await?;
         Ok(())
     }
 
-    /// Puts the record in the buffer if there is room and nobody waits for it before.
+    /// Puts the record in the buffer if there is room, beside that of those who wait for some.
     ///
     /// # Errors
     /// [`TrySendError::Full`] gives the record back.
@@ -82,7 +81,7 @@ impl Sender {
         record: ProducerRecord<'a>,
         callback: impl FnOnce(Result<Delivery, SendError>) + Send + 'static,
     ) -> Result<(), TrySendError<'a>> {
-        self.try_accept(record, Listener::Callback(Box::new(callback)))?;
+        self.try_accept(record, Listener::Callback(Callback::new(callback)))?;
         Ok(())
     }
 

@@ -28,7 +28,8 @@ pub struct ProducerState {
     pub in_flight_bytes: usize,
     /// Senders that wait for room.
     pub waiting_senders: usize,
-    /// How often librdkafka's own queue was full. The producer's bounds lie below it, so this stays 0.
+    /// How often librdkafka's own queue was full, and records waited for it. The producer's bounds lie no higher, so this stays 0 but for callbacks that
+    /// send again: what they send comes in before the record that is answered is out of that queue.
     pub queue_full_events: u64,
     /// Delivery callbacks that panicked.
     pub callback_panics: u64,

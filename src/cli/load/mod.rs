@@ -1,6 +1,7 @@
 //! `troupe load`: the options of a run, its Kafka, its folder and its report. What is measured and judged is in [`crate::load`].
 
 mod folder;
+mod member;
 mod pipeline;
 mod report;
 mod shape;
@@ -24,6 +25,7 @@ use super::data;
 use super::exit::{self, Exit, Interrupted, Misuse};
 use super::shutdown::Shutdown;
 use super::terminal::Terminal;
+use crate::load::faults::{self, Fault};
 use crate::load::gates::Gates;
 use crate::load::keys::Keys;
 use crate::load::plan::{Engine, Length, Outstanding, Pace, Plan};
@@ -44,6 +46,8 @@ const EMBEDDED_BYTES: u64 = 4 << 20;
 const EMBEDDED_BATCHES: u64 = 90_000;
 /// Why a run is invalid that a signal ended so soon.
 const NOTHING: &str = "nothing was measured: a signal came before anything was sent";
+/// How long the load lasts, unless told otherwise.
+const DURATION: Duration = Duration::from_secs(30);
 /// The live lines have their header again after so many.
 const PAGE: usize = 20;
 
@@ -135,6 +139,16 @@ pub(crate) struct Load {
     concurrency: Option<u32>,
     #[command(flatten)]
     shape: Shape,
+    /// What is done to a member meanwhile: join@TIME, leave@TIME or kill@TIME; repeatable
+    ///
+    /// TIME counts from the end of the warm-up. The oldest member leaves in good order, or is
+    /// killed by SIGKILL. With faults each member has a process of its own, and repeats are held
+    /// to what the members lost so had handled and not committed.
+    #[arg(long, value_name = "FAULT", verbatim_doc_comment)]
+    fault: Vec<Fault>,
+    /// This process is a member of a run
+    #[arg(long, hide = true)]
+    member_of: Option<member::Of>,
     /// What keys, values, Poisson times, work and failures are drawn from [default: the clock]
     #[arg(long, value_name = "NUMBER")]
     seed: Option<u64>,
@@ -168,6 +182,9 @@ enum KeptOrder {
 
 impl Load {
     pub(crate) async fn run(&self, terminal: &Terminal, shutdown: &Shutdown) -> anyhow::Result<Exit> {
+        if let Some(of) = &self.member_of {
+            return member::run(self, of).await;
+        }
         match self.judged(terminal, shutdown).await {
             Err(error) if error.is::<Interrupted>() => {
                 if self.json {
@@ -193,10 +210,15 @@ impl Load {
             return Ok(exit);
         }
         self.refuse_what_no_bare_loop_does()?;
+        let faults = self.faults()?;
         let content = self.shape.content()?;
         let seed = self.seed.unwrap_or_else(|| started.as_microsecond().unsigned_abs());
-        let stage = Stage::set(self.kafka, &self.connect, stop).await?;
-        let plan = Arc::new(self.plan(started, seed, stage.is_embedded(), content));
+        let stage = Stage::set(self.kafka, &self.connect, !faults.is_empty(), stop).await?;
+        let plan = Arc::new(Plan { faults, ..self.plan(started, seed, stage.is_embedded(), content) });
+        let mut target = self.target(&stage);
+        if !plan.faults.is_empty() {
+            target.member_process = Some(member::command(&plan, &stage)?);
+        }
         let folder = folder::make(self.out.as_ref(), started, seed)?;
         if let Some(most) = plan.most_outstanding {
             tracing::info!(
@@ -216,7 +238,7 @@ impl Load {
                 tracing::info!(sample = serde_json::to_string(sample).unwrap_or_default(), "sample")
             });
         };
-        let measured = match run::run(&plan, self.target(&stage), stop, show).await {
+        let measured = match run::run(&plan, target, stop, show).await {
             Ok(Some(measured)) => measured,
             nothing => {
                 stage.delete_topic(&plan.topic).await;
@@ -269,7 +291,7 @@ impl Load {
             warmup: self.warmup,
             length: match (self.records, self.duration) {
                 (Some(records), _) => Length::Records(records),
-                (None, duration) => Length::Seconds(duration.unwrap_or(Duration::from_secs(30))),
+                (None, duration) => Length::Seconds(duration.unwrap_or(DURATION)),
             },
             drain: self.drain,
             content,
@@ -283,8 +305,15 @@ impl Load {
             engine: self.shape.engine,
             work: self.shape.work,
             failure_rate: self.shape.failure_rate,
+            faults: Vec::new(),
             most_outstanding,
         }
+    }
+
+    /// What is done to members, in the order of time.
+    fn faults(&self) -> anyhow::Result<Vec<Fault>> {
+        let load = self.records.is_none().then(|| self.duration.unwrap_or(DURATION));
+        Ok(faults::planned(self.fault.clone(), self.members, load).map_err(Misuse)?)
     }
 
     fn refuse_what_no_bare_loop_does(&self) -> anyhow::Result<()> {
@@ -313,6 +342,7 @@ impl Load {
             bare: bare_client(
                 connection.config().consumer.kafka.iter().chain(stage.consumer_properties().iter().copied()),
             ),
+            member_process: None,
             client: connection.client_config(),
             timeout: connection.timeout(),
         }

@@ -50,6 +50,32 @@ impl fmt::Display for Report<'_> {
         }
         write!(f, "\nload: {:.0} records/s, {} of {} late\n\n", figures.rate, figures.late, figures.scheduled)?;
 
+        if let Some(excused) = figures.excused {
+            const COLUMNS: [Column; 7] = [
+                Column::Text("fault"),
+                Column::Number("at"),
+                Column::Number("member"),
+                Column::Number("shared out after"),
+                Column::Number("recovered after"),
+                Column::Number("most behind"),
+                Column::Number("repeated"),
+            ];
+            let mut table = Table::new(COLUMNS);
+            for it in &self.result.faults {
+                let after = |millis: Option<u64>| millis.map_or_else(|| "-".to_owned(), |it| format!("{it}ms"));
+                table.row([
+                    it.fault.name().to_owned(),
+                    format!("{:.1}s", it.at_ms as f64 / 1e3),
+                    it.member.to_string(),
+                    after(it.shared_out_after_ms),
+                    after(it.recovered_after_ms),
+                    it.most_behind.to_string(),
+                    it.repeated.to_string(),
+                ]);
+            }
+            write!(f, "{table}\nthe faults excuse {excused} repeats\n\n")?;
+        }
+
         const COLUMNS: [Column; 9] = [
             Column::Text("latency"),
             Column::Number("min"),

@@ -1,6 +1,7 @@
 //! The Kafka that a run takes place on.
 
 use std::str::FromStr;
+use std::time::Duration;
 
 use kafka_troupe::broker::{EmbeddedBroker, LocalKafka};
 use kafka_troupe::config::tool::Role;
@@ -9,6 +10,9 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::apart::apart_until;
 use crate::cli::connect::{Connect, Connection, Said};
 use crate::cli::produce::topic;
+
+/// After how long a member that was killed counts as dead on the embedded broker: long enough for one that a busy machine keeps waiting.
+const EMBEDDED_SESSION: Duration = Duration::from_secs(6);
 
 /// `--kafka`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,11 +47,20 @@ enum Running {
     Embedded(EmbeddedBroker),
     Local(LocalKafka, usize),
     Elsewhere,
+    /// Another run's, whose member this process is.
+    Of {
+        embedded: bool,
+    },
 }
 
 impl Stage {
-    /// Starts it, or finds it.
-    pub(super) async fn set(kafka: Option<Kafka>, connect: &Connect, stop: &CancellationToken) -> anyhow::Result<Self> {
+    /// Starts it, or finds it. With `faults`, members are killed.
+    pub(super) async fn set(
+        kafka: Option<Kafka>,
+        connect: &Connect,
+        faults: bool,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<Self> {
         let given = connect.settings(Role::Neither, &[])?;
         let kafka = match kafka {
             None if given.get("bootstrap.servers").is_some() => {
@@ -56,7 +69,11 @@ impl Stage {
             kafka => kafka.unwrap_or(Kafka::Embedded),
         };
         let running = match kafka {
-            Kafka::Embedded => Running::Embedded(EmbeddedBroker::start()?),
+            Kafka::Embedded => {
+                let broker = EmbeddedBroker::builder();
+                let broker = if faults { broker.consumer_session_timeout(EMBEDDED_SESSION) } else { broker };
+                Running::Embedded(broker.start()?)
+            }
             Kafka::Local { nodes } => {
                 let start = move || Ok(LocalKafka::builder().nodes(nodes).start()?);
                 Running::Local(apart_until(stop, start).await?, nodes)
@@ -65,14 +82,20 @@ impl Stage {
         let servers = match &running {
             Running::Embedded(broker) => broker.bootstrap_servers(),
             Running::Local(kafka, _) => kafka.bootstrap_servers(),
-            Running::Elsewhere => "",
+            Running::Elsewhere | Running::Of { .. } => "",
         };
         let servers: Said<'_> = ("kafka.bootstrap.servers", servers, "--kafka");
         Ok(Self { connection: connect.settings(Role::Neither, &[servers])?, running })
     }
 
+    /// The Kafka of a run whose member this process is.
+    pub(super) fn of_member(connect: &Connect, servers: &str, embedded: bool) -> anyhow::Result<Self> {
+        let servers: Said<'_> = ("kafka.bootstrap.servers", servers, "--member-of");
+        Ok(Self { connection: connect.settings(Role::Neither, &[servers])?, running: Running::Of { embedded } })
+    }
+
     pub(super) fn is_embedded(&self) -> bool {
-        matches!(self.running, Running::Embedded(_))
+        matches!(self.running, Running::Embedded(_) | Running::Of { embedded: true })
     }
 
     /// What a consumer needs to know of this Kafka.
@@ -91,7 +114,7 @@ impl Stage {
         match &self.running {
             Running::Embedded(broker) => broker.create_topic(topic, partitions)?,
             Running::Local(kafka, _) => kafka.create_topic(topic, partitions)?,
-            Running::Elsewhere => {
+            Running::Elsewhere | Running::Of { .. } => {
                 topic::ensure(&self.connection, topic, Some(topic::Layout::of(partitions)), stop).await?;
             }
         }
@@ -112,7 +135,9 @@ impl Stage {
         match &self.running {
             Running::Embedded(_) => "embedded".to_owned(),
             Running::Local(_, nodes) => format!("local Apache Kafka, {nodes} nodes"),
-            Running::Elsewhere => self.connection.get("bootstrap.servers").unwrap_or_default().to_owned(),
+            Running::Elsewhere | Running::Of { .. } => {
+                self.connection.get("bootstrap.servers").unwrap_or_default().to_owned()
+            }
         }
     }
 }

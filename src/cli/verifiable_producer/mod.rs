@@ -111,9 +111,10 @@ impl VerifiableProducer {
             if let Some(first) = self.message_create_time {
                 record = record.timestamp(first.saturating_add(started.elapsed().as_millis() as i64));
             }
-            counts.sent.fetch_add(1, Ordering::Relaxed);
             let (topic, told, of) = (self.topic.clone(), Arc::clone(counts), (key.clone(), value.clone()));
             let accepted = sender.send_with(record, move |answer| told.answered(topic, of, answer)).await;
+            // A stop ends the wait for room: what was not accepted by then is neither sent nor answered.
+            counts.sent.fetch_add(1, Ordering::Relaxed);
             if let Err(error) = accepted {
                 let closed = matches!(error, SendError::Closed { .. });
                 counts.answered(self.topic.clone(), (key, value), Err(error));
@@ -139,5 +140,38 @@ impl Counts {
                 tell(Event::ProducerSendError { topic, key, value, exception, message });
             }
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use std::future::Future;
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        tool: VerifiableProducer,
+    }
+
+    #[test]
+    fn a_record_that_a_stop_found_waiting_for_room_is_not_counted_as_sent() {
+        let Line { tool } = Line::parse_from(["t", "--topic", "t", "--bootstrap-server", "127.0.0.1:1"]);
+        let producer = Producer::builder().bootstrap_servers("127.0.0.1:1").buffer_records(10).start().unwrap();
+        let (sender, counts) = (producer.sender(), Arc::<Counts>::default());
+        {
+            let mut produced = pin!(tool.produce(&sender, &counts, Instant::now()));
+            assert!(produced.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+            assert_eq!(producer.state().waiting_senders, 1);
+        }
+        let accepted = producer.state().accepted;
+        assert_eq!((accepted, counts.sent.load(Ordering::Relaxed)), (10, 10));
+        let _ = producer.shutdown_blocking(Duration::ZERO);
     }
 }

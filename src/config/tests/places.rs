@@ -91,6 +91,16 @@ fn a_property_that_the_engine_owns_is_refused_with_the_reason() {
         let error = refused(text);
         assert!(error.starts_with("t.toml:1:") && error.contains(expected), "{text}: {error}");
     }
+    for (text, named) in [
+        ("producer.kafka.acks = 1", "t.toml:1:23: producer.kafka.acks is refused: 0 and 1 leave idempotence"),
+        ("[kafka]\nrequest.required.acks = 0", "t.toml:2:25: kafka.request.required.acks is refused"),
+        ("[producer.kafka]\nenable.idempotence = true\nacks = '0'", "t.toml:3:8: producer.kafka.acks is refused"),
+    ] {
+        let error = refused(text);
+        assert!(error.starts_with(named), "{text}: {error}");
+    }
+    let apart = "producer.kafka.acks = 1\nkafka.enable.idempotence = false";
+    Sources::new().toml("t.toml", apart).unwrap().load().unwrap();
     // As it would be anyway.
     let own = "consumer.kafka.enable.auto.commit = false\nkafka.batch.size = 1\nkafka.fetch.min.bytes = 1";
     let config = Sources::new().toml("t.toml", own).unwrap().load().unwrap();

@@ -17,7 +17,7 @@ use super::verdict::judge;
 
 const SCHEMA: u32 = 1;
 /// Of a plan, what only the engine has.
-const OF_THE_ENGINE: [&str; 10] = [
+const OF_THE_ENGINE: [&str; 11] = [
     "group",
     "partitions",
     "members",
@@ -26,6 +26,7 @@ const OF_THE_ENGINE: [&str; 10] = [
     "engine",
     "work",
     "failure_rate",
+    "faults",
     "drain_seconds",
     "most_outstanding",
 ];

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::task::Waker;
 
-use super::super::batch::{TopicIndex, Unanswered};
-use super::super::completion::{Callback, Completion, Confirmation};
-use super::super::group::{Group, Member};
+use super::super::Confirmation;
+use super::super::batch::TopicIndex;
+use super::super::callback::Callback;
+use super::super::completion::{Listeners, Slots};
+use super::super::group::Group;
 use super::super::line::Ticket;
 use super::super::{ProducerRecord, SendError};
 use super::{Intake, MAX_RECORD_BYTES, State};
@@ -56,7 +58,7 @@ impl Intake {
         let topic = match state.admit(record, ticket) {
             Admission::In(topic) => topic,
             Admission::Refused(error) => {
-                state.line.leave(ticket);
+                state.leave_line(ticket);
                 let next = state.next_in_line();
                 drop(state);
                 if let Some(next) = next {
@@ -69,16 +71,16 @@ impl Intake {
                 return Offered::NoRoom(listener, ticket);
             }
         };
-        state.line.leave(ticket);
-        let (completion, confirmation) = match listener {
-            Listener::Confirmation => {
-                let (completion, confirmation) = state.topics[topic.0].slots.pair();
-                (completion, Some(confirmation))
+        state.leave_line(ticket);
+        let bytes = record.bytes();
+        let (ready, confirmation) = state.append(self, topic, record, bytes, |listeners, slots| match listener {
+            Listener::Confirmation => Some(listeners.confirm(slots, bytes)),
+            Listener::Callback(callback) => {
+                listeners.call_back(callback, bytes);
+                None
             }
-            Listener::Callback(callback) => (Completion::callback(state.topics[topic.0].name.clone(), callback), None),
-        };
-        let wake = state.append(self, topic, record, Unanswered::new(completion, record.bytes()))
-            && !std::mem::replace(&mut state.notified, true);
+        });
+        let wake = ready && !std::mem::replace(&mut state.notified, true);
         let next = state.next_in_line();
         drop(state);
         if let Some(next) = next {
@@ -102,24 +104,19 @@ impl Intake {
         ticket: Option<Ticket>,
     ) -> OfferedAll {
         let mut refused = Vec::new();
-        let mut member: Option<(TopicIndex, Arc<Member>)> = None;
+        let mut last_topic = None;
         let (mut ready, mut taken, mut stands) = (false, 0, None);
         let mut state = self.lock();
         for record in records {
             let place = place.wrapping_add(taken as u32);
             match state.admit(record, ticket) {
                 Admission::In(topic) => {
-                    let member = match &member {
-                        Some((of, member)) if *of == topic => member.clone(),
-                        _ => {
-                            let topic_name = state.topics[topic.0].name.clone();
-                            let made = Arc::new(Member { topic: topic_name, group: group.clone() });
-                            member = Some((topic, made.clone()));
-                            made
-                        }
-                    };
-                    let unanswered = Unanswered::new(Completion::of_group(member, place), record.bytes());
-                    ready |= state.append(self, topic, record, unanswered);
+                    if last_topic.replace(topic) != Some(topic) {
+                        group.topic_from(place, &state.topics[topic.0].name);
+                    }
+                    let bytes = record.bytes();
+                    let listen = |listeners: &mut Listeners, _: &mut Slots| listeners.join(group, place, bytes);
+                    ready |= state.append(self, topic, record, bytes, listen).0;
                 }
                 Admission::Refused(error) => refused.push((place, error)),
                 Admission::NoRoom => {
@@ -130,7 +127,7 @@ impl Intake {
             taken += 1;
         }
         if stands.is_none() {
-            state.line.leave(ticket);
+            state.leave_line(ticket);
         }
         let wake = ready && !std::mem::replace(&mut state.notified, true);
         let next = if stands.is_none() { state.next_in_line() } else { None };
@@ -142,7 +139,9 @@ impl Intake {
             self.wake_actor();
         }
         for (place, error) in refused {
-            group.answer(place, Err(error));
+            if let Some(waker) = group.answer(place, Err(Box::new(error))) {
+                waker.wake();
+            }
         }
         OfferedAll { taken, ticket: stands }
     }
@@ -150,7 +149,7 @@ impl Intake {
     /// A sender that stood in line goes away.
     pub(in crate::produce) fn leave(&self, ticket: Ticket) {
         let mut state = self.lock();
-        state.line.leave(Some(ticket));
+        state.leave_line(Some(ticket));
         let next = state.next_in_line();
         drop(state);
         if let Some(next) = next {
@@ -160,10 +159,18 @@ impl Intake {
 }
 
 impl State {
-    /// Takes the credit for a record, if there is room and nobody waits before it.
+    /// Gives a place in line up.
+    fn leave_line(&mut self, ticket: Option<Ticket>) {
+        if self.line.leave(ticket) {
+            self.credits.lower();
+        }
+    }
+
+    /// Takes the credit for a record, if it is its sender's turn and there is room, or there is room beside what those in line need.
     ///
     /// In a delivery callback the bound is twice as high, and nobody is waited for: the record that is answered there still holds its own place, so
-    /// that sending one again for each always finds room, and who would wait there would wait for itself.
+    /// that sending one again for each always finds room, and who would wait there would wait for itself. Whoever is passed so by as many records as
+    /// the buffer holds is let in above the bound, one at a time: see [`State::next_in_line`].
     fn admit(&mut self, record: &ProducerRecord<'_>, ticket: Option<Ticket>) -> Admission {
         let topic_name = || Arc::<str>::from(&*record.topic);
         if !self.open {
@@ -181,12 +188,19 @@ impl State {
             let partition = record.partition;
             return Admission::Refused(SendError::TooLarge { topic: topic_name(), partition, bytes });
         }
-        let has_room = self.line.is_next(ticket) && self.credits.has_room(bytes)
-            || blocking::is_callback() && self.credits.has_room_twice(bytes);
-        if !has_room {
+        if self.line.is_granted(ticket) {
+            self.line.use_grant();
+            self.credits.take_raised(bytes);
+        } else if self.line.is_next(ticket) && self.credits.has_room(bytes)
+            || ticket.is_none() && self.credits.has_room_beside(bytes, self.line.len(), self.line.bytes())
+        {
+            self.credits.take(bytes);
+        } else if blocking::is_callback() && self.credits.has_room_twice(bytes) {
+            self.line.pass();
+            self.credits.take(bytes);
+        } else {
             return Admission::NoRoom;
         }
-        self.credits.take(bytes);
         self.counts.accepted += 1;
         Admission::In(topic)
     }

@@ -41,7 +41,7 @@ pub(super) struct Pipeline {
     /// IN: send to this topic, which your application reads
     #[arg(long, value_name = "IN")]
     #[arg(conflicts_with_all = ["kafka", "partitions", "members", "order", "concurrency", "drain"])]
-    #[arg(conflicts_with_all = ["engine", "work", "failure_rate"])]
+    #[arg(conflicts_with_all = ["engine", "work", "failure_rate", "fault"])]
     topic: Option<String>,
     /// OUT: verify what your application writes to this topic
     #[arg(long, value_name = "OUT")]
@@ -69,7 +69,7 @@ pub(super) struct Pipeline {
     #[arg(long, requires = "run")]
     #[arg(conflicts_with_all = ["topic", "payload_file", "rate", "arrivals", "in_flight", "duration", "records", "warmup"])]
     #[arg(conflicts_with_all = ["record_size", "keys", "producers", "seed", "kafka", "partitions", "members", "order"])]
-    #[arg(conflicts_with_all = ["concurrency", "engine", "work", "failure_rate", "drain"])]
+    #[arg(conflicts_with_all = ["concurrency", "engine", "work", "failure_rate", "fault", "drain"])]
     verify_only: bool,
     /// The run's number, for both hosts: up to 16 hexadecimal digits
     #[arg(long, value_name = "ID")]
