@@ -49,7 +49,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     if let Some(letters) = state.dead_letters {
         println!(
             "{} of {} went to {}; all is committed: {}",
-            letters.written, state.counters.finished, letters.topic, stopped.drained
+            letters.written, state.counters.finished, dead_letters, stopped.drained
         );
     }
     Ok(())

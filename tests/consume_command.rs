@@ -447,3 +447,18 @@ fn a_broker_that_is_not_there_ends_it_with_3_in_time() {
     assert!(text(&output.stderr).contains("127.0.0.1:9"), "{}", text(&output.stderr));
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
 }
+
+#[test]
+fn a_file_that_says_what_becomes_of_failures_keeps_no_topic_from_being_printed() {
+    let stage = Stage::with(1, 3, 5);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("troupe.toml");
+    let settings = format!(
+        "[consumer]\ndead_letter_topic = '{TOPIC}'\non_dead_letter_failure = 'stop'\nmax_dead_letters_in_a_row = 5\n\
+         max_dead_letter_ratio = 0.25\ndead_letter_window = 50\nretry_topics = ['retries=10s']\n"
+    );
+    std::fs::write(&file, settings).unwrap();
+    let file = file.to_str().unwrap();
+    assert_eq!(stage.printed(&["--config", file, "--until-end"]).len(), 3);
+    assert_eq!(stage.printed(&["--config", file, "--group", "g", "--until-end"]).len(), 3);
+}

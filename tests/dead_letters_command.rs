@@ -6,12 +6,13 @@
 #[path = "scenarios/fixture.rs"]
 mod fixture;
 
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use fixture::{On, PATIENCE, Stage, eventually, on_kafka, since_1970};
 use kafka_troupe::broker::{RDKafkaApiKey, RDKafkaRespErr};
 use kafka_troupe::consume::{DeadLetters, Outcome, Record};
+use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use serde_json::Value;
 
@@ -29,6 +30,11 @@ mod embedded {
     #[test]
     fn a_replay_sends_nothing_unless_it_is_told_to_and_then_the_records_as_they_were() {
         super::replayed(super::On::Embedded);
+    }
+
+    #[test]
+    fn a_replay_that_a_signal_ends_tells_how_many_are_sent_and_has_failed() {
+        super::interrupted(super::On::Embedded);
     }
 }
 
@@ -162,4 +168,43 @@ fn replayed(on: On) {
 
     let itself = troupe(&letters, &["dead-letters", "replay", "--topic", &letters.topic, "--to", &letters.topic]);
     assert_eq!(itself.status.code(), Some(2));
+}
+
+fn interrupted(on: On) {
+    // More than it sends ahead of the answers, and one request takes beside that.
+    const LETTERS: i64 = 30_000;
+    let stage = Stage::new(on, 1);
+    let letters = stage.another_topic(1);
+    let producer: BaseProducer = letters.client().create().unwrap();
+    for number in 0..LETTERS {
+        let offset = number.to_string();
+        let story = [("topic", stage.topic.as_str()), ("partition", "0"), ("offset", &offset)];
+        let headers = story.iter().fold(OwnedHeaders::new(), |headers, (name, value)| {
+            headers.insert(Header { key: &format!("__troupe.errors.{name}"), value: Some(*value) })
+        });
+        let record = BaseRecord::<str, str>::to(&letters.topic).headers(headers);
+        producer.send(record).map_err(|(error, _)| error).unwrap();
+        producer.poll(Duration::ZERO);
+    }
+    producer.flush(PATIENCE).unwrap();
+    // The first request is taken, and the others are not.
+    let (fine, busy) =
+        (RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR, RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS);
+    letters.broker.embedded().fail_requests(RDKafkaApiKey::Produce, &[&[fine][..], &[busy; 10_000]].concat());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_troupe"));
+    command.args(["dead-letters", "replay", "--topic", &letters.topic, "--execute", "--json"]);
+    command.args(["--bootstrap-server", letters.broker.bootstrap_servers()]);
+    let replay = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    eventually("some are sent", || stage.ends()[&0] > 0);
+    assert!(Command::new("kill").args(["-s", "INT", &replay.id().to_string()]).status().unwrap().success());
+    letters.broker.embedded().stop_failing_requests(RDKafkaApiKey::Produce);
+    let output = replay.wait_with_output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(1), "{out}{err}");
+    let outcome: Value = serde_json::from_str(&out).unwrap();
+    let sent = stage.ends()[&0];
+    assert!(0 < sent && sent < LETTERS, "{sent}");
+    assert_eq!((&outcome["interrupted"], &outcome["sent"]), (&true.into(), &sent.into()), "{out}");
+    assert!(err.contains(&format!("stopped by a signal: {sent} of {LETTERS} dead letters are sent")), "{err}");
 }

@@ -63,9 +63,23 @@ fn a_run_passes_and_its_folder_holds_what_it_prints() {
         assert_eq!(figures[name], 1_500, "{name}");
     }
     assert_eq!(figures["scheduled"], 1_000);
-    for latency in ["schedule_delay", "produce_ack", "end_to_end"] {
+    for latency in ["schedule_delay", "produce_ack", "end_to_end", "residence"] {
         assert_eq!(figures["latency"][latency]["count"], 1_000, "{latency}");
+        assert_eq!(result["curves"][latency][0][0], 0.0, "{latency}");
     }
+    // Of handlers without work, and of commits, one record in sixteen is timed.
+    for latency in ["handler", "commit_lag"] {
+        let count = figures["latency"][latency]["count"].as_u64().unwrap();
+        assert!((30..120).contains(&count), "{latency}: {count}");
+    }
+    for latency in ["schedule_delay", "produce_ack", "end_to_end", "residence", "handler", "commit_lag"] {
+        let log = fs::read_to_string(folder.path().join(format!("{latency}.hlog"))).unwrap();
+        assert!(log.contains("#[Histogram log format version 1.3]") && log.contains(",HISTFAAAA"), "{latency}: {log}");
+    }
+    let in_partitions = result["partitions"].as_array().unwrap().iter();
+    assert_eq!(in_partitions.map(|it| it["handled"].as_u64().unwrap()).sum::<u64>(), 1_500);
+    let report = fs::read_to_string(folder.path().join("report.html")).unwrap();
+    assert!(report.starts_with("<!DOCTYPE html>") && report.contains(">PASSED</span>"), "{report}");
     assert_eq!((&result["plan"]["seed"], &result["plan"]["keys"]), (&7.into(), &"uniform:1000".into()));
     assert!(result["samples"].as_array().unwrap().iter().any(|sample| sample["phase"] == "warmup"));
     let kept: Value = serde_json::from_slice(&fs::read(folder.path().join("result.json")).unwrap()).unwrap();
@@ -82,6 +96,32 @@ fn the_report_begins_with_the_verdict_and_the_lines_go_to_stderr() {
     assert!(stdout.contains("\nend to end "), "{stdout}");
     assert!(stderr.contains("time  phase     target"), "{stderr}");
     assert!(stderr.contains("records are sent and not handled at a time"), "{stderr}");
+}
+
+#[test]
+fn with_ndjson_a_line_comes_each_second_and_the_result_in_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = "--rate 200 --duration 2s --warmup 0s --ndjson";
+    let Output { stdout, stderr, .. } =
+        load(arguments, folder.path()).env("TROUPE_KAFKA__SASL_PASSWORD", "hunter2").output().unwrap();
+    let lines: Vec<Value> = stdout.split(|it| *it == b'\n').filter_map(|it| serde_json::from_slice(it).ok()).collect();
+    let (result, samples) = lines.split_last().unwrap_or_else(|| panic!("{}", String::from_utf8_lossy(&stderr)));
+    assert!(samples.len() >= 2 && samples.iter().all(|line| line["sample"]["phase"].is_string()), "{samples:?}");
+    let sum = |field: &str| samples.iter().map(|line| line["sample"][field].as_u64().unwrap()).sum::<u64>();
+    assert_eq!((sum("sent"), sum("done")), (400, 400));
+    let kept = result["result"]["samples"].as_array().unwrap();
+    assert_eq!(kept.len(), samples.len());
+    // What they were told is in the result, but no secret.
+    let settings = &result["result"]["settings"];
+    for client in ["producer", "consumer"] {
+        let password = settings[client].as_array().unwrap().iter().find(|it| it["name"] == "kafka.sasl.password");
+        assert_eq!(password.unwrap()["value"], "***");
+    }
+    for file in fs::read_dir(folder.path()).unwrap() {
+        let path = file.unwrap().path();
+        assert!(!String::from_utf8_lossy(&fs::read(&path).unwrap()).contains("hunter2"), "{}", path.display());
+    }
+    refused(&["--json", "--ndjson"]);
 }
 
 #[test]

@@ -381,16 +381,15 @@ fn a_signal_ends_the_wait_and_what_is_not_there_is_unseen_and_not_called_lost() 
         broker.create_topic(topic, PARTITIONS).unwrap();
     }
     let folder = tempfile::tempdir().unwrap();
-    let arguments = "--topic in --verify-topic out --in-flight 10 --records 20 --warmup 0s --settle 10m --json";
+    let arguments = "--topic in --verify-topic out --in-flight 10 --records 20 --warmup 0s --settle 10m --ndjson";
     let mut command = load(broker.bootstrap_servers(), arguments, folder.path());
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut stderr = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
-    stderr.find(|line| line.contains("s  wait ")).unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    lines.find(|line| line.contains(r#""phase":"wait""#)).unwrap();
     // SAFETY: it sends a signal to a child that has not been waited for.
     assert_eq!(unsafe { libc::kill(i32::try_from(child.id()).unwrap(), libc::SIGINT) }, 0);
-    stderr.for_each(drop);
-    let output = child.wait_with_output().unwrap();
-    let result: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let last: Value = serde_json::from_str(&lines.last().unwrap()).unwrap();
+    let (output, result) = (child.wait_with_output().unwrap(), last["result"].clone());
     assert_eq!((output.status.code(), counts(&result, FAULTS)), (Some(1), [0, 0, 0, 0, 20]), "{result}");
     assert_eq!(result["verification"]["waited_until"], "a signal ended the wait");
 }

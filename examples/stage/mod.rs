@@ -58,6 +58,11 @@ impl Stage {
         Ok(stage)
     }
 
+    /// Whether it is on a broker of its own.
+    pub(crate) fn is_own(&self) -> bool {
+        self.embedded.is_some()
+    }
+
     /// Another topic; on another broker it must be there.
     pub(crate) fn create_topic(&self, topic: &str) -> Result<(), Box<dyn Error>> {
         if let Some(broker) = &self.embedded {

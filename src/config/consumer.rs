@@ -3,13 +3,13 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use troupe_actors::consume::{
     AutoOffsetReset, CommitWhen, Consumer, ConsumerBuilder, DeadLetters, OnDeadLetterFailure, OnExhausted, OnLogRewind,
-    OnOffsetOutOfRange, Order, StartAt,
+    OnOffsetOutOfRange, Order, RetryTopics, StartAt,
 };
 use troupe_actors::ids::TopicPartition;
 
 use super::properties::Properties;
 use super::settings::{SettingDoc, settings};
-use super::value::{commit_when, duration, number, partitions, size, start_at};
+use super::value::{commit_when, duration, number, partitions, retry_topics, size, start_at};
 
 settings! {
     /// What a consumer is told from outside its code: the table `[consumer]`. Each field is the [`ConsumerBuilder`]'s method of its name, but
@@ -104,6 +104,15 @@ settings! {
     /// What becomes of a record whose attempts are exhausted: the consumer ends, or its partition stops until it is resumed. To end is what
     /// nobody overlooks; the record is lost in neither case.
     on_exhausted: OnExhausted = OnExhausted::Stop, "stop", "`stop`, `stop_partition`";
+
+    /// Topics in which records wait that have failed `max_attempts` times, one after the other, until they are tried again; after the last they go
+    /// to `dead_letter_topic`. They have to exist, and each group needs its own. None, for what waits there is overtaken.
+    #[serde(with = "retry_topics")]
+    retry_topics: Vec<(String, Duration)> = Vec::new(), none, "a list, as in `[\"orders.retry-10s=10s\", \"orders.retry-5m=5m\"]`";
+
+    /// Whether retry topics may be used in an order, which they give up for what waits there. To be said, for nobody should lose an order
+    /// unawares.
+    allow_reordering: bool = false, "false", "`true`, `false`";
 
     /// The topic that takes records which have failed as often as they may, cannot be decoded, or are given up by the handler; `on_exhausted`
     /// has no say then. It has to exist. None, for only a person knows which topic may hold such records, and for how long.
@@ -204,6 +213,7 @@ impl ConsumerConfig {
                     .max_in_a_row(self.max_dead_letters_in_a_row)
                     .max_ratio(self.max_dead_letter_ratio, self.dead_letter_window),
             )
+            .retry_topics(RetryTopics::new(self.retry_topics.iter().cloned()))
             .commit_when(self.commit_when)
             .await_commits(self.await_commits)
             .commit_rate(self.commit_rate)
@@ -241,6 +251,9 @@ impl ConsumerConfig {
         }
         if let Some(threads) = self.worker_threads {
             builder = builder.worker_threads(threads);
+        }
+        if self.allow_reordering {
+            builder = builder.allow_reordering();
         }
         if self.client_auto_commit {
             builder = builder.client_auto_commit();

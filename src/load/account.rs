@@ -8,6 +8,8 @@ use kafka_troupe::produce::{Delivery, ErrorClass, SendError};
 use tokio_util::sync::CancellationToken;
 
 use super::clock::Clock;
+use super::commits::Commits;
+use super::families::ByFamily;
 use super::frame::Frame;
 use super::keys::KeyText;
 use super::latencies::Latencies;
@@ -53,17 +55,24 @@ pub(crate) struct Account {
 #[derive(Debug)]
 pub(crate) struct Book {
     pub(crate) ledger: Ledger,
+    pub(crate) commits: Commits,
+    /// Calls for an offset that was known to be committed when its record was received.
+    pub(crate) redelivered_after_commit: u64,
     /// By partition, what members in other processes have committed, as far as is known.
     committed: Vec<u64>,
     /// So many records may have been repeated for the faults of the run.
     pub(crate) excused: u64,
-    /// Of the load since it was last taken.
+    /// Of the load since they were last taken.
     pub(crate) end_to_end: Latencies,
+    pub(crate) residence: Latencies,
+    pub(crate) handler: Latencies,
+    pub(crate) commit_lag: Latencies,
 }
 
 /// Producers' side, of the load.
 #[derive(Debug)]
 pub(crate) struct Sending {
+    /// Since it was last taken.
     pub(crate) schedule_delay: Latencies,
     /// Records whose time came, those included that were not sent any more.
     pub(crate) scheduled: u64,
@@ -77,6 +86,7 @@ pub(crate) struct Sending {
 /// The broker's answers.
 #[derive(Debug)]
 pub(crate) struct Answers {
+    /// Of the load since it was last taken.
     pub(crate) produce_ack: Latencies,
     /// Confirmed records of the load.
     pub(crate) acked: u64,
@@ -94,12 +104,7 @@ impl Account {
         Ok(Self {
             run: plan.run,
             clock: Clock::start(),
-            book: Mutex::new(Book {
-                ledger: Ledger::new(held, plan.producers, plan.partitions),
-                committed: vec![0; plan.partitions as usize],
-                excused: 0,
-                end_to_end: Latencies::new()?,
-            }),
+            book: Mutex::new(Book::new(held, plan.producers, plan.partitions)?),
             answers: Mutex::new(Answers {
                 produce_ack: Latencies::new()?,
                 acked: 0,
@@ -181,33 +186,76 @@ impl Account {
     }
 
     /// A handler is through with a record.
-    pub(crate) fn handled(&self, key: Option<&[u8]>, value: Option<&[u8]>, place: Place) {
+    pub(crate) fn handled(&self, key: Option<&[u8]>, value: Option<&[u8]>, place: Place, call: Call) {
         let value = value.unwrap_or_default();
         let read = Payload::read(self.run, value).and_then(|payload| {
             let wanted = payload.key.map(KeyText::of);
             let fits = key == wanted.as_ref().map(AsRef::as_ref);
             if fits { Ok(payload) } else { Err(Odd::Corrupted(Some((payload.producer, payload.sequence)))) }
         });
+        let ended = self.clock.now();
         match &self.relay {
-            Some(relay) => relay.say(Frame::Handled { place, read, length: value.len() as u32 }),
-            None => self.note(read, place, value.len()),
+            Some(relay) => {
+                let (waited, worked) =
+                    (ended.saturating_sub(call.received), call.called.map(|it| ended.saturating_sub(it)));
+                relay.say(Frame::Handled { place, read, length: value.len() as u32, waited, worked });
+            }
+            None => self.note(read, place, value.len(), call, ended),
         }
     }
 
-    /// A handler, of this process or another one, is through with a record of so many bytes.
-    pub(crate) fn note(&self, read: Result<Payload, Odd>, place: Place, length: usize) {
+    /// A handler of another process was through just now with a record of so many bytes, which had waited for so long since it was received there,
+    /// and whose handler had worked for so long, in nanoseconds.
+    pub(crate) fn handled_elsewhere(
+        &self,
+        read: Result<Payload, Odd>,
+        place: Place,
+        length: usize,
+        waited: u64,
+        worked: Option<u64>,
+    ) {
         let now = self.clock.now();
-        let mut book = self.book();
-        if book.ledger.handled(read, place)
-            && let Ok(payload) = read
-        {
-            if !payload.warm_up {
-                book.end_to_end.record(now.saturating_sub(payload.intended));
-            }
+        let call = Call { received: now.saturating_sub(waited), called: worked.map(|it| now.saturating_sub(it)) };
+        self.note(read, place, length, call, now);
+    }
+
+    fn note(&self, read: Result<Payload, Odd>, place: Place, length: usize, call: Call, ended: u64) {
+        if self.book().handled(read, place, call, ended) {
             self.handled.fetch_add(1, Ordering::Release);
             if self.counts_bytes {
                 self.handled_bytes.fetch_add(Plan::bytes_in_log(length), Ordering::Release);
             }
+        }
+    }
+
+    /// A member was told that all of these partitions is committed below these offsets.
+    pub(crate) fn confirmed(&self, partitions: impl Iterator<Item = (i32, i64)>) {
+        for (partition, next) in partitions {
+            let (partition, next) = (partition as u32, u64::try_from(next).unwrap_or_default());
+            match &self.relay {
+                Some(relay) => relay.say(Frame::Committed { partition, next }),
+                None => self.confirmed_elsewhere(partition, next),
+            }
+        }
+    }
+
+    /// The same of one partition, and of a member in another process, just now.
+    pub(crate) fn confirmed_elsewhere(&self, partition: u32, next: u64) {
+        let now = self.clock.now();
+        self.book().confirmed(partition, next, now);
+    }
+
+    /// The latencies of the load since they were last taken.
+    pub(crate) fn take_latencies(&self) -> ByFamily<Latencies> {
+        let (schedule_delay, produce_ack) = (self.sending().schedule_delay.take(), self.answers().produce_ack.take());
+        let mut book = self.book();
+        ByFamily {
+            schedule_delay,
+            produce_ack,
+            end_to_end: book.end_to_end.take(),
+            residence: book.residence.take(),
+            handler: book.handler.take(),
+            commit_lag: book.commit_lag.take(),
         }
     }
 
@@ -285,6 +333,55 @@ impl Account {
     }
 }
 
+/// How a record came to its handler, on the run's clock.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Call {
+    /// When the engine had taken it over from librdkafka; without an engine, when it was polled.
+    pub(crate) received: u64,
+    /// When its handler was called, where that is known.
+    pub(crate) called: Option<u64>,
+}
+
+impl Book {
+    fn new(held: Held, producers: u16, partitions: u32) -> anyhow::Result<Self> {
+        Ok(Self {
+            ledger: Ledger::new(held, producers, partitions),
+            commits: Commits::new(partitions),
+            redelivered_after_commit: 0,
+            committed: vec![0; partitions as usize],
+            excused: 0,
+            end_to_end: Latencies::new()?,
+            residence: Latencies::new()?,
+            handler: Latencies::new()?,
+            commit_lag: Latencies::new()?,
+        })
+    }
+
+    /// A handler is through with a record; says whether it is a record of this run that none had before.
+    fn handled(&mut self, read: Result<Payload, Odd>, place: Place, call: Call, ended: u64) -> bool {
+        let Call { received, called } = call;
+        let anew = self.ledger.handled(read, place);
+        if !anew {
+            self.redelivered_after_commit += u64::from(place.offset < self.commits.known_at(place.partition, received));
+        } else if let Ok(payload) = read
+            && !payload.warm_up
+        {
+            self.end_to_end.record(ended.saturating_sub(payload.intended));
+            self.residence.record(ended.saturating_sub(received));
+            if let Some(called) = called {
+                self.handler.record(ended.saturating_sub(called));
+            }
+            self.commits.handled(place, ended);
+        }
+        anew
+    }
+
+    /// It became known that all of a partition below `next` is committed.
+    fn confirmed(&mut self, partition: u32, next: u64, now: u64) {
+        self.commits.confirmed(partition, next, now, &mut self.commit_lag);
+    }
+}
+
 impl Answers {
     /// Confirmed records of the load a second: from its start to its end, or to the last confirmation, where that came later. What the producer had
     /// only taken over by the end is no faster for it.
@@ -310,5 +407,46 @@ mod tests {
         assert_eq!(answers(1_000, 12 * SECOND).rate(2 * SECOND, 3 * SECOND), 100.0);
         assert_eq!(answers(1_000, 11 * SECOND).rate(2 * SECOND, 12 * SECOND), 100.0);
         assert_eq!(answers(0, 0).rate(2 * SECOND, 2 * SECOND), 0.0);
+    }
+
+    fn read(sequence: u64) -> Result<Payload, Odd> {
+        let (key, warm_up) = (None, false);
+        Ok(Payload { producer: 0, sequence, key, key_sequence: sequence, intended: 1_000, warm_up })
+    }
+
+    #[test]
+    fn what_comes_again_counts_against_the_commit_where_that_was_known_when_it_was_received() {
+        let mut book = Book::new(Held::ToKeys, 1, 1).unwrap();
+        let place = Place { partition: 0, offset: 5 };
+        let handled = |book: &mut Book, received| {
+            let anew = book.handled(read(0), place, Call { received, called: None }, received + 10);
+            (anew, book.redelivered_after_commit)
+        };
+        assert_eq!(handled(&mut book, 100), (true, 0));
+        // A second member has it, and the first has not committed.
+        assert_eq!(handled(&mut book, 200), (false, 0));
+        book.confirmed(0, 6, 300);
+        assert_eq!(handled(&mut book, 299), (false, 0));
+        assert_eq!(handled(&mut book, 300), (false, 1));
+        // The producer stored a record twice, which is no redelivery.
+        let above = Place { offset: 6, ..place };
+        assert!(!book.handled(read(0), above, Call { received: 400, called: None }, 410));
+        assert_eq!(book.redelivered_after_commit, 1);
+    }
+
+    #[test]
+    fn each_latency_has_its_beginning_and_warm_up_and_repeats_have_none() {
+        let mut book = Book::new(Held::ToKeys, 1, 1).unwrap();
+        let call = Call { received: 101_000, called: Some(201_000) };
+        let at = |offset| Place { partition: 0, offset };
+        assert!(book.handled(read(0), at(0), call, 501_000));
+        assert!(!book.handled(read(0), at(0), call, 501_000));
+        assert!(book.handled(read(1).map(|it| Payload { warm_up: true, ..it }), at(1), call, 501_000));
+        book.confirmed(0, 2, 1_101_000);
+        let micros = |latencies: &Latencies| latencies.summary().map(|it| (it.max, it.count));
+        assert_eq!(micros(&book.end_to_end), Some((500, 1)));
+        assert_eq!(micros(&book.residence), Some((400, 1)));
+        assert_eq!(micros(&book.handler), Some((300, 1)));
+        assert_eq!(micros(&book.commit_lag), Some((600, 1)));
     }
 }

@@ -17,7 +17,7 @@ use rdkafka::{ClientConfig, ClientContext, TopicPartitionList};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::account::Account;
+use super::account::{Account, Call};
 use super::ledger::Place;
 use super::plan::Plan;
 use super::work::{Tasks, Work, spin};
@@ -45,7 +45,10 @@ struct Seen {
     failed: OnceLock<String>,
 }
 
-struct Watch(Arc<Seen>);
+struct Watch {
+    seen: Arc<Seen>,
+    account: Arc<Account>,
+}
 
 impl BareMembers {
     /// # Errors
@@ -64,7 +67,7 @@ impl BareMembers {
                 client.set("auto.commit.interval.ms", "1000");
             }
             let consumer: BaseConsumer<Watch> = client
-                .create_with_context(Watch(Arc::clone(&seen)))
+                .create_with_context(Watch { seen: Arc::clone(&seen), account: Arc::clone(account) })
                 .with_context(|| format!("member {number} of the group cannot start"))?;
             consumer.subscribe(&[&plan.topic]).with_context(|| format!("member {number} cannot subscribe"))?;
             let (tell, ended) = oneshot::channel();
@@ -183,6 +186,7 @@ impl Loop {
 
     fn handle(&self, record: &BorrowedMessage<'_>) -> KafkaResult<()> {
         let place = Place { partition: record.partition() as u32, offset: record.offset() as u64 };
+        let received = self.account.clock.now();
         for attempt in 1.. {
             match self.tasks.work {
                 Work::None => {}
@@ -196,7 +200,9 @@ impl Loop {
             }
             self.account.attempt_failed();
         }
-        self.account.handled(record.key(), record.payload(), place);
+        // What it waited before is in librdkafka's queue, and tells nobody since when.
+        let call = Call { received, called: Some(received) };
+        self.account.handled(record.key(), record.payload(), place, call);
         match self.consumer.store_offset(&self.topic, record.partition(), record.offset()) {
             // It was given up meanwhile: who has it now gets the record again.
             Err(KafkaError::StoreOffset(RDKafkaErrorCode::State)) => Ok(()),
@@ -210,7 +216,7 @@ impl ClientContext for Watch {}
 impl ConsumerContext for Watch {
     fn pre_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         if let Rebalance::Revoke(partitions) = rebalance {
-            let mut assigned = locked(&self.0.assigned);
+            let mut assigned = locked(&self.seen.assigned);
             for partition in partitions.elements() {
                 assigned.remove(&partition.partition());
             }
@@ -219,7 +225,7 @@ impl ConsumerContext for Watch {
 
     fn post_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         if let Rebalance::Assign(partitions) = rebalance {
-            locked(&self.0.assigned).extend(partitions.elements().iter().map(|it| it.partition()));
+            locked(&self.seen.assigned).extend(partitions.elements().iter().map(|it| it.partition()));
         }
     }
 
@@ -228,14 +234,14 @@ impl ConsumerContext for Watch {
             tracing::debug!(%error, "a bare member's commit");
             return;
         }
-        let mut committed = locked(&self.0.committed);
-        for partition in offsets.elements() {
-            if let Offset::Offset(offset) = partition.offset()
-                && partition.error().is_ok()
-            {
-                committed.insert(partition.partition(), offset);
-            }
-        }
+        let elements = offsets.elements();
+        let committed = elements.iter().filter(|it| it.error().is_ok()).filter_map(|it| match it.offset() {
+            Offset::Offset(next) => Some((it.partition(), next)),
+            _ => None,
+        });
+        let committed: Vec<(i32, i64)> = committed.collect();
+        self.account.confirmed(committed.iter().copied());
+        locked(&self.seen.committed).extend(committed);
     }
 }
 

@@ -12,6 +12,11 @@ impl Clock {
     pub(crate) fn now(self) -> u64 {
         nanoseconds(self.0.elapsed())
     }
+
+    /// What this clock showed then; 0 for before it was made.
+    pub(crate) fn at(self, then: Instant) -> u64 {
+        nanoseconds(then.saturating_duration_since(self.0))
+    }
 }
 
 /// 584 years at most.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::account::Account;
+use super::account::{Account, Call};
 use super::ledger::Place;
 use super::plan::Plan;
 use super::work::{Tasks, Work, spin};
@@ -12,6 +12,8 @@ use kafka_troupe::{AutoOffsetReset, ConsumerBuilder, ConsumerHandle, Record};
 
 /// How long a member may take to finish, commit and leave.
 const LEAVING: Duration = Duration::from_secs(10);
+/// Handlers without work are timed at one record of so many.
+const ONE_CALL_OF: i64 = 16;
 /// What the engine logs of an attempt that was to fail.
 const TO_FAIL: &str = "this attempt was to fail";
 
@@ -40,20 +42,28 @@ impl Members {
             if plan.failure_rate > 0.0 {
                 builder = builder.max_attempts(u32::MAX);
             }
+            let (work, told) = (plan.work, Arc::clone(account));
+            builder = builder.on_commit(move |report| {
+                let done = report.partitions.iter().filter(|it| it.error.is_none());
+                told.confirmed(done.map(|it| (it.topic_partition.partition.0, it.offset.0)));
+            });
             let (account, tasks) = (Arc::clone(account), plan.tasks());
-            let builder = match plan.work {
-                Work::None if plan.failure_rate == 0.0 => {
-                    builder.handler(move |record: &Record| handled(&account, record))
-                }
+            let builder = match work {
+                Work::None if plan.failure_rate == 0.0 => builder.handler(move |record: &Record| {
+                    let called = called(&account, record, work);
+                    handled(&account, record, called)
+                }),
                 Work::None | Work::Spin(_) => builder.handler(move |record: &Record| {
+                    let called = called(&account, record, work);
                     spin(tasks.time(place(record)));
-                    attempted(&tasks, &account, record)
+                    attempted(&tasks, &account, record, called)
                 }),
                 Work::Sleep(_) => builder.async_handler(move |record: Record| {
                     let account = Arc::clone(&account);
                     async move {
+                        let called = called(&account, &record, work);
                         tokio::time::sleep(tasks.time(place(&record))).await;
-                        attempted(&tasks, &account, &record)
+                        attempted(&tasks, &account, &record, called)
                     }
                 }),
             };
@@ -112,17 +122,24 @@ impl Members {
 }
 
 /// A handler is at the end of an attempt: it is through with the record, or fails as the plan has it.
-fn attempted(tasks: &Tasks, account: &Account, record: &Record) -> Result<(), &'static str> {
+fn attempted(tasks: &Tasks, account: &Account, record: &Record, called: Option<u64>) -> Result<(), &'static str> {
     if tasks.fails(place(record), record.attempt()) {
         account.attempt_failed();
         return Err(TO_FAIL);
     }
-    handled(account, record);
+    handled(account, record, called);
     Ok(())
 }
 
-fn handled(account: &Account, record: &Record) {
-    account.handled(record.key(), record.value(), place(record));
+/// The time at which a handler is called, where that is to be known of this record: of each whose handler has work to do, and else, where the
+/// look at the clock would be all the work there is, of one in [`ONE_CALL_OF`].
+fn called(account: &Account, record: &Record, work: Work) -> Option<u64> {
+    (work != Work::None || record.offset().0 % ONE_CALL_OF == 0).then(|| account.clock.now())
+}
+
+fn handled(account: &Account, record: &Record, called: Option<u64>) {
+    let call = Call { received: account.clock.at(record.received_at()), called };
+    account.handled(record.key(), record.value(), place(record), call);
 }
 
 fn place(record: &Record) -> Place {

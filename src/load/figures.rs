@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::families::{ByFamily, Family};
 use super::latencies::Summary;
 
 /// How much, how fast, and what was wrong.
@@ -37,6 +38,8 @@ pub(crate) struct Figures {
     pub(crate) foreign: u64,
     /// Offsets that were committed before a handler was through with them.
     pub(crate) committed_ahead: u64,
+    /// Calls for an offset that was known to be committed when the record was received.
+    pub(crate) redelivered_after_commit: u64,
     /// Attempts of handlers that failed because they were to; the records were tried again.
     pub(crate) failed_attempts: u64,
     /// Records of the load that were sent late.
@@ -49,15 +52,7 @@ pub(crate) struct Figures {
 }
 
 /// Latencies of the load, microseconds; `None` where there are none to speak of.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
-pub(crate) struct Latency {
-    /// From the intended to the actual send.
-    pub(crate) schedule_delay: Option<Summary>,
-    /// From the intended send to the broker's confirmation.
-    pub(crate) produce_ack: Option<Summary>,
-    /// From the intended send to the end of the handler.
-    pub(crate) end_to_end: Option<Summary>,
-}
+pub(crate) type Latency = ByFamily<Option<Summary>>;
 
 /// A number by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,13 +66,6 @@ pub(crate) enum Metric {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Family {
-    Schedule,
-    Ack,
-    E2e,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stat {
     Min,
     P50,
@@ -88,7 +76,7 @@ pub(crate) enum Stat {
     Max,
 }
 
-const COUNTS: [&str; 15] = [
+const COUNTS: [&str; 16] = [
     "lost",
     "unseen",
     "filtered",
@@ -98,6 +86,7 @@ const COUNTS: [&str; 15] = [
     "corrupted",
     "foreign",
     "committed_ahead",
+    "redelivered_after_commit",
     "failed",
     "late",
     "sent",
@@ -106,7 +95,6 @@ const COUNTS: [&str; 15] = [
     "failed_attempts",
 ];
 const RATIOS: [&str; 2] = ["dup_rate", "late_rate"];
-const FAMILIES: [(&str, Family); 3] = [("schedule", Family::Schedule), ("ack", Family::Ack), ("e2e", Family::E2e)];
 const STATS: [(&str, Stat); 7] = [
     ("min", Stat::Min),
     ("p50", Stat::P50),
@@ -130,14 +118,14 @@ impl Metric {
             return Some(Self::Ratio(name));
         }
         let (family, stat) = name.split_once('.')?;
-        let family = FAMILIES.iter().find(|(name, _)| *name == family)?.1;
+        let family = Family::ALL.into_iter().find(|it| it.short() == family)?;
         Some(Self::Latency(family, STATS.iter().find(|(name, _)| *name == stat)?.1))
     }
 
     /// All names, for who used another one.
     pub(crate) fn names() -> String {
         let plain = COUNTS.iter().chain(&RATIOS).chain(&["rate"]).copied().collect::<Vec<_>>().join(", ");
-        let families = FAMILIES.map(|(name, _)| name).join(", ");
+        let families = Family::ALL.map(Family::short).join(", ");
         let stats = STATS.map(|(name, _)| name).join(", ");
         format!("{plain}; and of {families}, behind a dot, {stats}, as in e2e.p99")
     }
@@ -153,14 +141,7 @@ impl Figures {
             Metric::Ratio("dup_rate") => Some(share(self.duplicated, self.handled)),
             Metric::Ratio("late_rate") => Some(share(self.late, self.scheduled)),
             Metric::Ratio(_) => None,
-            Metric::Latency(family, stat) => {
-                let of_family = match family {
-                    Family::Schedule => self.latency.schedule_delay,
-                    Family::Ack => self.latency.produce_ack,
-                    Family::E2e => self.latency.end_to_end,
-                };
-                of_family.map(|it| it.at(stat) as f64)
-            }
+            Metric::Latency(family, stat) => self.latency.of(family).map(|it| it.at(stat) as f64),
         }
     }
 
@@ -175,6 +156,7 @@ impl Figures {
             "corrupted" => self.corrupted,
             "foreign" => self.foreign,
             "committed_ahead" => self.committed_ahead,
+            "redelivered_after_commit" => self.redelivered_after_commit,
             "failed" => self.failed,
             "late" => self.late,
             "sent" => self.sent,
@@ -232,7 +214,8 @@ mod tests {
             corrupted: 10,
             foreign: 11,
             committed_ahead: 12,
-            failed_attempts: 15,
+            redelivered_after_commit: 15,
+            failed_attempts: 16,
             late: 13,
             scheduled: 26,
             rate: 14.5,
@@ -241,11 +224,14 @@ mod tests {
                 schedule_delay: Some(summary(1_000)),
                 produce_ack: Some(summary(2_000)),
                 end_to_end: Some(summary(3_000)),
+                residence: Some(summary(4_000)),
+                handler: Some(summary(5_000)),
+                commit_lag: Some(summary(6_000)),
             },
         };
         let mut names: Vec<String> = COUNTS.iter().chain(&RATIOS).chain(&["rate"]).map(|it| (*it).to_owned()).collect();
-        for (family, _) in FAMILIES {
-            names.extend(STATS.iter().map(|(stat, _)| format!("{family}.{stat}")));
+        for family in Family::ALL {
+            names.extend(STATS.iter().map(|(stat, _)| format!("{}.{stat}", family.short())));
         }
         let values: Vec<f64> = names.iter().map(|it| figures.value(Metric::named(it).unwrap()).unwrap()).collect();
         let mut distinct = values.clone();

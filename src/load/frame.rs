@@ -1,33 +1,38 @@
 //! What a member in a process of its own says to the run: frames of one size, so that each is written and read whole.
 //!
-//! | at | bytes | a record | what it holds | the end of that |
-//! |---|---|---|---|---|
-//! | 0 | 1 | 1 fits, 2 corrupted, 3 foreign | 4 | 5 |
-//! | 1 | 1 | bit 0: warm-up, bit 1: it has a key, bit 2: corrupted, and known | | |
-//! | 2 | 2 | producer | | |
-//! | 4 | 4 | partition | partition | |
-//! | 8 | 8 | offset | committed offset | last commits that were not made |
-//! | 16 | 8 | sequence | | attempts that failed as they were to |
-//! | 24 | 8 | sequence within the key | | |
-//! | 32 | 8 | intended send time | | |
-//! | 40 | 4 | number of the key | | |
-//! | 44 | 4 | bytes of the value | | |
+//! | at | bytes | a record | what it holds | the end of that | a commit |
+//! |---|---|---|---|---|---|
+//! | 0 | 1 | 1 fits, 2 corrupted, 3 foreign | 4 | 5 | 6 |
+//! | 1 | 1 | bit 0: warm-up, bit 1: it has a key, bit 2: corrupted, and known, bit 3: its handler was timed | | | |
+//! | 2 | 2 | producer | | | |
+//! | 4 | 4 | partition | partition | | partition |
+//! | 8 | 8 | offset | committed offset | last commits that were not made | committed offset |
+//! | 16 | 8 | sequence | | attempts that failed as they were to | |
+//! | 24 | 8 | sequence within the key | | | |
+//! | 32 | 8 | intended send time | | | |
+//! | 40 | 4 | number of the key | | | |
+//! | 44 | 4 | bytes of the value | | | |
+//! | 48 | 8 | nanoseconds since it was received | | | |
+//! | 56 | 8 | nanoseconds in its handler | | | |
 //!
 //! All big-endian. A pipe takes so few bytes in one piece, whichever threads write.
 
 use super::ledger::Place;
 use super::payload::{Odd, Payload};
 
-pub(crate) const LEN: usize = 48;
+pub(crate) const LEN: usize = 64;
 
 const WARM_UP: u8 = 1;
 const KEY: u8 = 2;
 const KNOWN: u8 = 4;
+const TIMED: u8 = 8;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Frame {
     /// A handler is through with a record.
-    Handled { place: Place, read: Result<Payload, Odd>, length: u32 },
+    Handled { place: Place, read: Result<Payload, Odd>, length: u32, waited: u64, worked: Option<u64> },
+    /// It was told that all of a partition below an offset is committed.
+    Committed { partition: u32, next: u64 },
     /// One of the partitions it holds, and what it has committed of it, as far as it knows.
     Holds { partition: u32, committed: u64 },
     /// It holds those told since the last of these; has so far given up so many partitions, or sets of them, without a last commit; and so many
@@ -39,8 +44,10 @@ impl Frame {
     pub(crate) fn write(&self) -> [u8; LEN] {
         let mut frame = [0; LEN];
         match self {
-            Self::Handled { place, read, length } => {
-                frame[44..].copy_from_slice(&length.to_be_bytes());
+            Self::Handled { place, read, length, waited, worked } => {
+                frame[44..48].copy_from_slice(&length.to_be_bytes());
+                frame[48..56].copy_from_slice(&waited.to_be_bytes());
+                frame[56..].copy_from_slice(&worked.unwrap_or_default().to_be_bytes());
                 frame[0] = match read {
                     Ok(_) => 1,
                     Err(Odd::Corrupted(_)) => 2,
@@ -61,6 +68,12 @@ impl Frame {
                     frame[32..40].copy_from_slice(&payload.intended.to_be_bytes());
                     frame[40..44].copy_from_slice(&payload.key.unwrap_or_default().to_be_bytes());
                 }
+                frame[1] |= u8::from(worked.is_some()) * TIMED;
+            }
+            Self::Committed { partition, next } => {
+                frame[0] = 6;
+                frame[4..8].copy_from_slice(&partition.to_be_bytes());
+                frame[8..16].copy_from_slice(&next.to_be_bytes());
             }
             Self::Holds { partition, committed } => {
                 frame[0] = 4;
@@ -93,10 +106,12 @@ impl Frame {
             3 => Err(Odd::Foreign),
             4 => return Some(Self::Holds { partition, committed: number }),
             5 => return Some(Self::Told { uncommitted: number, failed_attempts: sequence }),
+            6 => return Some(Self::Committed { partition, next: number }),
             _ => return None,
         };
-        let length = u32::from_be_bytes(bytes(frame, 44));
-        Some(Self::Handled { place: Place { partition, offset: number }, read, length })
+        let (length, waited) = (u32::from_be_bytes(bytes(frame, 44)), u64::from_be_bytes(bytes(frame, 48)));
+        let worked = (frame[1] & TIMED != 0).then(|| u64::from_be_bytes(bytes(frame, 56)));
+        Some(Self::Handled { place: Place { partition, offset: number }, read, length, waited, worked })
     }
 }
 
@@ -126,9 +141,12 @@ mod tests {
 
     fn frames() -> impl Strategy<Value = Frame> {
         prop_oneof![
-            (any::<u32>(), any::<u64>(), reads(), any::<u32>()).prop_map(|(partition, offset, read, length)| {
-                Frame::Handled { place: Place { partition, offset }, read, length }
-            }),
+            ((any::<u32>(), any::<u64>()), reads(), any::<u32>(), any::<u64>(), any::<Option<u64>>()).prop_map(
+                |((partition, offset), read, length, waited, worked)| {
+                    Frame::Handled { place: Place { partition, offset }, read, length, waited, worked }
+                }
+            ),
+            (any::<u32>(), any::<u64>()).prop_map(|(partition, next)| Frame::Committed { partition, next }),
             (any::<u32>(), any::<u64>()).prop_map(|(partition, committed)| Frame::Holds { partition, committed }),
             (any::<u64>(), any::<u64>())
                 .prop_map(|(uncommitted, failed_attempts)| Frame::Told { uncommitted, failed_attempts }),

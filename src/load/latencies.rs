@@ -22,6 +22,23 @@ pub(crate) struct Summary {
     pub(crate) count: u64,
 }
 
+impl Summary {
+    /// Of each figure the worse remains, which is what can be said of two together.
+    pub(crate) fn worsen(&mut self, other: &Self) {
+        let figures = [
+            (&mut self.p50, other.p50),
+            (&mut self.p90, other.p90),
+            (&mut self.p99, other.p99),
+            (&mut self.p99_9, other.p99_9),
+            (&mut self.p99_99, other.p99_99),
+            (&mut self.max, other.max),
+        ];
+        figures.into_iter().for_each(|(one, other)| *one = other.max(*one));
+        self.min = self.min.min(other.min);
+        self.count += other.count;
+    }
+}
+
 impl Latencies {
     /// # Errors
     /// None that can be: these bounds are valid.
@@ -34,6 +51,33 @@ impl Latencies {
     pub(crate) fn record(&mut self, nanoseconds: u64) {
         // What is 292,000 years long would not fit.
         let _ = self.0.record(nanoseconds / 1_000);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn record_many(&mut self, micros: u64, times: u64) {
+        let _ = self.0.record_n(micros, times);
+    }
+
+    pub(crate) fn histogram(&self) -> &Histogram<u64> {
+        &self.0
+    }
+
+    /// The curve of percentiles: shares of records, and the microseconds within which they were, ever closer to all. Empty where there are none.
+    pub(crate) fn curve(&self) -> Vec<(f64, u64)> {
+        if self.0.is_empty() {
+            return Vec::new();
+        }
+        let (count, mut curve) = (self.0.len() as f64, vec![(0.0, self.0.min())]);
+        // The part that is left shrinks tenfold in eight steps, until it is less than a record.
+        for step in 1..=64 {
+            let left = 10_f64.powf(-f64::from(step) / 8.0);
+            if left * count < 1.0 {
+                break;
+            }
+            curve.push((1.0 - left, self.0.value_at_quantile(1.0 - left)));
+        }
+        curve.push((1.0, self.0.max()));
+        curve
     }
 
     pub(crate) fn add(&mut self, other: &Self) {
@@ -83,6 +127,20 @@ mod tests {
         assert!(near(summary.p50, 1_000), "{summary:?}");
         assert!(near(summary.max, 86_400_000_000), "{summary:?}");
         assert_eq!(summary.p99_9, summary.max);
+    }
+
+    #[test]
+    fn a_curve_rises_from_the_least_to_the_most_and_ends_with_the_last_record() {
+        let mut latencies = Latencies::new().unwrap();
+        assert!(latencies.curve().is_empty());
+        latencies.record(500_000);
+        assert_eq!(latencies.curve(), [(0.0, 500), (1.0, 500)]);
+        (1..=999).for_each(|micros| latencies.record(micros * 1_000));
+        let curve = latencies.curve();
+        assert!(curve.is_sorted(), "{curve:?}");
+        assert_eq!((curve[0], curve.last()), ((0.0, 1), Some(&(1.0, 999))));
+        // 1,000 records: up to 99.9 %.
+        assert_eq!(curve.len(), 2 + 24);
     }
 
     #[test]

@@ -181,6 +181,11 @@ impl Ledger {
         self.partitions.get(partition as usize).map_or(committed, |marks| marks.missing_below(committed))
     }
 
+    /// How many different offsets of a partition have been handled.
+    pub(crate) fn count_in(&self, partition: u32) -> u64 {
+        self.partitions.get(partition as usize).map_or(0, Marks::count)
+    }
+
     /// What it comes to, where the producers have given away so many sequences each.
     pub(crate) fn findings(&self, sent: &[u64]) -> Findings {
         let mut findings = Findings {

@@ -107,7 +107,10 @@ impl Listener {
         let (mut frame, mut holds) = ([0; frame::LEN], Vec::new());
         while stdout.read_exact(&mut frame).is_ok() {
             match Frame::read(&frame) {
-                Some(Frame::Handled { place, read, length }) => self.account.note(read, place, length as usize),
+                Some(Frame::Handled { place, read, length, waited, worked }) => {
+                    self.account.handled_elsewhere(read, place, length as usize, waited, worked);
+                }
+                Some(Frame::Committed { partition, next }) => self.account.confirmed_elsewhere(partition, next),
                 Some(Frame::Holds { partition, committed }) => {
                     self.account.committed_elsewhere(partition, committed);
                     holds.push(partition);

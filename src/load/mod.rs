@@ -2,23 +2,27 @@
 //!
 //! Pure, without clock, thread or socket:
 //! - when a record is to be sent: [`schedule`]; under which key: [`keys`]; what it says of itself: [`payload`]; all from a seed: [`random`].
-//! - what was sent and handled, record by record: [`ledger`] over [`marks`]; how long that took: [`latencies`]; whether handlers kept
-//!   up: [`backlog`]; what is done to members, and how they get over it: [`faults`], [`recovery`].
+//! - what was sent and handled, record by record: [`ledger`] over [`marks`]; how long that took: [`latencies`] by [`families`]; what was
+//!   committed: [`commits`]; whether handlers kept up: [`backlog`]; what is done to members, and how they get over it: [`faults`], [`recovery`].
 //! - what it comes to: [`figures`]; what has to hold of them: [`gates`]; [`verdict`].
 //!
-//! What does it: [`run`] by a [`plan`] with [`producing`] and a [`crew`], which write to the [`account`]; [`sampler`] makes a [`sample`] once a second,
-//! [`striking`] does the faults to [`processes`], which talk in [`frame`]s; [`resources`], the [`log`](mod@log) as a bare client reads it, and the [`result`](mod@result) in the end.
+//! What does it: [`run`] by a [`plan`] with [`producing`] and a [`crew`], which write to the [`account`]; [`sampler`] makes a [`sample`] once a second
+//! (a [`series`] of them is kept, and histograms in an [`hdr_log`]), [`striking`] does the faults to [`processes`], which talk in [`frame`]s;
+//! [`resources`], the [`log`](mod@log) as a bare client reads it, and the [`result`](mod@result) in the end, with its [`report`].
 
 pub(crate) mod account;
 mod backlog;
 mod bare;
 mod clock;
+mod commits;
 mod consuming;
 pub(crate) mod crew;
+pub(crate) mod families;
 pub(crate) mod faults;
 mod figures;
 pub(crate) mod frame;
 pub(crate) mod gates;
+pub(crate) mod hdr_log;
 pub(crate) mod keys;
 mod latencies;
 mod ledger;
@@ -33,6 +37,7 @@ mod producing;
 mod random;
 mod recovery;
 pub(crate) mod relay;
+pub(crate) mod report;
 mod resources;
 pub(crate) mod result;
 mod room;
@@ -40,6 +45,7 @@ pub(crate) mod run;
 pub(crate) mod sample;
 mod sampler;
 pub(crate) mod schedule;
+mod series;
 pub(crate) mod sizes;
 mod striking;
 pub(crate) mod verdict;

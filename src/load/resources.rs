@@ -12,6 +12,7 @@ pub(crate) struct Resources {
     pub(crate) cpu_seconds: Option<f64>,
     /// The most memory it ever had resident.
     pub(crate) peak_rss_bytes: Option<u64>,
+    pub(crate) rss_bytes: Option<u64>,
     pub(crate) threads: Option<u64>,
 }
 
@@ -29,6 +30,7 @@ impl Resources {
         Self {
             cpu_seconds: cpu_seconds(stat),
             peak_rss_bytes: line("VmHWM:").map(|kib| kib * 1024),
+            rss_bytes: line("VmRSS:").map(|kib| kib * 1024),
             threads: line("Threads:"),
         }
     }
@@ -48,8 +50,13 @@ mod tests {
     #[test]
     fn they_are_read_as_linux_writes_them() {
         let stat = "7 (a ) name) S 1 7 7 0 -1 4194560 1 0 0 0 250 50 0 0 20 0 9 0 100 1 2 3";
-        let status = "Name:\ttroupe\nVmPeak:\t  9 kB\nVmHWM:\t    2048 kB\nThreads:\t9\n";
-        let expected = Resources { cpu_seconds: Some(3.0), peak_rss_bytes: Some(2048 * 1024), threads: Some(9) };
+        let status = "Name:\ttroupe\nVmPeak:\t  9 kB\nVmHWM:\t    2048 kB\nVmRSS:\t    1024 kB\nThreads:\t9\n";
+        let expected = Resources {
+            cpu_seconds: Some(3.0),
+            peak_rss_bytes: Some(2 << 20),
+            rss_bytes: Some(1 << 20),
+            threads: Some(9),
+        };
         assert_eq!(Resources::of(stat, status), expected);
         assert_eq!(Resources::of("", ""), Resources::default());
     }

@@ -2,11 +2,12 @@
 
 use serde::Serialize;
 
+use super::families::ByFamily;
 use super::figures::Figures;
 use super::gates::Gates;
 use super::plan::Plan;
 use super::recovery::Recovered;
-use super::run::Measured;
+use super::run::{Measured, OfPartition};
 use super::sample::Sample;
 use super::verdict::{Judgement, Verdict};
 
@@ -14,7 +15,7 @@ const SCHEMA: u32 = 1;
 
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct RunResult {
-    schema: u32,
+    pub(crate) schema: u32,
     #[serde(flatten)]
     pub(crate) verdict: Verdict,
     pub(crate) figures: Figures,
@@ -23,14 +24,35 @@ pub(crate) struct RunResult {
     pub(crate) first_error: Option<String>,
     pub(crate) stopped_early: bool,
     /// RFC 3339.
-    started: String,
-    versions: Versions,
+    pub(crate) started: String,
+    pub(crate) versions: Versions,
     pub(crate) broker: String,
     pub(crate) plan: Plan,
-    host: Host,
+    pub(crate) host: Host,
     /// What came of the faults, in their order.
     pub(crate) faults: Vec<Recovered>,
-    samples: Vec<Sample>,
+    /// By latency, pairs of a share of the records and the microseconds within which they were.
+    pub(crate) curves: ByFamily<Vec<(f64, u64)>>,
+    /// By number.
+    pub(crate) partitions: Vec<OfPartition>,
+    pub(crate) settings: Effective,
+    pub(crate) samples: Vec<Sample>,
+}
+
+/// What producers and members were told.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(crate) struct Effective {
+    pub(crate) producer: Vec<Told>,
+    pub(crate) consumer: Vec<Told>,
+}
+
+/// A setting in force; `***` is the value of a secret one.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Told {
+    pub(crate) name: String,
+    pub(crate) value: String,
+    /// Who said it.
+    pub(crate) from: String,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -44,21 +66,28 @@ pub(crate) struct Spending {
 
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Versions {
-    troupe: &'static str,
-    librdkafka: String,
+    pub(crate) troupe: &'static str,
+    pub(crate) librdkafka: String,
 }
 
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Host {
-    os: &'static str,
-    architecture: &'static str,
-    kernel: Option<String>,
-    processors: Option<usize>,
-    memory_bytes: Option<u64>,
+    pub(crate) os: &'static str,
+    pub(crate) architecture: &'static str,
+    pub(crate) kernel: Option<String>,
+    pub(crate) processors: Option<usize>,
+    pub(crate) memory_bytes: Option<u64>,
 }
 
 impl RunResult {
-    pub(crate) fn new(plan: &Plan, broker: String, gates: &Gates, started: String, measured: Measured) -> Self {
+    pub(crate) fn new(
+        plan: &Plan,
+        broker: String,
+        settings: Effective,
+        gates: &Gates,
+        started: String,
+        measured: Measured,
+    ) -> Self {
         let records = measured.handled_meanwhile;
         let per_million = measured.cpu_seconds.filter(|_| records > 0).map(|it| it * 1e6 / records as f64);
         Self {
@@ -78,6 +107,9 @@ impl RunResult {
             broker,
             plan: plan.clone(),
             host: Host::this(),
+            curves: measured.curves,
+            partitions: measured.partitions,
+            settings,
             faults: measured.recovered,
             samples: measured.samples,
         }

@@ -1,23 +1,28 @@
 //! A run from the first member's start to the last look at the log.
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use kafka_troupe::ConsumerBuilder;
 use kafka_troupe::consume::Order;
 use kafka_troupe::produce::ProducerBuilder;
 use rdkafka::ClientConfig;
+use serde::Serialize;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::account::Account;
 use super::clock::nanoseconds;
 use super::crew::Crew;
-use super::figures::{Figures, Latency};
+use super::families::ByFamily;
+use super::figures::Figures;
+use super::hdr_log::HdrLogs;
+use super::latencies::Latencies;
 use super::log::Log;
 use super::payload::Payload;
 use super::plan::{Pace, Plan};
@@ -46,6 +51,8 @@ pub(crate) struct Target<'a> {
     /// Of a client that only looks.
     pub(crate) client: ClientConfig,
     pub(crate) timeout: Duration,
+    /// Where histograms are logged.
+    pub(crate) folder: PathBuf,
 }
 
 /// What was measured.
@@ -54,6 +61,9 @@ pub(crate) struct Measured {
     pub(crate) figures: Figures,
     pub(crate) around: Circumstances,
     pub(crate) samples: Vec<Sample>,
+    /// Percentiles of the latencies in `figures`.
+    pub(crate) curves: ByFamily<Vec<(f64, u64)>>,
+    pub(crate) partitions: Vec<OfPartition>,
     /// What came of the faults that the group was given.
     pub(crate) recovered: Vec<Recovered>,
     /// What the load alone took: processor time of this process, and records handled meanwhile.
@@ -65,6 +75,17 @@ pub(crate) struct Measured {
     pub(crate) first_error: Option<String>,
     /// Somebody asked for an early end.
     pub(crate) stopped: bool,
+}
+
+/// What became of one partition.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct OfPartition {
+    /// One more than the highest offset that was confirmed.
+    pub(crate) end: u64,
+    /// Different offsets handled.
+    pub(crate) handled: u64,
+    /// Of the group, in the end.
+    pub(crate) committed: u64,
 }
 
 /// Runs the plan. `stop` ends the load early; what was sent is judged all the same. `show` gets a sample a second.
@@ -91,7 +112,10 @@ pub(crate) async fn run(
     let producer = producer.context("the producer cannot start")?;
 
     let start = account.clock.now() + nanoseconds(LEAD);
-    let mut sampler = Sampler::new(plan, &account, start, show)?;
+    let epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let logs = HdrLogs::create(&target.folder, epoch.as_secs_f64() - account.clock.now() as f64 / 1e9)
+        .with_context(|| format!("cannot write HDR logs to {}", target.folder.display()))?;
+    let mut sampler = Sampler::new(plan, &account, start, logs, show)?;
     let striking = Striking::new(plan, &account, &members, start + nanoseconds(plan.warmup));
     let mut strikes = Box::pin(striking.go_on());
     let sent = tokio::select! {
@@ -127,6 +151,14 @@ pub(crate) async fn run(
     };
     let saturated = sampler.backlog.grew(load_start, calm_end, behind, rate);
     let queued = !held_up && sampler.queue.grew(load_start, load_end, unconfirmed, rate);
+    let mut latencies = sampler.latencies;
+    // They would say how long a backlog was, or a queue before the broker.
+    if queued || held_up {
+        latencies.produce_ack = Latencies::new()?;
+    }
+    if saturated || queued || held_up {
+        (latencies.end_to_end, latencies.residence) = (Latencies::new()?, Latencies::new()?);
+    }
     let around = Circumstances {
         order_promised: plan.order != Order::Unordered,
         open_loop: matches!(plan.pace, Pace::OpenLoop { .. }),
@@ -143,17 +175,15 @@ pub(crate) async fn run(
         scheduled: sending.scheduled,
         excused: (!plan.faults.is_empty()).then(|| account.book().excused),
         rate,
-        latency: Latency {
-            schedule_delay: sending.schedule_delay.summary(),
-            produce_ack: answers.produce_ack.summary().filter(|_| !queued && !held_up),
-            end_to_end: sampler.end_to_end.summary().filter(|_| !saturated && !queued && !held_up),
-        },
+        latency: latencies.map(Latencies::summary),
         ..at_the_end.figures
     };
     Ok(Some(Measured {
         figures,
         around,
-        samples: sampler.samples,
+        samples: sampler.series.finish(),
+        curves: latencies.map(Latencies::curve),
+        partitions: at_the_end.partitions,
         recovered,
         cpu_seconds: spent.cpu_seconds,
         handled_meanwhile: spent.handled,
@@ -167,6 +197,7 @@ pub(crate) async fn run(
 struct AtTheEnd {
     figures: Figures,
     committed_ahead: u64,
+    partitions: Vec<OfPartition>,
 }
 
 fn look(log: &Log, plan: &Plan, account: &Account, sent: &[u64]) -> anyhow::Result<AtTheEnd> {
@@ -174,6 +205,13 @@ fn look(log: &Log, plan: &Plan, account: &Account, sent: &[u64]) -> anyhow::Resu
     let book = account.book();
     let ahead = (0..).zip(&committed).map(|(partition, committed)| book.ledger.unhandled_below(partition, *committed));
     let committed_ahead = ahead.sum();
+    let ends = account.ends().map(|end| u64::try_from(end).unwrap_or_default());
+    let partitions = (0..).zip(ends).zip(&committed);
+    let partitions = partitions.map(|((partition, end), committed)| {
+        let handled = book.ledger.count_in(partition);
+        OfPartition { end, handled, committed: *committed }
+    });
+    let partitions = partitions.collect();
     let found = book.ledger.findings(sent);
     let mut unseen = HashSet::new();
     if found.missing > 0 {
@@ -200,9 +238,10 @@ fn look(log: &Log, plan: &Plan, account: &Account, sent: &[u64]) -> anyhow::Resu
         reordered: found.reordered,
         corrupted: found.corrupted,
         foreign: found.foreign,
+        redelivered_after_commit: book.redelivered_after_commit,
         ..Figures::default()
     };
-    Ok(AtTheEnd { figures, committed_ahead })
+    Ok(AtTheEnd { figures, committed_ahead, partitions })
 }
 
 /// A call that waits, on a thread of its own.

@@ -18,10 +18,14 @@ pub(crate) struct Sample {
     pub(crate) done: u64,
     /// Confirmed and not handled.
     pub(crate) lag: u64,
+    /// Confirmed and, as far as the members know, not committed: what Kafka's own tools call the group's lag.
+    pub(crate) uncommitted: u64,
     /// Sent and not answered.
     pub(crate) in_flight: u64,
     /// End to end, of the load, since the last sample.
     pub(crate) end_to_end: Option<Summary>,
+    /// From the intended send to the confirmation, likewise.
+    pub(crate) produce_ack: Option<Summary>,
     /// Since the start.
     pub(crate) late: u64,
     pub(crate) duplicated: u64,
@@ -29,6 +33,9 @@ pub(crate) struct Sample {
     pub(crate) committed_ahead: u64,
     /// Of these, the ones that were committed already at the last sample: passed over, unless a handler still has them.
     pub(crate) lost: u64,
+    /// Processor time of this process since the last sample.
+    pub(crate) cpu_seconds: Option<f64>,
+    pub(crate) rss_bytes: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -50,6 +57,29 @@ impl fmt::Display for Phase {
 }
 
 impl Sample {
+    /// The next sample of the same phase becomes part of this one: what was counted is added up, of what was measured the worse remains.
+    pub(crate) fn absorb(&mut self, next: &Self) {
+        let worse = |one: &mut Option<Summary>, other: Option<Summary>| match (one.as_mut(), other) {
+            (Some(one), Some(other)) => one.worsen(&other),
+            (None, other) => *one = other,
+            (Some(_), None) => {}
+        };
+        worse(&mut self.end_to_end, next.end_to_end);
+        worse(&mut self.produce_ack, next.produce_ack);
+        self.cpu_seconds = self.cpu_seconds.zip(next.cpu_seconds).map(|(one, other)| one + other);
+        (self.seconds, self.target) = (next.seconds, next.target);
+        (self.late, self.duplicated) = (next.late, next.duplicated);
+        self.sent += next.sent;
+        self.acked += next.acked;
+        self.done += next.done;
+        self.lag = self.lag.max(next.lag);
+        self.uncommitted = self.uncommitted.max(next.uncommitted);
+        self.in_flight = self.in_flight.max(next.in_flight);
+        self.committed_ahead = self.committed_ahead.max(next.committed_ahead);
+        self.lost = self.lost.max(next.lost);
+        self.rss_bytes = self.rss_bytes.max(next.rss_bytes);
+    }
+
     pub(crate) const HEADER: &str = "    time  phase     target      sent     acked      done       lag  in-flight        p50        p99      p99.9        max    late   dup  ahead  lost";
 }
 
@@ -83,17 +113,37 @@ pub(crate) fn milliseconds(micros: u64) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// A sample in which nothing happened.
+    pub(crate) fn sample(seconds: f64, phase: Phase) -> Sample {
+        Sample {
+            seconds,
+            phase,
+            target: Some(1_000),
+            sent: 0,
+            acked: 0,
+            done: 0,
+            lag: 0,
+            uncommitted: 0,
+            in_flight: 0,
+            end_to_end: None,
+            produce_ack: None,
+            late: 0,
+            duplicated: 0,
+            committed_ahead: 0,
+            lost: 0,
+            cpu_seconds: None,
+            rss_bytes: None,
+        }
+    }
 
     #[test]
     fn a_line_stands_below_its_header() {
         let summary =
             Summary { min: 1, p50: 812, p90: 2, p99: 12_345, p99_9: 123_456, p99_99: 3, max: 1_234_567, count: 5 };
         let mut sample = Sample {
-            seconds: 12.04,
-            phase: Phase::Load,
-            target: Some(1_000),
             sent: 1_001,
             acked: 999,
             done: 998,
@@ -104,6 +154,7 @@ mod tests {
             duplicated: 5,
             committed_ahead: 6,
             lost: 7,
+            ..sample(12.04, Phase::Load)
         };
         let line = sample.to_string();
         assert_eq!(line.len(), Sample::HEADER.len());

@@ -13,6 +13,8 @@ use super::account::Account;
 use super::backlog::Backlog;
 use super::clock::nanoseconds;
 use super::crew::Crew;
+use super::families::ByFamily;
+use super::hdr_log::HdrLogs;
 use super::keys::KeyChooser;
 use super::latencies::Latencies;
 use super::plan::{Pace, Plan};
@@ -20,6 +22,7 @@ use super::producing::Generator;
 use super::resources::Resources;
 use super::room::Room;
 use super::sample::{Phase, Sample};
+use super::series::Series;
 
 const SECOND: Duration = Duration::from_secs(1);
 /// How often it is looked whether all is handled and committed.
@@ -33,19 +36,24 @@ pub(crate) struct Sampler<'a, S> {
     start: u64,
     ticks: Interval,
     show: S,
-    pub(crate) samples: Vec<Sample>,
+    pub(crate) series: Series,
     /// Confirmed and not handled.
     pub(crate) backlog: Backlog,
     /// To be sent by then, and not confirmed.
     pub(crate) queue: Backlog,
-    /// Of the load.
-    pub(crate) end_to_end: Latencies,
+    /// Of the load, as far as they were taken.
+    pub(crate) latencies: ByFamily<Latencies>,
+    /// None where they could not be written.
+    logs: Option<HdrLogs>,
+    /// When latencies were last taken.
+    taken: u64,
     /// The most that ever was.
     pub(crate) committed_ahead: u64,
     /// At the last look.
     committed_before: Vec<i64>,
     at_load: Option<Spent>,
     last: Counts,
+    cpu_seconds: Option<f64>,
 }
 
 /// What had been spent, and had come of it, at some moment; or between two.
@@ -63,7 +71,13 @@ struct Counts {
 }
 
 impl<'a, S: FnMut(&Sample)> Sampler<'a, S> {
-    pub(crate) fn new(plan: &'a Arc<Plan>, account: &'a Arc<Account>, start: u64, show: S) -> anyhow::Result<Self> {
+    pub(crate) fn new(
+        plan: &'a Arc<Plan>,
+        account: &'a Arc<Account>,
+        start: u64,
+        logs: HdrLogs,
+        show: S,
+    ) -> anyhow::Result<Self> {
         let mut ticks = interval_at(Instant::now() + SECOND, SECOND);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Ok(Self {
@@ -72,14 +86,17 @@ impl<'a, S: FnMut(&Sample)> Sampler<'a, S> {
             start,
             ticks,
             show,
-            samples: Vec::new(),
+            series: Series::default(),
             backlog: Backlog::default(),
             queue: Backlog::default(),
             committed_before: Vec::new(),
-            end_to_end: Latencies::new()?,
+            latencies: ByFamily::try_new(|_| Latencies::new())?,
+            logs: Some(logs),
+            taken: start,
             committed_ahead: 0,
             at_load: None,
             last: Counts::default(),
+            cpu_seconds: Resources::now().cpu_seconds,
         })
     }
 
@@ -181,6 +198,7 @@ impl<'a, S: FnMut(&Sample)> Sampler<'a, S> {
     fn look(&mut self, phase: Phase, members: &Crew) {
         // Commits first: what is handled in between cannot make them look early.
         let committed = members.committed(self.plan);
+        let uncommitted = self.account.ends().zip(&committed).map(|(end, next)| (end - next).max(0) as u64).sum();
         let (ahead, lost, duplicated) = {
             let ledger = &self.account.book().ledger;
             let unhandled = |committed: &[i64]| -> u64 {
@@ -204,6 +222,7 @@ impl<'a, S: FnMut(&Sample)> Sampler<'a, S> {
         let lag = counts.acked.saturating_sub(counts.done);
         self.backlog.sampled(now, lag);
         self.queue.sampled(now, self.account.unconfirmed(now, self.plan.pace.rate()));
+        let (latencies, resources) = (self.take_latencies(), Resources::now());
         let sample = Sample {
             seconds: now.saturating_sub(self.start) as f64 / 1e9,
             phase,
@@ -215,22 +234,35 @@ impl<'a, S: FnMut(&Sample)> Sampler<'a, S> {
             acked: counts.acked - self.last.acked,
             done: counts.done - self.last.done,
             lag,
+            uncommitted,
             in_flight: counts.sent.saturating_sub(counts.acked + failed),
-            end_to_end: self.take_latencies().summary(),
+            end_to_end: latencies.end_to_end.summary(),
+            produce_ack: latencies.produce_ack.summary(),
             late: self.account.sending().late,
             duplicated,
             committed_ahead: ahead,
             lost,
+            cpu_seconds: resources.cpu_seconds.zip(self.cpu_seconds).map(|(now, before)| now - before),
+            rss_bytes: resources.rss_bytes,
         };
-        self.last = counts;
+        (self.last, self.cpu_seconds) = (counts, resources.cpu_seconds);
         (self.show)(&sample);
-        self.samples.push(sample);
+        self.series.push(sample);
     }
 
     /// What came since the last sample.
-    pub(crate) fn take_latencies(&mut self) -> Latencies {
-        let taken = self.account.book().end_to_end.take();
-        self.end_to_end.add(&taken);
+    pub(crate) fn take_latencies(&mut self) -> ByFamily<Latencies> {
+        let (taken, now) = (self.account.take_latencies(), self.account.clock.now());
+        for (family, latencies) in taken.each() {
+            self.latencies.of_mut(family).add(latencies);
+        }
+        let seconds = |at: u64| at as f64 / 1e9;
+        let logged = self.logs.as_mut().map_or(Ok(()), |logs| logs.add(seconds(self.taken), seconds(now), &taken));
+        if let Err(error) = logged {
+            tracing::warn!("the HDR logs end here, for they cannot be written: {error}");
+            self.logs = None;
+        }
+        self.taken = now;
         taken
     }
 }

@@ -94,6 +94,12 @@ fn faults(figures: &Figures, around: Circumstances, gates: &Gates) -> Vec<String
             "were handled more than once, and there was no fault to excuse it",
         ),
         ("committed_ahead", figures.committed_ahead, true, "were committed before their handler was through"),
+        (
+            "redelivered_after_commit",
+            figures.redelivered_after_commit,
+            true,
+            "were handled again though they had been committed",
+        ),
         ("failed", figures.failed, true, "were not confirmed by the broker"),
     ];
     let excused = figures.excused.unwrap_or_default();
@@ -174,7 +180,7 @@ mod tests {
     #[test]
     fn each_fault_of_the_records_fails_and_is_named() {
         type Plant = fn(&mut Figures);
-        let faults: [(Plant, &str); 8] = [
+        let faults: [(Plant, &str); 9] = [
             (|it| it.lost = 1, "1 records were confirmed and lost"),
             (|it| it.unseen = 2, "2 records were not handled in the time"),
             (|it| it.corrupted = 3, "3 records do not fit"),
@@ -183,6 +189,7 @@ mod tests {
             (|it| it.duplicated = 6, "6 records were handled more than once"),
             (|it| it.committed_ahead = 7, "7 records were committed before"),
             (|it| it.failed = 8, "8 records were not confirmed"),
+            (|it| it.redelivered_after_commit = 9, "9 records were handled again though they had been committed"),
         ];
         for (plant, reason) in faults {
             let mut figures = clean();

@@ -46,7 +46,7 @@ examples! {
         commit_strategies, rebalance_listener, graceful_shutdown,
         keys_in_parallel, batches, transform,
         typed_handler, cpu_bound, actor_handler, dead_letters;
-    by themselves only: axum_service, test_a_handler;
+    by themselves only: axum_service, test_a_handler, retry_topics;
     told of a broker only: print_records, replay, sqlite_offsets, buffered_sqlite;
 }
 
@@ -257,6 +257,21 @@ fn dead_letters(place: &Place) {
     assert_eq!([tried(1), tried(2), tried(3)], [40, 4, 4], "{lines:?}");
     assert!(has(&lines, &format!("8 of 40 went to {topic}; all is committed: true")), "{lines:?}");
     place.assert_committed("dead_letters", 40);
+}
+
+fn retry_topics() {
+    let lines = Place::Itself.run("retry_topics", &[]);
+    let of = |topic: &str, attempt: u32| {
+        let (read, attempt) = (format!("{topic}-"), format!(", attempt {attempt}: "));
+        lines.iter().filter(|line| line.starts_with(&read) && line.contains(&attempt)).count()
+    };
+    assert_eq!([1, 2, 3].map(|attempt| of("orders", attempt)), [40, 8, 0], "{lines:?}");
+    assert_eq!([3, 4, 5].map(|attempt| of("orders.retry-500ms", attempt)), [8, 4, 0], "{lines:?}");
+    assert_eq!([5, 6, 7].map(|attempt| of("orders.retry-1s", attempt)), [4, 4, 0], "{lines:?}");
+    assert!(
+        has(&lines, "36 done, 12 times by way of a retry topic; 4 went to orders.dead; all is committed: true"),
+        "{lines:?}"
+    );
 }
 
 fn cpu_bound(place: &Place) {

@@ -22,7 +22,8 @@ scenarios! {
         a_dead_letter_on_its_way_is_waited_for_when_its_partition_goes_and_not_written_by_the_next_owner,
         a_dead_letter_that_a_seek_or_a_death_cuts_off_is_not_written_twice,
         dead_letters_that_cannot_be_written_are_named_and_tried_again_until_they_can,
-        a_stop_does_not_wait_for_a_dead_letter_that_cannot_be_written;
+        a_stop_does_not_wait_for_a_dead_letter_that_cannot_be_written,
+        a_producer_of_dead_letters_that_fails_for_good_is_replaced_and_loses_none;
     on Apache Kafka, "the embedded broker's topics do not go":
         a_dead_letter_topic_that_is_deleted_is_not_created_by_itself_and_is_waited_for;
 }
@@ -240,6 +241,26 @@ fn dead_letters_that_cannot_be_written_are_named_and_tried_again_until_they_can(
         assert_eq!(dead(&consumer).trouble, None);
         assert!(consumer.shutdown_blocking(STOP).unwrap().drained);
         assert_eq!((counts(&found(&letters)), journal.len()), (once(1), 19), "{order:?}");
+    }
+}
+
+fn a_producer_of_dead_letters_that_fails_for_good_is_replaced_and_loses_none(on: On) {
+    for order in ORDERS {
+        let stage = Stage::new(on, 2);
+        stage.produce(0, 20, 20);
+        let letters = stage.another_topic(1);
+        // To an idempotent producer that is the end.
+        let fatal = RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER;
+        stage.broker.embedded().fail_requests(RDKafkaApiKey::Produce, &[fatal]);
+        let journal = Journal::default();
+        let builder = give_up_bad(stage.steady_consumer("g").order(order), "a", &journal);
+        let consumer = builder.dead_letters(letters_to(&letters)).start().unwrap();
+        eventually("all is committed", || stage.committed("g") == [(0, 20), (1, 20)].into());
+        let state = dead(&consumer);
+        assert!(state.failures >= 1, "{order:?}: none met the producer's end");
+        assert_eq!((state.written, state.on_the_way, state.trouble), (2, 0, None), "{order:?}");
+        assert!(consumer.shutdown_blocking(STOP).unwrap().drained);
+        assert_eq!((counts(&found(&letters)), journal.len()), (once(2), 38), "{order:?}");
     }
 }
 

@@ -62,6 +62,7 @@ mod producing;
 mod pull;
 mod rebalancing;
 mod refusals;
+mod retry_topics;
 mod routing;
 mod seeking;
 mod seeks_among_others;

@@ -106,7 +106,13 @@ fn stored(stage: &Stage) -> BTreeMap<String, Vec<u64>> {
     let mut left: i64 = ends.values().sum();
     let mut stored = BTreeMap::<String, Vec<u64>>::new();
     while left > 0 {
-        let record = consumer.poll(PATIENCE).expect("a record").unwrap();
+        // A poll may end without a record before its time.
+        let (mut polled, asked) = (None, Instant::now());
+        while polled.is_none() {
+            assert!(asked.elapsed() < PATIENCE, "{left} records of {ends:?} are not to be read");
+            polled = consumer.poll(PATIENCE);
+        }
+        let record = polled.unwrap().unwrap();
         let text = |bytes: Option<&[u8]>| String::from_utf8(bytes.unwrap().to_vec()).unwrap();
         stored.entry(text(record.key())).or_default().push(text(record.payload()).parse().unwrap());
         left -= 1;

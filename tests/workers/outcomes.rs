@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::stage::{Stage, journal, on_both, output};
+use crate::stage::{Stage, eventually, journal, on_both, output};
 
 #[test]
 fn an_attempt_that_failed_is_followed_by_another_and_does_not_bring_the_worker_down() {
@@ -174,4 +174,36 @@ fn without_a_group_all_is_done_and_nothing_committed_and_it_is_said() {
     assert!(log.contains("without --group nothing is committed"), "{log}");
     assert_eq!(stage.offsets("done"), stage.all_below(10));
     assert!(stage.committed().is_empty());
+}
+
+#[test]
+fn what_fails_too_often_waits_in_a_retry_topic_and_is_tried_again() {
+    on_both(
+        |stage| {
+            let retries = stage.another_topic();
+            let failing = format!(
+                r#"case $line in *'"topic":"{}",'*'"offset":2,'*) echo "error not yet"; continue;; esac"#,
+                stage.topic
+            );
+            let step = format!("{retries}=300ms");
+            let arguments = ["--retry-topic", &step, "--allow-reordering", "--max-attempts", "2"];
+            let member = stage.start(&journal(&failing), &arguments);
+            eventually("all are done", || stage.records("done").len() == 5);
+            eventually("all is committed", || stage.committed() == stage.all_at(5));
+            member.signal(libc::SIGTERM);
+            let (code, log) = member.ends();
+            assert_eq!(code, Some(0), "{log}");
+            let last = stage.records("done").pop().unwrap();
+            assert_eq!((&last["topic"], &last["attempt"], &last["value"]), (&retries.into(), &3.into(), &"2".into()));
+        },
+        1,
+        5,
+    );
+    let stage = Stage::with(1, 1);
+    let (code, log) = stage.run(&journal(":"), &["--retry-topic", "nowhere=10s", "--order", "key"]);
+    assert!(code == Some(2) && log.contains("allow_reordering"), "{log}");
+    let (code, log) = stage.run(&journal(":"), &["--retry-topic", "nowhere=10", "--allow-reordering"]);
+    assert!(code == Some(2) && log.contains("a duration carries its unit"), "{log}");
+    let (code, log) = stage.run(&journal(":"), &["--retry-topic", "nowhere=10s", "--allow-reordering"]);
+    assert!(code == Some(3) && log.contains("--create --topic nowhere --partitions 1"), "{log}");
 }

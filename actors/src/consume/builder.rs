@@ -1,11 +1,12 @@
 //! The consumer's builder. What is read, and from where, is set in [`reading`]; who handles it in [`handling`]; how it is worked on in
-//! [`working`]; when it is committed in [`commits`]; how much memory it may take, and what is said of what takes long, in [`bounds`].
+//! [`working`], where what failed waits in [`retrying`]; when it is committed in [`commits`]; how much memory it may take, and what is said of what takes long, in [`bounds`].
 //! [`starting`] looks at all of it, and starts the engine.
 
 mod bounds;
 mod commits;
 mod handling;
 mod reading;
+mod retrying;
 mod starting;
 mod working;
 
@@ -29,6 +30,7 @@ use crate::consume::naming::NamingLimits;
 use crate::consume::poller::{OnLogRewind, OnOffsetOutOfRange};
 use crate::consume::properties::Properties;
 use crate::consume::resolver::AutoOffsetReset;
+use crate::consume::retry_topics::RetryTopics;
 use crate::consume::route::Routes;
 use crate::consume::start::StartAt;
 use crate::ids::TopicPartition;
@@ -103,6 +105,8 @@ pub struct ConsumerBuilder {
     naming: NamingLimits,
     failures: FailurePolicy,
     dead_letters: DeadLetters,
+    retry_topics: RetryTopics,
+    allow_reordering: bool,
     on_log_rewind: OnLogRewind,
     on_offset_out_of_range: OnOffsetOutOfRange,
     token: CancellationToken,
@@ -140,6 +144,8 @@ impl Default for ConsumerBuilder {
             naming: NamingLimits::default(),
             failures: FailurePolicy::default(),
             dead_letters: DeadLetters::perhaps_to(None),
+            retry_topics: RetryTopics::default(),
+            allow_reordering: false,
             on_log_rewind: OnLogRewind::default(),
             on_offset_out_of_range: OnOffsetOutOfRange::default(),
             token: CancellationToken::new(),
@@ -258,6 +264,8 @@ impl std::fmt::Debug for ConsumerBuilder {
             .field("naming", &self.naming)
             .field("failures", &self.failures)
             .field("dead_letters", &self.dead_letters)
+            .field("retry_topics", &self.retry_topics)
+            .field("allow_reordering", &self.allow_reordering)
             .field("on_log_rewind", &self.on_log_rewind)
             .field("on_offset_out_of_range", &self.on_offset_out_of_range)
             .finish_non_exhaustive()

@@ -68,6 +68,27 @@ pub enum ConsumerError {
         /// The command that creates it, with as many partitions as the topic that is read.
         command: String,
     },
+    /// A retry topic does not exist. Nothing was consumed.
+    #[error("the retry topic {topic} does not exist, and is not created by itself; create it: {command}")]
+    NoSuchRetryTopic {
+        /// The topic's name.
+        topic: String,
+        /// The command that creates it, with as many partitions as the topic that is read.
+        command: String,
+    },
+    /// A record could not be written to a retry topic, and is not to be tried again there
+    /// ([`OnDeadLetterFailure::Stop`](crate::consume::OnDeadLetterFailure::Stop)). What was finished is committed; this record is not.
+    #[error("{partition} offset {offset} cannot be written to the retry topic {topic}: {reason}")]
+    RetryRefused {
+        /// Where.
+        partition: TopicPartition,
+        /// The record.
+        offset: Offset,
+        /// The topic that did not take it.
+        topic: String,
+        /// Why, and what to do.
+        reason: String,
+    },
     /// A record could not be written to the dead letters, and is not to be tried again there
     /// ([`OnDeadLetterFailure::Stop`](crate::consume::OnDeadLetterFailure::Stop)). What was finished is committed; this record is not.
     #[error("{partition} offset {offset} cannot be written to the dead-letter topic {topic}: {reason}")]
@@ -81,9 +102,9 @@ pub enum ConsumerError {
         /// Why, and what to do.
         reason: String,
     },
-    /// A record would be one dead letter too many. What was finished is committed; this record is not.
+    /// A record would be one too many to leave its topic for the dead letters, or for a retry topic. What was finished is committed; this record is not.
     #[error(
-        "{partition} offset {offset} would be one dead letter too many: {limit}. It failed because: {cause}; mend the cause and start again,          or raise the limit of dead_letters"
+        "{partition} offset {offset} would be one too many for the dead letters or retry topics: {limit}. It failed because: {cause}; mend the cause and start again,          or raise the limit of dead_letters"
     )]
     DeadLetterLimit {
         /// Where.
@@ -184,6 +205,7 @@ impl ConsumerError {
             | Self::Exhausted { partition, offset, .. }
             | Self::NoDeadLetterTopic { partition, offset, .. }
             | Self::DeadLetterRefused { partition, offset, .. }
+            | Self::RetryRefused { partition, offset, .. }
             | Self::DeadLetterLimit { partition, offset, .. } => (Some(partition), Some(offset.0)),
             Self::OffsetOutOfRange { partition, position, .. } => (Some(partition), Some(position.0)),
             Self::LogRewound { partition, found, .. } => (Some(partition), Some(found.0)),

@@ -13,7 +13,8 @@ use crate::consume::record::Record;
 use crate::consume::retry::RetrySchedule;
 use crate::order::attempt::{NotDone, guarded};
 
-/// What becomes of a record that has failed as often as it may, where no [dead-letter topic](crate::consume::ConsumerBuilder::dead_letters)
+/// What becomes of a record that has failed as often as it may, where neither a [retry topic](crate::consume::ConsumerBuilder::retry_topics) nor a
+/// [dead-letter topic](crate::consume::ConsumerBuilder::dead_letters)
 /// takes it. Whatever it is, the record is not committed and not lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -60,8 +61,8 @@ pub(crate) enum Verdict {
     Asked { after: Duration, cause: Cause },
     /// The app passes it over.
     PassedOver { cause: Cause },
-    /// It failed as often as it may.
-    Exhausted { cause: Cause },
+    /// It failed as often as it may. `later`: what a later time may change.
+    Exhausted { cause: Cause, later: bool },
     /// It is given up.
     DeadLetter { cause: Cause },
     /// The engine is to stop.
@@ -101,7 +102,7 @@ impl FailurePolicy {
                 // The same bytes decode no better the next time.
                 let exhausted = kind == FailureKind::Undecodable || count >= self.attempts;
                 match failures.is_some() && exhausted {
-                    true => Verdict::Exhausted { cause },
+                    true => Verdict::Exhausted { cause, later: kind != FailureKind::Undecodable },
                     false => Verdict::Again { pause: self.pause.pause(count, random()), cause },
                 }
             }
@@ -159,13 +160,13 @@ mod tests {
             let cause = Cause::new("why");
             let pause = Duration::from_millis(200);
             assert_eq!(judge(&policy, kind, 2), Verdict::Again { pause, cause: cause.clone() });
-            assert_eq!(judge(&policy, kind, 3), Verdict::Exhausted { cause });
+            assert_eq!(judge(&policy, kind, 3), Verdict::Exhausted { cause, later: true });
         }
     }
 
     #[test]
     fn what_cannot_be_decoded_is_exhausted_at_once() {
-        let exhausted = Verdict::Exhausted { cause: "why".into() };
+        let exhausted = Verdict::Exhausted { cause: "why".into(), later: false };
         assert_eq!(judge(&policy(u32::MAX, |_| None), FailureKind::Undecodable, 1), exhausted);
     }
 
@@ -185,7 +186,7 @@ mod tests {
         assert_eq!(judge(&policy, FailureKind::Undecodable, 1), Verdict::PassedOver { cause: why() });
         assert_eq!(judge(&policy, FailureKind::Timeout, 9), Verdict::Asked { after: Duration::ZERO, cause: later });
         assert_eq!(judge(&policy, FailureKind::Panic, 1), Verdict::Stop { cause: why() });
-        assert_eq!(judge(&policy, FailureKind::Error, 1), Verdict::Exhausted { cause: why() });
+        assert_eq!(judge(&policy, FailureKind::Error, 1), Verdict::Exhausted { cause: why(), later: true });
         assert_eq!(judge(&policy, FailureKind::Error, 3), Verdict::DeadLetter { cause: "hopeless".into() });
     }
 }

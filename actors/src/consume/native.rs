@@ -451,7 +451,7 @@ mod tests {
             chunk.finish(TopicPartition::new("t", 0), Epoch(1), Tile::new(NextOffset(0), end), Default::default());
         let chunk = Arc::new(chunk);
         for position in 0..20 {
-            let record = crate::consume::record::Record { chunk: Arc::clone(&chunk), position, attempt: 1 };
+            let record = crate::consume::record::Record { chunk: Arc::clone(&chunk), position, attempt: 1, failed: 0 };
             assert_eq!(record.key(), Some(position.to_string().as_bytes()));
             assert_eq!(record.value(), Some(&b"value"[..]));
             assert_eq!(record.offset(), Offset(i64::from(position)));

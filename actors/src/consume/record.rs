@@ -2,12 +2,14 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
 use crate::consume::command::CommitEntry;
 use crate::consume::decode::Decode;
 use crate::consume::handler::{Failure, FailureKind};
+use crate::consume::retry_topics::Origin;
 use crate::ids::{Epoch, NextOffset, Offset, PartitionId, TopicPartition};
 use crate::offsets::{Finished, Tile, TileProgress};
 use crate::order::Order;
@@ -27,6 +29,10 @@ pub(crate) struct RecordChunk {
     pub(crate) revoking: CancellationToken,
     /// The consumer's.
     pub(crate) order: Order,
+    /// When it was complete.
+    pub(crate) received: Instant,
+    /// Read from a topic in which records wait for another try.
+    pub(crate) of_retry_topic: bool,
 }
 
 /// Where one record lies in its chunk.
@@ -117,6 +123,8 @@ pub struct Record {
     pub(crate) chunk: Arc<RecordChunk>,
     pub(crate) position: u32,
     pub(crate) attempt: u32,
+    /// Attempts before this one that count.
+    pub(crate) failed: u32,
 }
 
 impl Record {
@@ -155,10 +163,23 @@ impl Record {
         Offset(self.entry().offset)
     }
 
-    /// Milliseconds since the Unix epoch, of creation or of append as the topic is set up; `None` where the record carries none.
+    /// Milliseconds since the Unix epoch, of creation or of append as the topic is set up; `None` where the record carries none. Of a record
+    /// that was read from a [retry topic](crate::consume::ConsumerBuilder::retry_topics), that of its [origin](Self::origin).
     #[inline]
     pub fn timestamp(&self) -> Option<i64> {
+        if self.chunk.of_retry_topic
+            && let Some(past) = self.past()
+        {
+            return past.origin.timestamp;
+        }
         Some(self.entry().timestamp).filter(|timestamp| *timestamp >= 0)
+    }
+
+    /// Where the record comes from, if it was read from a [retry topic](crate::consume::ConsumerBuilder::retry_topics):
+    /// [`topic`](Self::topic), [`partition`](Self::partition) and [`offset`](Self::offset) tell where it was read. `None` for any other record, also for
+    /// one that somebody else has written to a retry topic.
+    pub fn origin(&self) -> Option<Origin<'_>> {
+        self.past().map(|past| past.origin)
     }
 
     /// The key's bytes; `None` for a null key.
@@ -191,10 +212,25 @@ impl Record {
         self.headers().find(|(each, _)| *each == name).and_then(|(_, value)| value)
     }
 
-    /// How often the record has been given to a handler in this epoch, this time included: 1 at first.
+    /// How often the record has been given to a handler in this epoch, this time included: 1 at first. Of a record that was read from a
+    /// [retry topic](crate::consume::ConsumerBuilder::retry_topics), those count too that brought it there.
     #[inline]
     pub fn attempt(&self) -> u32 {
         self.attempt
+    }
+
+    /// When the engine had taken it over from librdkafka, with the records of its chunk: one time for all of them. What it has waited for its
+    /// handler since then, it has waited in the engine.
+    #[inline]
+    pub fn received_at(&self) -> Instant {
+        self.chunk.received
+    }
+
+    /// How many attempts before this one failed and count towards [`max_attempts`](crate::consume::ConsumerBuilder::max_attempts): those that
+    /// the handler asked for do not, nor do failures that it shared with others. In a retry topic the count begins anew.
+    #[inline]
+    pub fn failures(&self) -> u32 {
+        self.failed
     }
 
     /// Cancelled when its partition is to be given up, or sought elsewhere: what is not finished by the drain deadline is started anew by the
@@ -299,7 +335,18 @@ impl ChunkBuilder {
         revoking: CancellationToken,
     ) -> RecordChunk {
         let Self { arena, index, headers, .. } = self;
-        RecordChunk { partition, epoch, tile, arena, index, headers, revoking, order: Order::default() }
+        RecordChunk {
+            partition,
+            epoch,
+            tile,
+            arena,
+            index,
+            headers,
+            revoking,
+            order: Order::default(),
+            received: Instant::now(),
+            of_retry_topic: false,
+        }
     }
 }
 
@@ -313,6 +360,14 @@ pub(crate) mod tests {
         chunk.push(7, 0, key, value);
         let tile = Tile::new(NextOffset(7), NextOffset(8));
         let chunk = chunk.finish(TopicPartition::new("t", 2), Epoch(1), tile, CancellationToken::new());
-        Record { chunk: Arc::new(chunk), position: 0, attempt: 1 }
+        Record { chunk: Arc::new(chunk), position: 0, attempt: 1, failed: 0 }
+    }
+
+    #[test]
+    fn a_record_tells_when_its_chunk_was_complete() {
+        let before = Instant::now();
+        let record = record(None, None);
+        assert!((before..=Instant::now()).contains(&record.received_at()));
+        assert_eq!(record.clone().received_at(), record.received_at());
     }
 }

@@ -113,10 +113,10 @@ impl Resolver {
         let loader = load.map(Loader::start).transpose()?;
         let thread = std::thread::Builder::new().name("troupe-resolve".to_owned()).spawn({
             let wanted = Arc::clone(&wanted);
-            let (silent, has_dead_letters, first_seen) = (false, board.letterbox.is_none(), HashMap::new());
+            let (silent, has_letters, first_seen) = (false, board.letterbox.is_none(), HashMap::new());
             move || {
                 let mut lookup =
-                    Lookup { consumer, start_at, reset, loader, board, wanted, silent, has_dead_letters, first_seen };
+                    Lookup { consumer, start_at, reset, loader, board, wanted, silent, has_letters, first_seen };
                 lookup.serve(&inbox, &poller)
             }
         })?;

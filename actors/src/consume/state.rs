@@ -33,7 +33,7 @@ pub struct ConsumerState {
     pub blocked_threads: Vec<BlockedThread>,
     /// How commits go.
     pub commits: CommitState,
-    /// How dead letters go, where there is a topic for them.
+    /// How records go to the dead letters and the retry topics, where there are such.
     pub dead_letters: Option<DeadLetterState>,
     /// Counted since the start.
     pub counters: CounterState,
@@ -41,19 +41,21 @@ pub struct ConsumerState {
     pub invariants: InvariantSnapshot,
 }
 
-/// How dead letters go.
+/// How records go to the dead letters, and to the retry topics.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct DeadLetterState {
-    /// Their topic.
-    pub topic: String,
+    /// The topic for dead letters; `None` where there are retry topics only.
+    pub topic: Option<String>,
     /// Records that are stored there, since the start.
     pub written: u64,
+    /// Records that are stored in retry topics, since the start.
+    pub retried: u64,
     /// Records that are being written now, and not confirmed.
     pub on_the_way: u64,
     /// How often one could not be written, since the start.
     pub failures: u64,
-    /// Why they cannot be written, and what to do, until one is written again.
+    /// Why they cannot be written, and what to do, until one is written again, of each topic that it is so with.
     pub trouble: Option<String>,
 }
 
@@ -104,6 +106,9 @@ pub struct PartitionState {
     pub slow: Vec<InFlightRecord>,
     /// The first record that is not finished, while there is one: nothing above it can be committed.
     pub watermark_holder: Option<WatermarkHolder>,
+    /// Of a retry topic: when its next record is due, in milliseconds since the Unix epoch, while that waits. It is not
+    /// [paused](Self::paused), and its member stays in the group.
+    pub waits_until: Option<i64>,
     /// What last went wrong here, with its offset.
     pub last_error: Option<String>,
     /// The record whose attempts are exhausted, and which stopped the partition until it is resumed.
@@ -319,6 +324,11 @@ impl Board {
         }
     }
 
+    /// For how long the records of this topic wait, if it is a retry topic.
+    pub(crate) fn retry_delay(&self, topic: &str) -> Option<Duration> {
+        self.letterbox.as_ref()?.retries().delay_of(topic)
+    }
+
     /// A round of commits was sent, and the next one waits for `pause` at least.
     pub(crate) fn note_pause(&self, pause: Duration) {
         self.commit_pause_ms.store(pause.as_millis() as u64, Ordering::Relaxed);
@@ -394,6 +404,7 @@ impl Board {
             }),
             last_error: cell.last_error(),
             stopped_at: cell.stopped_at(),
+            waits_until: cell.waits_until(),
         }
     }
 

@@ -164,6 +164,7 @@ impl ConsumerSupervisor {
             breaker: Mutex::new(Breaker::new(self.board.letterbox.as_ref().map(|it| it.limits()).unwrap_or_default())),
             commits: self.parts.commits,
             order: self.parts.order,
+            retry_delay: self.board.retry_delay(&cell.partition.topic),
             per_partition: self.parts.per_partition,
             limiter: self.parts.limiter.clone(),
         };

@@ -22,8 +22,8 @@ pub(crate) enum Next {
     Again { pause: Duration, counts: bool },
     /// It counts as finished.
     PassedOver,
-    /// It goes to the dead letters, and counts as finished once it is there.
-    DeadLetter(Letter),
+    /// It goes to the dead letters, or to a retry topic, and counts as finished once it is there.
+    Sent(Letter),
     /// Its partition stops. When it is resumed, the record is tried as if for the first time.
     Parked,
     /// Nothing: the partition is given up, and the handler leaves the record to its next owner.
@@ -42,7 +42,7 @@ impl PumpIo {
                 Next::Again { pause, counts: failed.is_some() }
             }
             Verdict::Asked { after, cause } => self.asked_for(record, after, cause),
-            Verdict::Exhausted { cause } => self.exhausted(record, cause, others),
+            Verdict::Exhausted { cause, later } => self.exhausted(record, cause, later, others),
             Verdict::DeadLetter { cause } => self.given_up(record, cause, others),
             Verdict::Stop { cause } => self.stopped_by(record, &cause),
             Verdict::PassedOver { cause } => {
@@ -80,11 +80,16 @@ impl PumpIo {
         );
     }
 
-    fn exhausted(&self, record: &Record, cause: Cause, others: u64) -> Next {
+    fn exhausted(&self, record: &Record, cause: Cause, later: bool, others: u64) -> Next {
         let (cell, attempts, offset) = (&self.cell, record.attempt, record.offset());
         self.board.counters.exhausted.fetch_add(1, Ordering::Relaxed);
-        if self.board.letterbox.is_some() {
-            return self.given_up(record, cause, others);
+        if let Some(letterbox) = &self.board.letterbox {
+            let retry = letterbox.retries().after(record.topic()).filter(|_| later);
+            match retry {
+                Some(step) => return self.put_off(record, step, cause, others),
+                None if letterbox.topic().is_some() => return self.given_up(record, cause, others),
+                None => {}
+            }
         }
         let cause = cause.to_string();
         cell.set_last_error(format!("offset {offset} failed {}: {cause}", times(attempts)));

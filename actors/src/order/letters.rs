@@ -1,4 +1,4 @@
-//! Records on their way to the dead letters. Only their key, or their partition in its order, waits for them.
+//! Records on their way to the dead letters, or to a retry topic. Only their key, or their partition in its order, waits for them.
 //!
 //! A letter that is being written is waited for when its partition is given up, as a handler is; one that could not be written and waits to be
 //! tried again is not, as a backoff is not.
@@ -13,12 +13,14 @@ use futures_util::stream::FuturesUnordered;
 use tracing::info;
 
 use crate::consume::dead_letters::OnDeadLetterFailure;
-use crate::consume::dead_letters::envelope::Letter;
+use crate::consume::dead_letters::envelope::{Destination, Letter};
 use crate::consume::dead_letters::letterbox::{Letterbox, Sending};
 use crate::consume::error::ConsumerError;
 use crate::consume::handler::Cause;
 use crate::consume::record::Record;
 use crate::consume::retry::RetrySchedule;
+use crate::consume::retry_topics::RetryStep;
+use crate::consume::retry_topics::origin::{due, now};
 use crate::order::failure::{Next, random};
 use crate::order::pump::PumpIo;
 use crate::produce::SendError;
@@ -27,31 +29,58 @@ impl PumpIo {
     /// The record is not to be tried again: it goes to the dead letters, if there are any, and not too many.
     pub(crate) fn given_up(&self, record: &Record, cause: Cause, others: u64) -> Next {
         let (partition, offset) = (record.topic_partition().clone(), record.offset());
-        let error = match &self.board.letterbox {
+        let error = match self.board.letterbox.as_ref().and_then(|letterbox| letterbox.topic()) {
             None => ConsumerError::NoDeadLetterTopic { partition, offset, cause: cause.to_string() },
-            Some(letterbox) if letterbox.topic() == record.topic() => ConsumerError::DeadLetterRefused {
+            Some(topic) if topic == record.topic() => ConsumerError::DeadLetterRefused {
                 partition,
                 offset,
-                topic: letterbox.topic().to_owned(),
+                topic: topic.to_owned(),
                 reason: "it is read from there: read another topic, or name another one for dead letters".to_owned(),
             },
-            Some(letterbox) => match self.admit(others) {
+            Some(dead_letter_topic) => match self.admit(others) {
                 Ok(()) => {
                     info!(
                         topic = record.topic(), partition = record.partition().0, offset = offset.0, epoch = self.cell.epoch.0,
-                        attempts = record.attempt, %cause, dead_letter_topic = letterbox.topic(), "a record goes to the dead letters"
+                        attempts = record.attempt, %cause, dead_letter_topic, "a record goes to the dead letters"
                     );
-                    return Next::DeadLetter(Letter { cause, failures: 0 });
+                    return Next::Sent(Letter { to: Destination::DeadLetters, cause, failures: 0 });
                 }
                 Err(limit) => ConsumerError::DeadLetterLimit { partition, offset, limit, cause: cause.to_string() },
             },
         };
+        self.stop_at_letter(error)
+    }
+
+    /// The record is to be tried again later, and goes to a retry topic, if not too many do.
+    pub(crate) fn put_off(&self, record: &Record, step: &RetryStep, cause: Cause, others: u64) -> Next {
+        if let Err(limit) = self.admit(others) {
+            let (partition, offset) = (record.topic_partition().clone(), record.offset());
+            return self.stop_at_letter(ConsumerError::DeadLetterLimit {
+                partition,
+                offset,
+                limit,
+                cause: cause.to_string(),
+            });
+        }
+        info!(
+            topic = record.topic(), partition = record.partition().0, offset = record.offset().0, epoch = self.cell.epoch.0,
+            attempts = record.attempt, %cause, retry_topic = step.topic, delay_ms = step.delay.as_millis() as u64, "a record goes to a retry topic"
+        );
+        let to = Destination::Retry { topic: step.topic.clone(), due: due(now(), step.delay) };
+        Next::Sent(Letter { to, cause, failures: 0 })
+    }
+
+    fn stop_at_letter(&self, error: ConsumerError) -> Next {
         self.cell.set_last_error(error.to_string());
         self.stop(error);
         Next::Stopped
     }
 
+    /// The limits are for what leaves the topic that it was first read from: in a retry topic are none but records that have failed.
     fn admit(&self, others: u64) -> Result<(), String> {
+        if self.retry_delay.is_some() {
+            return Ok(());
+        }
         let mut breaker = self.breaker.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         breaker.admit(others).map_err(|exceeded| exceeded.to_string())
     }
@@ -64,10 +93,13 @@ impl PumpIo {
         letter: &mut Letter,
         error: &SendError,
     ) -> Option<Duration> {
-        let reason = letterbox.failed(record, error);
+        let reason = letterbox.failed(record, letter, error);
         let (partition, offset) = (record.topic_partition().clone(), record.offset());
-        let refused =
-            ConsumerError::DeadLetterRefused { partition, offset, topic: letterbox.topic().to_owned(), reason };
+        let topic = letterbox.topic_of(letter).to_owned();
+        let refused = match letter.to {
+            Destination::DeadLetters => ConsumerError::DeadLetterRefused { partition, offset, topic, reason },
+            Destination::Retry { .. } => ConsumerError::RetryRefused { partition, offset, topic, reason },
+        };
         self.cell.set_last_error(refused.to_string());
         letter.failures = letter.failures.saturating_add(1);
         match letterbox.on_failure() {

@@ -6,6 +6,7 @@ pub(crate) mod attempt;
 pub(crate) mod batch;
 pub(crate) mod commits;
 pub(crate) mod crew;
+mod due;
 pub(crate) mod failure;
 mod forming;
 pub(crate) mod lanes;

@@ -14,6 +14,7 @@ use crate::ids::NextOffset;
 use crate::offsets::remembered::Skip;
 use crate::order::attempt::{Attempt, attempt, guarded};
 use crate::order::commits::Commits;
+use crate::order::due::Due;
 use crate::order::failure::Next;
 use crate::order::limiter::Permits;
 use crate::order::pace::Pace;
@@ -70,13 +71,18 @@ impl<H: Handler, F: Fn(&PartitionContext) -> H> Lane<H, F> {
             return;
         }
         let mut finished = 0;
-        let mut record = Record { chunk: Arc::clone(&chunk), position: 0, attempt: 1 };
+        let mut record = Record { chunk: Arc::clone(&chunk), position: 0, attempt: 1, failed: 0 };
         while finished < chunk.len() {
             record.position = finished as u32;
             if !self.skip.is_over() && self.skip.holds(record.offset()) {
                 finished += 1;
                 self.io.board.counters.remembered.fetch_add(1, Ordering::Relaxed);
                 continue;
+            }
+            if let Some(due) = self.io.early(&record) {
+                self.io.cell.comes_next(record.offset().0);
+                self.io.report(&chunk, finished, false);
+                self.until(due).await;
             }
             // Also before a chunk's first record: the commit may have begun while there was none.
             if self.commits.is_held(&self.io.cell) {
@@ -139,6 +145,16 @@ impl<H: Handler, F: Fn(&PartitionContext) -> H> Lane<H, F> {
         self.io.cell.rest_ends();
     }
 
+    /// Waits until the record is due, or the partition is to be given up. Nothing is under way here meanwhile.
+    async fn until(&mut self, due: Due) {
+        self.permits.give_back_idle();
+        self.io.cell.waits(due.offset, due.at_ms);
+        self.io.cell.handler_rests();
+        self.io.pause(due.at.saturating_duration_since(Instant::now())).await;
+        self.io.cell.rest_ends();
+        self.io.cell.waits_no_more();
+    }
+
     /// What is finished has been reported: nothing is under way here meanwhile.
     async fn until_committed(&mut self) {
         self.permits.give_back_idle();
@@ -149,8 +165,7 @@ impl<H: Handler, F: Fn(&PartitionContext) -> H> Lane<H, F> {
 
     /// Tries one record until it is done or the partition is to be given up.
     async fn run_record(&mut self, record: &mut Record) -> Ran {
-        record.attempt = 1;
-        let mut failed = 0_u32;
+        (record.attempt, record.failed) = (self.io.first_attempt(record), 0);
         loop {
             if self.io.cell.is_ending() {
                 return Ran::Ending;
@@ -163,7 +178,7 @@ impl<H: Handler, F: Fn(&PartitionContext) -> H> Lane<H, F> {
                 Attempt::Fenced => return Ran::Ending,
                 Attempt::NotDone(not_done) => *not_done,
             };
-            match self.io.judge(record, Some(failed), not_done, self.others) {
+            match self.io.judge(record, Some(record.failed), not_done, self.others) {
                 Next::Again { pause, counts } => {
                     // A pause is no call.
                     self.permits.finish();
@@ -175,13 +190,13 @@ impl<H: Handler, F: Fn(&PartitionContext) -> H> Lane<H, F> {
                         self.until_permitted().await;
                     }
                     record.attempt = record.attempt.saturating_add(1);
-                    failed = failed.saturating_add(u32::from(counts));
+                    record.failed = record.failed.saturating_add(u32::from(counts));
                 }
                 Next::PassedOver => {
                     self.others += 1;
                     return Ran::Finished;
                 }
-                Next::DeadLetter(letter) => {
+                Next::Sent(letter) => {
                     // Nor is a letter.
                     self.permits.finish();
                     self.permits.give_back_idle();
@@ -197,7 +212,7 @@ impl<H: Handler, F: Fn(&PartitionContext) -> H> Lane<H, F> {
                     if !self.permits.take() {
                         self.until_permitted().await;
                     }
-                    (record.attempt, failed) = (1, 0);
+                    (record.attempt, record.failed) = (self.io.first_attempt(record), 0);
                 }
                 Next::Left => return Ran::Ending,
                 Next::Stopped => {

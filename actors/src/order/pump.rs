@@ -53,6 +53,8 @@ pub(crate) struct PumpIo {
     pub(crate) breaker: Mutex<Breaker>,
     pub(crate) commits: CommitPolicy,
     pub(crate) order: Order,
+    /// For how long the partition's records wait before they are tried; `None`: it is of no retry topic.
+    pub(crate) retry_delay: Option<Duration>,
     /// Calls at once, in this partition.
     pub(crate) per_partition: usize,
     /// And in all; `None`: as many as there are.

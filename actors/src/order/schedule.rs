@@ -11,13 +11,16 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Context;
+use std::time::Instant;
 
 use crate::consume::control::crew::OpenChunk;
+use crate::consume::record::Record;
 use crate::ids::Offset;
 use crate::offsets::remembered::Skip;
 use crate::order::Order;
 use crate::order::attempt::Attempt;
 use crate::order::commits::Commits;
+use crate::order::due::Due;
 use crate::order::failure::Next;
 use crate::order::lanes::Lanes;
 use crate::order::letters::Letters;
@@ -36,6 +39,8 @@ pub(crate) struct Schedule {
     lanes: Option<Lanes<Job>>,
     /// The chunk that is gone through, and the next record of it.
     scan: Option<(Arc<OpenChunk>, u32)>,
+    /// That record is not due yet. Those behind it wait too: all wait for equally long, so that they come due in their order.
+    early: Option<Due>,
     /// Next to start: those whose key has become free.
     runnable: VecDeque<Job>,
     backoffs: Backoffs<Job>,
@@ -65,6 +70,7 @@ impl Schedule {
         Self {
             lanes,
             scan: None,
+            early: None,
             runnable: VecDeque::new(),
             backoffs: Backoffs::new(),
             turn_of_others: false,
@@ -122,11 +128,19 @@ impl Schedule {
                 }
             };
             self.scan = Some((Arc::clone(&open), position + 1));
-            let job = Job::first(open, position);
+            let mut job = Job::first(open, position);
             if !self.skip.is_over() && self.skip.holds(Offset(job.offset())) {
                 self.io.board.counters.remembered.fetch_add(1, Ordering::Relaxed);
                 self.mark(&job);
                 continue;
+            }
+            if self.io.retry_delay.is_some() {
+                let record = job.record();
+                if self.is_early(&record) {
+                    self.scan = Some((job.open, position));
+                    return None;
+                }
+                job.attempt = self.io.first_attempt(&record);
             }
             let admitted = match &mut self.lanes {
                 Some(lanes) => lanes.admit(job),
@@ -136,6 +150,22 @@ impl Schedule {
                 return admitted;
             }
         }
+    }
+
+    /// Whether this record, which is next, is not due yet. When it is is asked once.
+    fn is_early(&mut self, record: &Record) -> bool {
+        let offset = record.offset().0;
+        if self.early.as_ref().is_none_or(|due| due.offset != offset) {
+            self.early = self.io.early(record);
+            if let Some(due) = &self.early {
+                self.io.cell.waits(due.offset, due.at_ms);
+            }
+        }
+        let is_early = self.early.as_ref().is_some_and(|due| due.at > Instant::now());
+        if !is_early && self.early.take().is_some() {
+            self.io.cell.waits_no_more();
+        }
+        is_early
     }
 
     /// The next chunk with records, unless it lies too far ahead.
@@ -198,12 +228,12 @@ impl Schedule {
                 self.backoffs.push(job, pause);
             }
             Next::PassedOver => self.finish(job),
-            Next::DeadLetter(letter) => {
+            Next::Sent(letter) => {
                 let record = job.record();
                 self.letters.write(&self.io, job, record, letter);
             }
             Next::Parked => {
-                (job.attempt, job.failed) = (1, 0);
+                (job.attempt, job.failed) = (self.io.first_attempt(&job.record()), 0);
                 self.parked.push(job);
             }
             Next::Left => {}
@@ -286,11 +316,11 @@ impl Schedule {
         }
     }
 
-    /// Has the pump woken when the first pause ends. `may_start`: whether there is room for another call.
+    /// Has the pump woken when the first pause ends, or the next record is due. `may_start`: whether there is room for another call.
     pub(crate) fn wait_for_backoffs(&mut self, may_start: bool, cx: &mut Context<'_>) {
         // Whatever else holds the records back wakes the pump when it ends: that of a pause would have it turn without end until then.
         if may_start && !self.is_held() {
-            self.backoffs.wake_when_due(cx);
+            self.backoffs.wake_when_due(self.early.as_ref().map(|due| due.at), cx);
         }
     }
 

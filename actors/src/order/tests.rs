@@ -1,5 +1,7 @@
 //! Pumps without their actors: what they do with each turn.
 
+#![allow(clippy::unwrap_used)]
+
 use std::future::{Future, pending, poll_fn};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,11 +19,14 @@ use crate::consume::batch::{AsyncBatch, BatchBounds, SyncBatch};
 use crate::consume::commit::CommitPolicy;
 use crate::consume::control::tests::cell;
 use crate::consume::dead_letters::Limits;
+use crate::consume::dead_letters::envelope::DEAD_LETTER_HEADERS;
 use crate::consume::dead_letters::limits::Breaker;
 use crate::consume::failing::FailurePolicy;
 use crate::consume::handler::Outcome;
 use crate::consume::record::{ChunkBuilder, Record};
 use crate::consume::retry::RetrySchedule;
+use crate::consume::retry_topics::RETRY_DUE_HEADER;
+use crate::consume::retry_topics::origin::now;
 use crate::consume::state::Board;
 use crate::consume::supervisor::ConsumerSupervisor;
 use crate::consume::workload::{AsyncWorkload, SyncWorkload};
@@ -59,6 +64,7 @@ impl Stage {
             failures: FailurePolicy { pause: at_once, attempts: u32::MAX, ..FailurePolicy::default() },
             commits: CommitPolicy::default(),
             order,
+            retry_delay: None,
             per_partition: usize::MAX,
             limiter: None,
             breaker: breaker(),
@@ -72,6 +78,23 @@ impl Stage {
         (from..to).for_each(|offset| chunk.push(offset, 0, Some(&offset.to_be_bytes()[..]), None));
         let (cell, tile) = (&self.io.cell, Tile::new(NextOffset(from), NextOffset(to)));
         let chunk = chunk.finish(cell.partition.clone(), cell.epoch, tile, cell.revoking.clone());
+        cell.take(chunk.credit_records(), chunk.credit_bytes());
+        self.io.inbox.push(Arc::new(chunk));
+        cell.wake_pump();
+    }
+
+    /// Hands out the record at `offset` as one of a retry topic, tried twice before and due then.
+    fn hand_out_put_off(&self, offset: i64, due: i64) {
+        let mut chunk = ChunkBuilder::new(100, 1000, 1, 1);
+        chunk.push(offset, 0, Some(&offset.to_be_bytes()[..]), None);
+        let due = due.to_string();
+        for (name, value) in DEAD_LETTER_HEADERS.into_iter().zip(["orders", "0", "1", "0", "g", "2", "no"]) {
+            chunk.push_header(name.as_bytes(), Some(value.as_bytes()));
+        }
+        chunk.push_header(RETRY_DUE_HEADER.as_bytes(), Some(due.as_bytes()));
+        let (cell, tile) = (&self.io.cell, Tile::new(NextOffset(offset), NextOffset(offset + 1)));
+        let mut chunk = chunk.finish(cell.partition.clone(), cell.epoch, tile, cell.revoking.clone());
+        chunk.of_retry_topic = true;
         cell.take(chunk.credit_records(), chunk.credit_bytes());
         self.io.inbox.push(Arc::new(chunk));
         cell.wake_pump();
@@ -286,6 +309,35 @@ fn a_batch_that_wakes_itself_without_end_keeps_no_other_from_its_call() {
     }
 }
 
+/// An hour from now is far enough: nothing here waits for it.
+#[tokio::test(start_paused = true)]
+async fn a_record_of_a_retry_topic_that_is_early_holds_those_behind_it_at_rest_and_one_that_is_due_goes_on_counting() {
+    for order in ORDERS {
+        let mut stage = Stage::new(order);
+        stage.io.retry_delay = Some(Duration::from_secs(3600));
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let notes = Arc::clone(&seen);
+        let handler = move |record: &Record| notes.lock().unwrap().push((record.offset().0, record.attempt()));
+        stage.hand_out_put_off(0, now() - 1);
+        // Somebody else's.
+        stage.hand_out(1, 2);
+        let later = now() + 3_600_000;
+        stage.hand_out_put_off(2, later);
+        stage.hand_out_put_off(3, later - 3_000_000);
+        let mut pump = stage.pump(&SyncWorkload(Arc::new(handler)));
+        assert!(pump.turn() < MOST, "{order:?}: it waits, and does not turn");
+        assert_eq!(*seen.lock().unwrap(), [(0, 3), (1, 1)], "{order:?}");
+        let cell = &stage.io.cell;
+        assert!(cell.is_at_rest(), "{order:?}");
+        // By the clock, and thus to a moment.
+        assert!(cell.waits_until().is_some_and(|until| (until - later).abs() < 60_000), "{order:?}");
+        cell.revoke();
+        let ended = pump.pump.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        assert!(ended.is_ready(), "{order:?}: nobody waits for it");
+        assert_eq!(seen.lock().unwrap().len(), 2, "{order:?}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn attempts_that_the_handler_asks_for_exhaust_no_record() {
     for order in ORDERS {
@@ -294,7 +346,8 @@ async fn attempts_that_the_handler_asks_for_exhaust_no_record() {
         let handler = |record: &Record| match record.attempt() {
             1..=9 => Ok(again_at_once()),
             10 => Err("no"),
-            _ => Ok(Outcome::Done),
+            _ if record.failures() == 1 => Ok(Outcome::Done),
+            _ => Err("miscounted"),
         };
         stage.hand_out(0, 2);
         stage.pump(&SyncWorkload(Arc::new(handler))).run().await;

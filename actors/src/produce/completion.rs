@@ -292,7 +292,9 @@ impl Future for Confirmation {
                 Poll::Pending
             }
             // Polled after it was ready, which the contract of futures forbids: an error rather than a task that never ends.
-            Slot::Taken => Poll::Ready(Err(SendError::Closed { topic: self.block.topic.clone(), reason: None })),
+            Slot::Taken => {
+                Poll::Ready(Err(SendError::Closed { topic: self.block.topic.clone(), error: None, reason: None }))
+            }
         }
     }
 }

@@ -18,6 +18,7 @@ use rdkafka::types::RDKafkaErrorCode;
 use super::SendError;
 use super::completion::{Call, Rest};
 use super::credits::Generation;
+use super::error::LibraryError;
 use super::in_flight::InFlight;
 use super::intake::{Intake, Settled};
 use super::leftovers::Accepted;
@@ -136,8 +137,8 @@ impl DeliveryThread {
                 let context = self.native.client().context();
                 context.error(KafkaError::Global(code), &reason.to_string_lossy());
                 // The event of a fatal error may carry the error behind it as its code: the client itself is asked.
-                if let Some((_, reason)) = self.native.fatal_error() {
-                    self.fail_for_good(reason);
+                if let Some((code, reason)) = self.native.fatal_error() {
+                    self.fail_for_good(LibraryError(code), reason);
                 }
             }
             Said::Nothing => {}
@@ -201,12 +202,12 @@ impl DeliveryThread {
     }
 
     /// librdkafka fails what it holds and refuses the rest; nobody new needs to hear it record by record.
-    fn fail_for_good(&self, reason: String) {
+    fn fail_for_good(&self, error: LibraryError, reason: String) {
         tracing::error!(%reason, "the producer failed for good");
         let told: Arc<str> = reason.as_str().into();
         self.failure.note(reason);
         for intake in &self.intakes {
-            intake.close_because(told.clone());
+            intake.close_because(error, told.clone());
         }
     }
 }

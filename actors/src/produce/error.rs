@@ -136,7 +136,9 @@ pub enum SendError {
     Closed {
         /// The record's topic.
         topic: Arc<str>,
-        /// The fatal error that closed it, in librdkafka's words, if one did.
+        /// The fatal error that closed it, if one did.
+        error: Option<LibraryError>,
+        /// And that in librdkafka's words.
         reason: Option<Arc<str>>,
     },
     /// librdkafka raised an error from which the producer does not recover.
@@ -258,7 +260,7 @@ impl SendError {
 
 /// An error of librdkafka or of a broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LibraryError(pub(super) RDKafkaErrorCode);
+pub struct LibraryError(pub(crate) RDKafkaErrorCode);
 
 impl LibraryError {
     /// Kafka's number of the error; librdkafka's own errors are negative.

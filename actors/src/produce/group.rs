@@ -132,3 +132,29 @@ impl Group {
         Ended { deliveries, failures, confirmed: state.confirmed, failed: state.failed }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+    use crate::ids::{Offset, PartitionId};
+
+    #[test]
+    fn each_delivery_of_a_batch_names_the_topic_of_its_own_record() {
+        let (group, [a, b]) = (Group::batch(), ["a", "b"].map(Arc::<str>::from));
+        group.expect(5);
+        for (place, topic) in [(0, &a), (1, &b), (3, &a), (4, &a)] {
+            group.topic_from(place, topic);
+        }
+        for place in [4, 0, 3, 1] {
+            let stored = Stored { partition: PartitionId(0), offset: Some(Offset(i64::from(place))), timestamp: -1 };
+            assert!(group.answer(place, Ok(stored)).is_none());
+        }
+        let error = SendError::UnknownTopic { topic: b.clone() };
+        assert!(group.answer(2, Err(Box::new(error))).is_none());
+        let Ended { deliveries, failures, confirmed, failed } = group.ended();
+        let topics: Vec<_> = deliveries.iter().map(|delivery| Some(&*delivery.as_ref()?.topic)).collect();
+        assert_eq!(topics, [Some("a"), Some("b"), None, Some("a"), Some("a")]);
+        assert_eq!((failures.len(), failures[0].0, confirmed, failed), (1, 2, 4, 1));
+    }
+}

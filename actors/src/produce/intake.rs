@@ -18,6 +18,7 @@ use actix::Recipient;
 use super::batch::{Answers, BatchSize, MAX_BATCH_RECORDS, RecordBatch, Records, TopicIndex};
 use super::completion::{CallbackPanicked, Listeners, Slots, Verdict};
 use super::credits::{Credits, Generation};
+use super::error::LibraryError;
 use super::layer::Layers;
 use super::leftovers::Leftovers;
 use super::line::Line;
@@ -124,7 +125,7 @@ impl Topic {
 
 struct State {
     open: bool,
-    closed_because: Option<Arc<str>>,
+    closed_because: Option<(LibraryError, Arc<str>)>,
     notified: bool,
     topics: Vec<Topic>,
     by_name: HashMap<Box<str>, TopicIndex>,
@@ -277,8 +278,8 @@ impl Intake {
     }
 
     /// Closes for a reason that everybody is told from here on.
-    pub(super) fn close_because(&self, reason: Arc<str>) {
-        self.lock().closed_because.get_or_insert(reason);
+    pub(super) fn close_because(&self, error: LibraryError, reason: Arc<str>) {
+        self.lock().closed_because.get_or_insert((error, reason));
         self.close();
     }
 

@@ -144,7 +144,9 @@ fn a_fatal_error_of_librdkafka_answers_everything_and_is_the_shutdowns_result() 
         std::thread::yield_now();
     }
     let error = sender.send_blocking(ProducerRecord::to("t")).unwrap_err();
-    assert!(matches!(error, SendError::Closed { .. }) && error.to_string().contains("raised for a test"), "{error}");
+    let SendError::Closed { error: Some(code), .. } = &error else { panic!("{error}") };
+    assert_eq!(code.code(), rdkafka::types::RDKafkaErrorCode::OutOfOrderSequenceNumber as i32);
+    assert!(error.to_string().contains("raised for a test"), "{error}");
     let error = producer.shutdown_blocking(LONG).unwrap_err();
     assert!(error.to_string().contains("raised for a test"), "{error}");
 }

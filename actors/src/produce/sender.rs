@@ -166,7 +166,7 @@ impl Drop for Place<'_> {
 }
 
 fn closed(topic: &str) -> SendError {
-    SendError::Closed { topic: topic.into(), reason: None }
+    SendError::Closed { topic: topic.into(), error: None, reason: None }
 }
 
 fn may_block(record: &ProducerRecord<'_>) -> Result<(), SendError> {

@@ -14,8 +14,6 @@ pub(super) struct Fed {
     pub(super) record: Record,
     began: Option<Instant>,
     attempts: Vec<TestedAttempt>,
-    /// Of its attempts, those that count as failures of its own.
-    failed: u32,
 }
 
 /// What follows an attempt.
@@ -27,7 +25,7 @@ pub(super) enum Next {
 
 impl Fed {
     pub(super) fn new(record: Record) -> Self {
-        Self { record, began: None, attempts: Vec::new(), failed: 0 }
+        Self { record, began: None, attempts: Vec::new() }
     }
 
     /// A call with it begins.
@@ -43,16 +41,17 @@ impl Fed {
         let Attempt::NotDone(not_done) = Attempt::from(outcome) else {
             return Next::End(TestedEnd::Done);
         };
-        let (pause, failures) = match policy.judge(&self.record, counts.then_some(self.failed), *not_done, || 0) {
+        let (pause, failures) = match policy.judge(&self.record, counts.then_some(self.record.failed), *not_done, || 0)
+        {
             Verdict::Again { pause, .. } => (pause, u32::from(counts)),
             Verdict::Asked { after, .. } => (after, 0),
             Verdict::PassedOver { .. } => return Next::End(TestedEnd::PassedOver),
-            Verdict::Exhausted { cause } => return Next::End(TestedEnd::Exhausted { cause }),
+            Verdict::Exhausted { cause, .. } => return Next::End(TestedEnd::Exhausted { cause }),
             Verdict::DeadLetter { cause } => return Next::End(TestedEnd::DeadLettered { cause }),
             Verdict::Stop { cause } => return Next::End(TestedEnd::Stopped { cause }),
         };
         self.record.attempt = self.record.attempt.saturating_add(1);
-        self.failed = self.failed.saturating_add(failures);
+        self.record.failed = self.record.failed.saturating_add(failures);
         Next::Again(pause)
     }
 

@@ -53,6 +53,6 @@ impl TestRecord {
         }
         let tile = Tile::new(position, NextOffset(position.0 + 1));
         let chunk = chunk.finish(cell.partition.clone(), cell.epoch, tile, cell.revoking.clone());
-        Record { chunk: Arc::new(chunk), position: 0, attempt: 1 }
+        Record { chunk: Arc::new(chunk), position: 0, attempt: 1, failed: 0 }
     }
 }

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
+use kafka_troupe::config::ConsumerConfig;
 use kafka_troupe::config::tool::Role;
 use kafka_troupe::consume::{CommitWhen, StartAt};
 use kafka_troupe::{AutoOffsetReset, ConsumerError, ConsumerHandle, PartitionContext};
@@ -196,7 +197,15 @@ impl Consume {
             Some(_) => consumer.concurrency = consumer.concurrency.or_else(|| Some(exec::workers())),
             None => {
                 consumer.order = None;
-                consumer.dead_letter_topic = None;
+                // What is printed does not fail.
+                let none = ConsumerConfig::default();
+                consumer.dead_letter_topic = none.dead_letter_topic;
+                consumer.on_dead_letter_failure = none.on_dead_letter_failure;
+                consumer.max_dead_letters_in_a_row = none.max_dead_letters_in_a_row;
+                consumer.max_dead_letter_ratio = none.max_dead_letter_ratio;
+                consumer.dead_letter_window = none.dead_letter_window;
+                consumer.retry_topics = none.retry_topics;
+                consumer.allow_reordering = none.allow_reordering;
                 consumer.stop_deadline = STOP;
             }
         }

@@ -13,7 +13,7 @@ use super::reader::{Ends, read};
 use crate::cli::apart::{apart, apart_until};
 use crate::cli::connect::{Connect, Connection};
 use crate::cli::data;
-use crate::cli::exit::{self, Exit, Misuse};
+use crate::cli::exit::{self, Exit, Interrupted, Misuse};
 use crate::cli::shutdown::Shutdown;
 use crate::cli::table::{Column, Table};
 use crate::cli::terminal::Terminal;
@@ -33,7 +33,12 @@ const END: Duration = Duration::from_secs(5);
 /// --to, where their keys belong.
 ///
 /// The dead letters stay where they are: a second replay sends them again, unless --since leaves
-/// them out. A signal ends it after what was sent is confirmed.
+/// them out. A signal ends it after what was sent is confirmed; that is exit code 1, for the rest
+/// is not sent.
+///
+/// Where one came from is what its headers say, and whoever may write to the topic of dead letters
+/// may write headers: look at the plan first, or name the topic by --source or --to. This command
+/// writes with your permissions, not with those of who wrote the dead letter.
 #[derive(Args, Debug)]
 #[command(verbatim_doc_comment)]
 #[command(after_help = exit::help("  troupe dead-letters replay --bootstrap-server localhost:9092 --topic orders.dead-letters
@@ -80,6 +85,8 @@ struct Outcome {
     records: BTreeMap<String, u64>,
     sent: u64,
     failed: u64,
+    /// A signal came before all were sent.
+    interrupted: bool,
     #[serde(skip)]
     named: Vec<String>,
 }
@@ -100,7 +107,13 @@ impl Replay {
             filter: self.filter.clone(),
             stop: stop.clone(),
         };
-        let (plan, job) = apart_until(stop, move || Ok((job.plan()?, job))).await?;
+        let (plan, job) = match apart_until(stop, move || Ok((job.plan()?, job))).await {
+            Err(error) if error.is::<Interrupted>() && self.execute => {
+                terminal.summarize("stopped by a signal: nothing is sent", || tracing::info!(sent = 0, "replayed"));
+                return Ok(Exit::Failed);
+            }
+            planned => planned?,
+        };
         for topic in plan.topics.keys() {
             connection.reach_topic(topic, stop)?;
         }
@@ -114,12 +127,18 @@ impl Replay {
             tracing::error!("{named}");
         }
         let total = outcome.records.values().sum::<u64>();
-        let summary = match outcome.executed {
-            false => format!("{total} dead letters would go back{others}; --execute sends them"),
-            true => format!("{} of {total} dead letters are sent{others}", outcome.sent),
+        let sent = outcome.sent;
+        let summary = match (outcome.executed, outcome.interrupted) {
+            (false, _) => format!("{total} dead letters would go back{others}; --execute sends them"),
+            (true, false) => format!("{sent} of {total} dead letters are sent{others}"),
+            (true, true) => {
+                format!("stopped by a signal: {sent} of {total} dead letters are sent{others}, the rest is not")
+            }
         };
-        terminal.summarize(summary, || tracing::info!(total, sent = outcome.sent, failed = outcome.failed, "replayed"));
-        Ok(if outcome.failed > 0 { Exit::Failed } else { Exit::Fine })
+        terminal.summarize(summary, || {
+            tracing::info!(total, sent, failed = outcome.failed, interrupted = outcome.interrupted, "replayed")
+        });
+        Ok(outcome.exit())
     }
 
     fn print(&self, outcome: &Outcome) -> anyhow::Result<()> {
@@ -187,13 +206,22 @@ impl Job {
         }
         match ran {
             // A signal: the summary tells how far it came.
-            Err(error) if !self.stop.is_cancelled() => Err(outcome.cut_short(error)),
-            _ => Ok(outcome),
+            Err(error) if error.is::<Interrupted>() => {
+                outcome.interrupted = true;
+                Ok(outcome)
+            }
+            Err(error) => Err(outcome.cut_short(error)),
+            Ok(_) => Ok(outcome),
         }
     }
 }
 
 impl Outcome {
+    /// A replay that is not all there is one that failed, also where somebody wanted it to end.
+    fn exit(&self) -> Exit {
+        if self.failed > 0 || self.interrupted { Exit::Failed } else { Exit::Fine }
+    }
+
     fn take_up(&mut self, sent: Option<(String, Confirmation)>) {
         let Some((what, confirmation)) = sent else { return };
         match confirmation.wait_blocking() {

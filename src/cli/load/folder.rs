@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use jiff::Timestamp;
-use serde::Serialize;
 
 use crate::cli::exit::Misuse;
 
@@ -67,10 +66,9 @@ pub(super) fn unmake(folder: &Path) {
 }
 
 /// Writes a file of the folder, whole or not at all.
-pub(super) fn write(folder: &Path, name: &str, content: &impl Serialize) -> anyhow::Result<()> {
+pub(super) fn write(folder: &Path, name: &str, content: &str) -> anyhow::Result<()> {
     let (path, unfinished) = (folder.join(name), folder.join(format!("{name}.unfinished")));
-    let text = serde_json::to_string_pretty(content)?;
-    fs::write(&unfinished, text + "\n")
+    fs::write(&unfinished, content)
         .and_then(|()| fs::rename(&unfinished, &path))
         .with_context(|| format!("cannot write {}", path.display()))
 }
@@ -87,7 +85,7 @@ mod tests {
         assert_eq!(folders, ["a-1", "a-1-2", "a-1-3"].map(|name| runs.path().join(name)));
 
         refuse_if_taken(&folders[0]).unwrap();
-        write(&folders[0], RESULT, &1).unwrap();
+        write(&folders[0], RESULT, "1").unwrap();
         let refused = refuse_if_taken(&folders[0]).unwrap_err();
         assert!(refused.is::<Misuse>() && refused.to_string().contains("a-1 holds the result of a run"), "{refused}");
     }

@@ -1,5 +1,6 @@
 //! `troupe load`: the options of a run, its Kafka, its folder and its report. What is measured and judged is in [`crate::load`].
 
+mod effective;
 mod folder;
 mod member;
 mod pipeline;
@@ -15,9 +16,11 @@ use std::time::Duration;
 use clap::{ArgGroup, Args, ValueEnum};
 use jiff::Timestamp;
 use kafka_troupe::ConsumerError;
+use kafka_troupe::config::ConsumerConfig;
 use kafka_troupe::config::tool::parse_duration;
 use kafka_troupe::consume::{CommitWhen, Order, StartAt};
 use rdkafka::ClientConfig;
+use serde::Serialize;
 use serde_json::json;
 
 use super::connect::Connect;
@@ -29,6 +32,7 @@ use crate::load::faults::{self, Fault};
 use crate::load::gates::Gates;
 use crate::load::keys::Keys;
 use crate::load::plan::{Engine, Length, Outstanding, Pace, Plan};
+use crate::load::report::Page;
 use crate::load::result::RunResult;
 use crate::load::run::{self, Target};
 use crate::load::sample::Sample;
@@ -164,6 +168,9 @@ pub(crate) struct Load {
     /// Print the result as one JSON object
     #[arg(long)]
     json: bool,
+    /// Print a JSON object a line: {"sample":...} every second, and {"result":...} in the end
+    #[arg(long, conflicts_with = "json")]
+    ndjson: bool,
     /// The Kafka to start: embedded, local, or local:NODES
     #[arg(long, value_name = "WHICH", conflicts_with = "bootstrap_server")]
     kafka: Option<Kafka>,
@@ -171,6 +178,14 @@ pub(crate) struct Load {
     pipeline: Pipeline,
     #[command(flatten)]
     connect: Connect,
+}
+
+/// A line of `--ndjson`.
+#[derive(Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Line<'a> {
+    Sample(&'a Sample),
+    Result(&'a RunResult),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -187,8 +202,11 @@ impl Load {
         }
         match self.judged(terminal, shutdown).await {
             Err(error) if error.is::<Interrupted>() => {
+                let nothing = json!({ "verdict": Judgement::Invalid, "reasons": [NOTHING] });
                 if self.json {
-                    data::print(json!({ "verdict": Judgement::Invalid, "reasons": [NOTHING] }))?;
+                    data::print(nothing)?;
+                } else if self.ndjson {
+                    data::print(json!({ "result": nothing }))?;
                 } else {
                     data::print(format_args!("verdict: INVALID\n  {NOTHING}"))?;
                 }
@@ -220,6 +238,7 @@ impl Load {
             target.member_process = Some(member::command(&plan, &stage)?);
         }
         let folder = folder::make(self.out.as_ref(), started, seed)?;
+        target.folder.clone_from(&folder);
         if let Some(most) = plan.most_outstanding {
             tracing::info!(
                 "the embedded broker keeps 5 MiB a partition: at most {} records are sent and not handled at a time{}",
@@ -230,6 +249,11 @@ impl Load {
         stage.create_topic(&plan.topic, plan.partitions, stop).await.inspect_err(|_| folder::unmake(&folder))?;
         let mut lines = 0;
         let show = |sample: &Sample| {
+            if self.ndjson {
+                // Whoever reads it has gone, or the result cannot be printed either, which is then told.
+                let _ = serde_json::to_string(&Line::Sample(sample)).map(data::print);
+                return;
+            }
             if lines % PAGE == 0 {
                 terminal.summarize(Sample::HEADER, || {});
             }
@@ -247,8 +271,11 @@ impl Load {
                 return Err(Interrupted.into());
             }
         };
-        let result = RunResult::new(&plan, stage.name(), &gates, started.to_string(), measured);
-        folder::write(&folder, folder::RESULT, &result)?;
+        let settings = effective::of(&stage, &plan);
+        let started = started.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let result = RunResult::new(&plan, stage.name(), settings, &gates, started, measured);
+        folder::write(&folder, folder::RESULT, &(serde_json::to_string_pretty(&result)? + "\n"))?;
+        folder::write(&folder, "report.html", &Page(&result).to_string())?;
         if result.judgement() == Judgement::Failed {
             tracing::debug!("topic {} is left as it is", plan.topic);
         } else {
@@ -257,6 +284,8 @@ impl Load {
         let report = Report { result: &result, folder };
         if self.json {
             data::print(serde_json::to_string(&result)?)?;
+        } else if self.ndjson {
+            data::print(serde_json::to_string(&Line::Result(&result))?)?;
         } else {
             data::print(report)?;
         }
@@ -329,14 +358,7 @@ impl Load {
         Target {
             producer: connection.producer(),
             member: Box::new(|| {
-                let mut consumer = connection.config().consumer.clone();
-                // A file may have been made for another consumer: this one is a member of a group that reads a topic of its own.
-                consumer.standalone = false;
-                consumer.client_auto_commit = false;
-                consumer.start_at = StartAt::Committed;
-                if consumer.commit_when == CommitWhen::Manual {
-                    consumer.commit_when = CommitWhen::default();
-                }
+                let consumer = member(&connection.config().consumer);
                 consumer.builder().properties(stage.consumer_properties().iter().copied())
             }),
             bare: bare_client(
@@ -345,8 +367,21 @@ impl Load {
             member_process: None,
             client: connection.client_config(),
             timeout: connection.timeout(),
+            folder: PathBuf::new(),
         }
     }
+}
+
+/// A file may have been made for another consumer: this one is a member of a group that reads a topic of its own.
+fn member(given: &ConsumerConfig) -> ConsumerConfig {
+    let mut consumer = given.clone();
+    consumer.standalone = false;
+    consumer.client_auto_commit = false;
+    consumer.start_at = StartAt::Committed;
+    if consumer.commit_when == CommitWhen::Manual {
+        consumer.commit_when = CommitWhen::default();
+    }
+    consumer
 }
 
 /// librdkafka's configuration of a consumer with these properties, and beside them those that the engine gives it.

@@ -29,7 +29,7 @@ impl fmt::Display for Report<'_> {
         write!(
             f,
             "\n\n{} sent, {} acked, {} handled; lost {}, unseen {}, duplicated {}, redelivered {}, reordered {}, corrupted {}, foreign {}, \
-             committed ahead {}",
+             committed ahead {}, redelivered after commit {}",
             figures.sent,
             figures.acked,
             figures.handled,
@@ -40,7 +40,8 @@ impl fmt::Display for Report<'_> {
             figures.reordered,
             figures.corrupted,
             figures.foreign,
-            figures.committed_ahead
+            figures.committed_ahead,
+            figures.redelivered_after_commit
         )?;
         for (times, records) in &figures.times_handled {
             write!(f, "\n  handled {times} times: {records}")?;
@@ -89,11 +90,7 @@ impl fmt::Display for Report<'_> {
         ];
         let mut table = Table::new(COLUMNS);
         let latency = &figures.latency;
-        for (name, summary) in [
-            ("schedule delay", latency.schedule_delay),
-            ("produce ack", latency.produce_ack),
-            ("end to end", latency.end_to_end),
-        ] {
+        for (family, summary) in latency.each() {
             let cells = summary.map_or_else(
                 || ["-"; 8].map(str::to_owned),
                 |it| {
@@ -103,7 +100,7 @@ impl fmt::Display for Report<'_> {
                 },
             );
             let [min, p50, p90, p99, p99_9, p99_99, max, count] = cells;
-            table.row([name.to_owned(), min, p50, p90, p99, p99_9, p99_99, max, count]);
+            table.row([family.title().to_owned(), min, p50, p90, p99, p99_9, p99_99, max, count]);
         }
         write!(f, "{table}\n\n")?;
 
@@ -116,6 +113,6 @@ impl fmt::Display for Report<'_> {
             or_dash(resources.threads.map(|it| it.to_string())),
         )?;
         writeln!(f, "broker: {}; keys {}, order {:?}, seed {}", self.result.broker, plan.keys, plan.order, plan.seed)?;
-        write!(f, "result: {}", self.folder.join("result.json").display())
+        write!(f, "report: {}", self.folder.join("report.html").display())
     }
 }

@@ -32,6 +32,14 @@ fn a_wrong_value_is_named_with_its_place_what_was_found_and_what_is_allowed() {
         ("memory_budget = 99999999999999999999", "17: consumer.memory_budget: this number is too large"),
         ("topics = 'orders'", r#"10: consumer.topics: "orders": a list, as in ["a", "b"] is expected"#),
         ("partitions = ['orders']", r#"14: consumer.partitions: "orders": use a topic and a partition of it"#),
+        (
+            "retry_topics = ['orders.retry']",
+            r#"16: consumer.retry_topics: "orders.retry": use a topic and for how long"#,
+        ),
+        (
+            "retry_topics = ['orders.retry=10']",
+            r#"16: consumer.retry_topics: "orders.retry=10": a duration carries its unit"#,
+        ),
         ("partitions = ['orders:-1']", r#"14: consumer.partitions: "orders:-1": use a topic"#),
         ("standalone = 'yes'", r#"14: consumer.standalone: "yes": true or false is expected"#),
         ("commit_when = '0 records'", r#"15: consumer.commit_when: "0 records": a commit every 0 records"#),

@@ -28,6 +28,8 @@ const CONSUMER: &[(&str, &str, &str)] = &[
     ("max_retry_pause", "30s", "30s"),
     ("max_attempts", "4294967295", "4294967295"),
     ("on_exhausted", "stop_partition", "stop_partition"),
+    ("retry_topics", "r=10s, s=300s", "r=10s,s=5m"),
+    ("allow_reordering", "true", "true"),
     ("dead_letter_topic", "d", "d"),
     ("on_dead_letter_failure", "stop", "stop"),
     ("max_dead_letters_in_a_row", "5", "5"),

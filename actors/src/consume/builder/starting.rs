@@ -32,7 +32,7 @@ impl ConsumerBuilder {
     pub(super) fn run(mut self, pulled: Option<Arc<dyn Workload>>) -> Result<ConsumerHandle, ConsumerError> {
         let missing = |what: &str| configuration(format!("{what} is missing"));
         let membership = self.membership()?;
-        let subscription = self.subscription(membership)?;
+        let mut subscription = self.subscription(membership)?;
         for required in ["bootstrap.servers", "group.id"] {
             if self.properties.get(required).is_none_or(str::is_empty) {
                 return Err(missing(required));
@@ -59,6 +59,7 @@ impl ConsumerBuilder {
         self.check_dead_letters(&subscription)?;
         let reset = self.reset(membership)?;
         let order = self.order.unwrap_or_default();
+        self.add_retry_topics(&mut subscription, membership, order)?;
         let (concurrency, partition_concurrency) = self.bounds(order)?;
         let workload = match pulled {
             Some(pulled) => pulled,
@@ -69,7 +70,7 @@ impl ConsumerBuilder {
             self.properties.set_default("statistics.interval.ms", "1000");
         }
         let group = self.properties.get("group.id").filter(|_| membership != Membership::Standalone);
-        let letterbox = Letterbox::new(self.dead_letters, &self.properties, group)?;
+        let letterbox = Letterbox::new(self.dead_letters, self.retry_topics, &self.properties, group)?;
         let listener_deadline = self.listener.as_ref().map_or(Duration::ZERO, |_| on_the_clock(self.listener_deadline));
         engine::start(engine::Settings {
             config: self.properties.client_config(membership.stores())?,

@@ -48,7 +48,7 @@ impl ConsumerBuilder {
         self
     }
 
-    /// How often a record fails before it counts as exhausted. What the handler itself asks for by [`Outcome::Retry`], or
+    /// How often a record fails before it counts as exhausted, and again in each [retry topic](Self::retry_topics). What the handler itself asks for by [`Outcome::Retry`], or
     /// [`on_failure`](Self::on_failure), does not count, nor does the failure of a [call](crate::consume::Outcomes::Failed) with other
     /// records. Default: 10, which take about half a minute. `u32::MAX`: for ever. A record that
     /// [cannot be decoded](crate::consume::FailureKind::Undecodable) is exhausted by its first attempt.
@@ -57,7 +57,8 @@ impl ConsumerBuilder {
         self
     }
 
-    /// What becomes of a record whose attempts are exhausted, where there is no topic for [dead letters](Self::dead_letters). Default:
+    /// What becomes of a record whose attempts are exhausted, where neither [retry topics](Self::retry_topics) nor
+    /// [dead letters](Self::dead_letters) take it. Default:
     /// [`OnExhausted::Stop`]. It is never dropped.
     pub fn on_exhausted(mut self, policy: OnExhausted) -> Self {
         self.failures.on_exhausted = policy;
@@ -132,7 +133,7 @@ impl ConsumerBuilder {
     }
 
     pub(super) fn check_dead_letters(&self, read: &Subscription) -> Result<(), ConsumerError> {
-        self.dead_letters.check()?;
+        self.dead_letters.check(!self.retry_topics.is_empty())?;
         match read.topics().into_iter().find(|topic| Some(*topic) == self.dead_letters.topic.as_deref()) {
             Some(topic) => {
                 Err(configuration(format!("the topic {topic} is read, and cannot be that of its own dead letters")))

@@ -20,6 +20,8 @@ pub(super) struct Turns {
     /// The record whose handler was polled last, where several run.
     polled: AtomicI64,
     thread: AtomicUsize,
+    /// The record that is next and not due yet, and when it is, in milliseconds since the Unix epoch.
+    waits: Mutex<Option<(i64, i64)>>,
     /// The attempts of records that have failed and are not finished.
     failed: Mutex<BTreeMap<i64, u32>>,
     sampled: Mutex<Sampled>,
@@ -31,6 +33,7 @@ impl Default for Turns {
             count: AtomicU64::new(0),
             polled: AtomicI64::new(NONE),
             thread: AtomicUsize::new(NOT_OURS),
+            waits: Mutex::default(),
             failed: Mutex::default(),
             sampled: Mutex::default(),
         }
@@ -93,6 +96,25 @@ impl ControlCell {
         self.failed().remove(&offset);
     }
 
+    /// This record is next, and not due before that time, in milliseconds since the Unix epoch. It was meant to wait: for as long as it does, it is not
+    /// named as one that takes long.
+    pub(crate) fn waits(&self, offset: i64, until: i64) {
+        *self.waiting() = Some((offset, until));
+    }
+
+    pub(crate) fn waits_no_more(&self) {
+        *self.waiting() = None;
+    }
+
+    /// Until when the partition's next record waits.
+    pub(crate) fn waits_until(&self) -> Option<i64> {
+        self.waiting().map(|(_, until)| until)
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Option<(i64, i64)>> {
+        self.turns.waits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn failed(&self) -> MutexGuard<'_, BTreeMap<i64, u32>> {
         self.turns.failed.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -100,6 +122,8 @@ impl ControlCell {
     pub(crate) fn sample(&self, now: Instant) -> Sample {
         let handlers = self.sample_handlers(now);
         let first = self.first_open().map(|open| open.0).or_else(|| self.next_of_hand());
+        let waits = self.waiting().map(|(offset, _)| offset);
+        let first = first.filter(|first| Some(*first) != waits);
         let turn = self.turns.count.load(Ordering::Acquire);
         let mut sampled = self.turns.sampled.lock().unwrap_or_else(PoisonError::into_inner);
         let holder = first.map(|offset| (offset, age(&mut sampled.holder, offset, now)));
@@ -165,6 +189,21 @@ mod tests {
         assert!(cell.sample(now + 3 * SECOND).blocking.is_none(), "both wait, and neither keeps the thread");
         cell.turn_begins();
         assert!(cell.sample(now + 4 * SECOND).blocking.is_none(), "another turn");
+    }
+
+    #[test]
+    fn a_record_that_is_not_due_is_none_that_takes_long_and_its_age_begins_when_it_is() {
+        let (cell, now) = (cell(), Instant::now());
+        cell.comes_next(5);
+        cell.waits(5, 1_700_000_000_000);
+        for seconds in 0..3 {
+            assert!(cell.sample(now + seconds * SECOND).holder.is_none());
+        }
+        assert_eq!(cell.waits_until(), Some(1_700_000_000_000));
+        cell.waits_no_more();
+        let age = |after: u32| cell.sample(now + after * SECOND).holder.map(|holder| holder.age);
+        assert_eq!([age(10), age(11)], [Some(Duration::ZERO), Some(SECOND)]);
+        assert_eq!(cell.waits_until(), None);
     }
 
     #[test]

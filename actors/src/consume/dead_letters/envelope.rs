@@ -7,30 +7,44 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::consume::handler::Cause;
 use crate::consume::record::Record;
+use crate::consume::retry_topics::RETRY_DUE_HEADER;
 use crate::ids::{Offset, TopicPartition};
 use crate::produce::ProducerRecord;
 
 /// The longest text of a cause, in bytes: what goes beyond is cut, so that a record is not too large by its cause.
 const CAUSE: usize = 4096;
 
-const TOPIC: &str = "__troupe.errors.topic";
-const PARTITION: &str = "__troupe.errors.partition";
-const OFFSET: &str = "__troupe.errors.offset";
-const TIMESTAMP: &str = "__troupe.errors.timestamp";
+pub(crate) const TOPIC: &str = "__troupe.errors.topic";
+pub(crate) const PARTITION: &str = "__troupe.errors.partition";
+pub(crate) const OFFSET: &str = "__troupe.errors.offset";
+pub(crate) const TIMESTAMP: &str = "__troupe.errors.timestamp";
 const GROUP: &str = "__troupe.errors.group";
-const ATTEMPTS: &str = "__troupe.errors.attempts";
+pub(crate) const ATTEMPTS: &str = "__troupe.errors.attempts";
 const MESSAGE: &str = "__troupe.errors.message";
 
 /// The headers that a dead letter has beside those of its record, which it keeps: the topic, partition, offset and timestamp (milliseconds since
 /// the Unix epoch; absent where the record had none) that it was read with, the consumer's group (absent for a standalone one), how often it
-/// was tried, and why it failed in the end, the first 4,096 bytes of that. All are text.
+/// was tried, and why it failed in the end, the first 4,096 bytes of that. All are text. Of a record that has been in retry topics they tell where it
+/// was read first, and all of its attempts.
 ///
 /// A record that comes by here a second time has each of them twice: the last one of a name is the latest.
 pub const DEAD_LETTER_HEADERS: [&str; 7] = [TOPIC, PARTITION, OFFSET, TIMESTAMP, GROUP, ATTEMPTS, MESSAGE];
 
-/// A record that is to go to the dead letters, beside the record itself.
+/// Where a letter goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Destination {
+    DeadLetters,
+    /// A retry topic, in which the record waits until then, in milliseconds since the Unix epoch.
+    Retry {
+        topic: String,
+        due: i64,
+    },
+}
+
+/// A record that is to go to the dead letters, or to a retry topic, beside the record itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Letter {
+    pub(crate) to: Destination,
     pub(crate) cause: Cause,
     /// How often it could not be written.
     pub(crate) failures: u32,
@@ -54,27 +68,39 @@ impl Subject {
 
 /// The texts of a letter's headers.
 pub(crate) struct Envelope {
+    topic: String,
     partition: String,
     offset: String,
     timestamp: Option<String>,
     attempts: String,
     cause: String,
+    due: Option<String>,
 }
 
 impl Envelope {
-    pub(crate) fn new(record: &Record, cause: &Cause) -> Self {
-        let mut cause = cause.to_string();
+    pub(crate) fn new(record: &Record, letter: &Letter) -> Self {
+        let mut cause = letter.cause.to_string();
         cause.truncate(cause.floor_char_boundary(CAUSE));
+        // Of one that has been in retry topics, where it was before.
+        let (topic, partition, offset) = match record.origin() {
+            Some(origin) => (origin.topic, origin.partition, origin.offset),
+            None => (record.topic(), record.partition(), record.offset()),
+        };
         Self {
-            partition: record.partition().0.to_string(),
-            offset: record.offset().0.to_string(),
+            topic: topic.to_owned(),
+            partition: partition.0.to_string(),
+            offset: offset.0.to_string(),
             timestamp: record.timestamp().map(|timestamp| timestamp.to_string()),
             attempts: record.attempt().to_string(),
             cause,
+            due: match &letter.to {
+                Destination::DeadLetters => None,
+                Destination::Retry { due, .. } => Some(due.to_string()),
+            },
         }
     }
 
-    /// The letter, with a timestamp of its own: by the record's, retention might take it away before anybody has seen it.
+    /// The letter, with a timestamp of its own: by the record's, retention might take it away before anybody has seen it, or before it is due.
     pub(crate) fn around<'a>(
         &'a self,
         record: &'a Record,
@@ -88,31 +114,48 @@ impl Envelope {
         if let Some(value) = record.value() {
             letter = letter.value(value);
         }
-        for (name, value) in record.headers() {
+        for (name, value) in record.own_headers() {
             letter = match value {
                 Some(value) => letter.header(name, value),
                 None => letter.null_header(name),
             };
         }
-        letter = letter.header(TOPIC, record.topic()).header(PARTITION, &self.partition).header(OFFSET, &self.offset);
+        letter = letter.header(TOPIC, &self.topic).header(PARTITION, &self.partition).header(OFFSET, &self.offset);
         if let Some(timestamp) = &self.timestamp {
             letter = letter.header(TIMESTAMP, timestamp);
         }
         if let Some(group) = group {
             letter = letter.header(GROUP, group);
         }
-        letter.header(ATTEMPTS, &self.attempts).header(MESSAGE, &self.cause)
+        letter = letter.header(ATTEMPTS, &self.attempts).header(MESSAGE, &self.cause);
+        match &self.due {
+            Some(due) => letter.header(RETRY_DUE_HEADER, due),
+            None => letter,
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::sync::Arc;
+
+    use tokio_util::sync::CancellationToken;
+
     use super::*;
+    use crate::consume::record::ChunkBuilder;
     use crate::consume::record::tests::record;
+    use crate::ids::{Epoch, NextOffset};
+    use crate::offsets::Tile;
+
+    fn letter(cause: impl Into<Cause>) -> Letter {
+        Letter { to: Destination::DeadLetters, cause: cause.into(), failures: 0 }
+    }
 
     #[test]
     fn a_long_cause_is_cut_where_a_character_ends() {
-        let cut = |text: String| Envelope::new(&record(None, None), &Cause::new(text)).cause;
+        let cut = |text: String| Envelope::new(&record(None, None), &letter(text)).cause;
         assert_eq!(cut("no good".to_owned()), "no good");
         // Two bytes each, and the first one's end lies in the midst of one.
         assert_eq!(cut(format!("x{}", "ä".repeat(3000))).len(), 4095);
@@ -122,10 +165,53 @@ mod tests {
     fn null_and_empty_are_kept_apart() {
         let around = |key, value| {
             let record = record(key, value);
-            format!("{:?}", Envelope::new(&record, &"why".into()).around(&record, "dead", None))
+            format!("{:?}", Envelope::new(&record, &letter("why")).around(&record, "dead", None))
         };
         assert!(around(None, None).contains("key_bytes: None, value_bytes: None"));
         assert!(around(Some(b""), Some(b"")).contains("key_bytes: Some(0), value_bytes: Some(0)"));
+    }
+
+    /// As it is read from a retry topic when it was written there with these headers.
+    fn read_back(written: &ProducerRecord<'_>) -> Record {
+        let mut chunk = ChunkBuilder::new(1, 1000, 1, 1);
+        chunk.push(40, 900, None, None);
+        written.headers().for_each(|(name, value)| chunk.push_header(name.as_bytes(), value));
+        let tile = Tile::new(NextOffset(40), NextOffset(41));
+        let mut chunk = chunk.finish(TopicPartition::new("retry", 0), Epoch(1), tile, CancellationToken::new());
+        chunk.of_retry_topic = true;
+        Record { chunk: Arc::new(chunk), position: 0, attempt: 1, failed: 0 }
+    }
+
+    #[test]
+    fn a_record_that_went_through_retry_topics_keeps_its_own_headers_and_tells_where_it_was_first() {
+        let names = |record: &Record| record.headers().map(|(name, _)| name.to_owned()).collect::<Vec<_>>();
+        let mut chunk = ChunkBuilder::new(1, 1000, 1, 1);
+        chunk.push(7, 800, None, None);
+        // It has been a dead letter before, and that is its own story.
+        let own = [("trace", "t"), (TOPIC, "bills"), (OFFSET, "1"), (MESSAGE, "long ago")];
+        own.iter().for_each(|(name, value)| chunk.push_header(name.as_bytes(), Some(value.as_bytes())));
+        let tile = Tile::new(NextOffset(7), NextOffset(8));
+        let chunk = chunk.finish(TopicPartition::new("orders", 2), Epoch(1), tile, CancellationToken::new());
+        let mut record = Record { chunk: Arc::new(chunk), position: 0, attempt: 2, failed: 1 };
+        assert_eq!((record.origin(), record.past()), (None, None), "it is of no retry topic, whatever its headers say");
+        for round in 1..4 {
+            let to = Destination::Retry { topic: "retry".to_owned(), due: 1000 * round };
+            let put_off = Letter { to, ..letter("no good") };
+            let envelope = Envelope::new(&record, &put_off);
+            let again = read_back(&envelope.around(&record, "retry", Some("g")));
+            let origin = again.origin().unwrap();
+            assert_eq!((origin.topic, origin.partition.0, origin.offset.0), ("orders", 2, 7));
+            assert_eq!((origin.timestamp, again.timestamp()), (Some(800), Some(800)));
+            let past = again.past().unwrap();
+            assert_eq!((past.attempts, past.due), (record.attempt, 1000 * round));
+            assert_eq!(names(&again)[..4], own.map(|(name, _)| name.to_owned()));
+            assert_eq!(names(&again).len(), 4 + 8, "one story more, however often");
+            record = Record { attempt: past.attempts + 2, ..again };
+        }
+        let dead = read_back(&Envelope::new(&record, &letter("hopeless")).around(&record, "dead", Some("g")));
+        assert!(!names(&dead).contains(&RETRY_DUE_HEADER.to_owned()));
+        assert_eq!(dead.headers().filter(|(name, _)| *name == TOPIC).last(), Some((TOPIC, Some(&b"orders"[..]))));
+        assert_eq!(dead.headers().filter(|(name, _)| *name == ATTEMPTS).last(), Some((ATTEMPTS, Some(&b"8"[..]))));
     }
 
     #[test]

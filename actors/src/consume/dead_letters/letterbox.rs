@@ -1,6 +1,7 @@
-//! The letterbox: the producer that writes dead letters, and what is known of those that nobody waits for any more.
+//! The letterbox: the producer that writes dead letters and records for retry topics, both of them letters here, and what is known of those that
+//! nobody waits for any more.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -11,18 +12,17 @@ use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
-use super::envelope::{Envelope, Letter, Subject};
+use super::envelope::{Destination, Envelope, Letter, Subject};
+use super::late::Late;
 use super::remedy::{allowance, creation, remedy};
 use super::{DeadLetters, Limits, OnDeadLetterFailure};
 use crate::consume::error::ConsumerError;
 use crate::consume::properties::{Properties, configuration};
 use crate::consume::record::Record;
 use crate::consume::reminder::Reminder;
+use crate::consume::retry_topics::RetryTopics;
 use crate::consume::state::DeadLetterState;
 use crate::produce::{Confirmation, ErrorClass, Producer, SendError, Sender};
-
-/// Letters of fenced epochs whose fate is remembered, at most.
-const LATE: usize = 4096;
 
 /// What the producer runs with unless the app says otherwise. The topic is known to exist, and is never created. How large a record may be is
 /// the topic's to say, for the one that it is of was taken by a topic too.
@@ -34,7 +34,7 @@ const METADATA: Duration = Duration::from_secs(10);
 /// See the module.
 pub(crate) struct Letterbox {
     letters: DeadLetters,
-    topic: String,
+    retries: RetryTopics,
     group: Option<String>,
     servers: String,
     /// The consumer's properties that are its producer's too.
@@ -45,9 +45,11 @@ pub(crate) struct Letterbox {
     renewing: AtomicBool,
     on_the_way: AtomicU64,
     written: AtomicU64,
+    retried: AtomicU64,
     failures: AtomicU64,
-    trouble: Mutex<Trouble>,
-    late: Mutex<HashMap<Subject, Confirmation>>,
+    /// By topic.
+    troubles: Mutex<BTreeMap<String, Trouble>>,
+    late: Mutex<Late<Subject, Confirmation>>,
 }
 
 /// The producer that takes letters now; `None` before the first and after the last.
@@ -58,21 +60,24 @@ struct Current {
     number: u64,
 }
 
-/// What keeps letters from being written, for state and log.
+/// What keeps letters from being written to a topic, for state and log.
 #[derive(Default)]
 struct Trouble {
-    text: Option<String>,
+    text: String,
     told: Reminder,
 }
 
 impl Letterbox {
-    /// `None` where dead letters go nowhere. `group`: `None` for a standalone consumer.
+    /// `None` where nothing is written. `group`: `None` for a standalone consumer.
     pub(crate) fn new(
         letters: DeadLetters,
+        retries: RetryTopics,
         properties: &Properties,
         group: Option<&str>,
     ) -> Result<Option<Self>, ConsumerError> {
-        let Some(topic) = letters.topic.clone() else { return Ok(None) };
+        if letters.topic.is_none() && retries.is_empty() {
+            return Ok(None);
+        }
         let letterbox = Self {
             group: group.map(str::to_owned),
             servers: properties.get("bootstrap.servers").unwrap_or_default().to_owned(),
@@ -81,14 +86,15 @@ impl Letterbox {
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .collect(),
             letters,
-            topic,
+            retries,
             current: Mutex::default(),
             closed: AtomicBool::new(false),
             renewing: AtomicBool::new(false),
             on_the_way: AtomicU64::new(0),
             written: AtomicU64::new(0),
+            retried: AtomicU64::new(0),
             failures: AtomicU64::new(0),
-            trouble: Mutex::default(),
+            troubles: Mutex::default(),
             late: Mutex::default(),
         };
         lock(&letterbox.current).producer = Some(letterbox.start()?);
@@ -108,18 +114,32 @@ impl Letterbox {
         producer.map_err(|error| configuration(format!("the producer of the dead letters: {error}")))
     }
 
-    pub(crate) fn topic(&self) -> &str {
-        &self.topic
+    /// That of dead letters, if there is one.
+    pub(crate) fn topic(&self) -> Option<&str> {
+        self.letters.topic.as_deref()
     }
 
-    /// The command that creates the topic.
-    pub(crate) fn creation(&self, partitions: usize) -> String {
-        creation(&self.servers, self.topic(), partitions)
+    pub(crate) fn retries(&self) -> &RetryTopics {
+        &self.retries
+    }
+
+    /// Where a letter goes.
+    pub(crate) fn topic_of<'a>(&'a self, letter: &'a Letter) -> &'a str {
+        match &letter.to {
+            // The verdict that a letter goes there is given by who has seen that there is such a topic.
+            Destination::DeadLetters => self.topic().unwrap_or_default(),
+            Destination::Retry { topic, .. } => topic,
+        }
+    }
+
+    /// The command that creates a topic.
+    pub(crate) fn creation(&self, topic: &str, partitions: usize) -> String {
+        creation(&self.servers, topic, partitions)
     }
 
     /// The command that lets somebody write to it.
-    pub(crate) fn allowance(&self) -> String {
-        allowance(&self.servers, self.topic())
+    pub(crate) fn allowance(&self, topic: &str) -> String {
+        allowance(&self.servers, topic)
     }
 
     pub(crate) fn limits(&self) -> Limits {
@@ -140,11 +160,15 @@ impl Letterbox {
 
     pub(crate) fn state(&self) -> DeadLetterState {
         DeadLetterState {
-            topic: self.topic.clone(),
+            topic: self.letters.topic.clone(),
             written: self.written.load(Ordering::Relaxed),
+            retried: self.retried.load(Ordering::Relaxed),
             on_the_way: self.on_the_way.load(Ordering::Relaxed),
             failures: self.failures.load(Ordering::Relaxed),
-            trouble: lock(&self.trouble).text.clone(),
+            trouble: lock(&self.troubles)
+                .values()
+                .map(|trouble| trouble.text.clone())
+                .reduce(|all, text| all + "; " + &text),
         }
     }
 
@@ -153,22 +177,23 @@ impl Letterbox {
     /// Dropped before, the letter may be written all the same, for what librdkafka has cannot be recalled. So that the record, when it comes
     /// here again, is not written twice, the next letter of it waits for the answer to this one.
     pub(crate) fn send(self: &Arc<Self>, record: Record, letter: &Letter) -> Sending {
-        let (letterbox, cause) = (Arc::clone(self), letter.cause.clone());
+        let (letterbox, letter) = (Arc::clone(self), letter.clone());
         letterbox.on_the_way.fetch_add(1, Ordering::Relaxed);
         let counted = Counted(Arc::clone(self));
         Box::pin(async move {
             let _counted = counted;
             let subject = Subject::of(&record);
-            let late = lock(&letterbox.late).remove(&subject);
+            let late = lock(&letterbox.late).take(&subject);
             if let Some(confirmation) = late
                 && letterbox.answer(subject.clone(), confirmation).await.is_ok()
             {
-                return letterbox.is_written();
+                return letterbox.is_written(&letter);
             }
-            let (sender, number) = letterbox.sender()?;
+            let topic = letterbox.topic_of(&letter);
+            let (sender, number) = letterbox.sender(topic)?;
             let accepted = {
-                let envelope = Envelope::new(&record, &cause);
-                sender.enqueue(envelope.around(&record, letterbox.topic(), letterbox.group.as_deref())).await
+                let envelope = Envelope::new(&record, &letter);
+                sender.enqueue(envelope.around(&record, topic, letterbox.group.as_deref())).await
             };
             let sent = match accepted {
                 Ok(confirmation) => letterbox.answer(subject, confirmation).await,
@@ -178,23 +203,24 @@ impl Letterbox {
                 letterbox.renew(number);
             }
             sent?;
-            letterbox.is_written()
+            letterbox.is_written(&letter)
         })
     }
 
-    fn is_written(&self) -> Result<(), SendError> {
-        self.written.fetch_add(1, Ordering::Relaxed);
-        let trouble = std::mem::take(&mut *lock(&self.trouble));
-        if trouble.text.is_some() {
-            info!(dead_letter_topic = self.topic(), "dead letters are written again");
+    fn is_written(&self, letter: &Letter) -> Result<(), SendError> {
+        let counter = if letter.to == Destination::DeadLetters { &self.written } else { &self.retried };
+        counter.fetch_add(1, Ordering::Relaxed);
+        let to = self.topic_of(letter);
+        if lock(&self.troubles).remove(to).is_some() {
+            info!(to, "records that failed can be written there again");
         }
         Ok(())
     }
 
     /// Of the current producer, and which that is.
-    fn sender(&self) -> Result<(Sender, u64), SendError> {
+    fn sender(&self, topic: &str) -> Result<(Sender, u64), SendError> {
         let current = lock(&self.current);
-        let gone = || SendError::Closed { topic: self.topic().into(), reason: None };
+        let gone = || SendError::Closed { topic: topic.into(), error: None, reason: None };
         current.producer.as_ref().map(|producer| (producer.sender(), current.number)).ok_or_else(gone)
     }
 
@@ -203,18 +229,20 @@ impl Letterbox {
     }
 
     /// A letter could not be written: says so, from time to time. Gives what to say of the record.
-    pub(crate) fn failed(&self, record: &Record, error: &SendError) -> String {
+    pub(crate) fn failed(&self, record: &Record, letter: &Letter, error: &SendError) -> String {
         self.failures.fetch_add(1, Ordering::Relaxed);
-        let remedy = remedy(error, &self.servers, self.topic());
+        let to = self.topic_of(letter);
+        let remedy = remedy(error, &self.servers, to);
         let text = format!("{error}; {remedy}");
-        let mut trouble = lock(&self.trouble);
+        let mut troubles = lock(&self.troubles);
+        let trouble = troubles.entry(to.to_owned()).or_default();
         let is_due = trouble.told.is_due(Instant::now());
-        trouble.text = Some(text.clone());
-        drop(trouble);
+        trouble.text.clone_from(&text);
+        drop(troubles);
         if is_due {
             warn!(
                 topic = record.topic(), partition = record.partition().0, offset = record.offset().0,
-                dead_letter_topic = self.topic(), %error, remedy, "dead letters cannot be written"
+                to, %error, remedy, "records that failed cannot be written there"
             );
         }
         text
@@ -272,7 +300,7 @@ impl Future for Answer {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Some((_, confirmation)) = &mut self.waits else {
             // Polled again after it was ready, against the contract of futures.
-            return Poll::Ready(Err(SendError::Closed { topic: self.letterbox.topic().into(), reason: None }));
+            return Poll::Ready(Err(SendError::Closed { topic: "".into(), error: None, reason: None }));
         };
         let polled = Pin::new(confirmation).poll(cx);
         if polled.is_ready() {
@@ -285,10 +313,7 @@ impl Future for Answer {
 impl Drop for Answer {
     fn drop(&mut self) {
         if let Some((subject, confirmation)) = self.waits.take() {
-            let mut late = lock(&self.letterbox.late);
-            if late.len() < LATE {
-                late.insert(subject, confirmation);
-            }
+            lock(&self.letterbox.late).insert(subject, confirmation);
         }
     }
 }
@@ -301,6 +326,7 @@ impl fmt::Debug for Letterbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Letterbox")
             .field("letters", &self.letters)
+            .field("retries", &self.retries)
             .field("state", &self.state())
             .finish_non_exhaustive()
     }
@@ -314,7 +340,7 @@ mod tests {
     fn a_producer_is_not_given_up_for_what_was_said_of_the_one_before_it() {
         let mut properties = Properties::default();
         properties.set("bootstrap.servers", "127.0.0.1:1");
-        let letterbox = Letterbox::new(DeadLetters::to("dead"), &properties, None);
+        let letterbox = Letterbox::new(DeadLetters::to("dead"), RetryTopics::default(), &properties, None);
         let letterbox = letterbox.ok().flatten().map(Arc::new).unwrap_or_else(|| panic!("it starts without a broker"));
         let number = || lock(&letterbox.current).number;
         let until_renewed = || {
@@ -335,6 +361,6 @@ mod tests {
         letterbox.close();
         letterbox.renew(2);
         until_renewed();
-        assert!(letterbox.sender().is_err(), "none is started any more");
+        assert!(letterbox.sender("dead").is_err(), "none is started any more");
     }
 }

@@ -1,10 +1,11 @@
 //! Dead letters: records that nobody could process, written to a topic of their own, so that the others behind them go on.
 //!
 //! [`DeadLetters`] says which topic and what follows where it cannot be written. [`envelope`] is what is written, [`limits`] when there are too
-//! many, [`letterbox`] who writes them; [`remedy`] tells what to do where that fails.
+//! many, [`letterbox`] who writes them, [`late`] what is known of those that nobody waits for; [`remedy`] tells what to do where that fails.
 
 mod check;
 pub(crate) mod envelope;
+mod late;
 pub(crate) mod letterbox;
 pub(crate) mod limits;
 pub(crate) mod remedy;
@@ -21,7 +22,8 @@ pub use envelope::DEAD_LETTER_HEADERS;
 pub(crate) use letterbox::Letterbox;
 pub(crate) use limits::Limits;
 
-/// What becomes of a record that is to go to the dead letters and cannot be written there. It is neither committed nor lost.
+/// What becomes of a record that is to go to the dead letters, or to a [retry topic](ConsumerBuilder::retry_topics), and cannot be written
+/// there. It is neither committed nor lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnDeadLetterFailure {
@@ -76,7 +78,8 @@ impl DeadLetters {
     /// [`ConsumerError::DeadLetterLimit`] at the record that would be one more, which is not committed. Default: 100. `u32::MAX`: as many as
     /// come.
     ///
-    /// Each partition counts for itself, from the start of its epoch: a deploy that fails at everything writes so many records of each
+    /// Records that leave for a [retry topic](ConsumerBuilder::retry_topics) count as well, those that leave one do not. Each partition counts for
+    /// itself, from the start of its epoch: a deploy that fails at everything writes so many records of each
     /// partition at most.
     pub fn max_in_a_row(mut self, records: u32) -> Self {
         self.limits.in_a_row = records;
@@ -100,9 +103,10 @@ impl DeadLetters {
         self
     }
 
-    pub(crate) fn check(&self) -> Result<(), ConsumerError> {
+    /// `retries`: there are retry topics, for which policy and limits are too.
+    pub(crate) fn check(&self, retries: bool) -> Result<(), ConsumerError> {
         let Limits { in_a_row, ratio, window } = self.limits;
-        let reason = if self.topic.is_none() && *self != Self::perhaps_to(None) {
+        let reason = if self.topic.is_none() && !retries && *self != Self::perhaps_to(None) {
             "a limit or a policy is set for dead letters, and no topic (dead_letter_topic)"
         } else if self.topic.as_deref() == Some("") {
             "the dead-letter topic has no name"

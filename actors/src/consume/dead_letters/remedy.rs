@@ -41,8 +41,8 @@ pub(crate) fn remedy(error: &SendError, servers: &str, topic: &str) -> String {
             }
             _ => "see the brokers' logs for why".to_owned(),
         },
-        // The same, where the producer ended by it before it took the letter: there is no more than the words.
-        SendError::Closed { reason: Some(reason), .. } if reason.contains("ClusterAuthorizationFailed") => {
+        // The same, where the producer ended by it before it took the letter.
+        SendError::Closed { error: Some(error), .. } if error.code() == Code::ClusterAuthorizationFailed as i32 => {
             allowance(servers, topic)
         }
         SendError::ConnectionRefused { .. } => {
@@ -59,6 +59,7 @@ pub(crate) fn remedy(error: &SendError, servers: &str, topic: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::produce::LibraryError;
 
     #[test]
     fn what_to_do_is_a_command_where_one_helps() {
@@ -67,10 +68,14 @@ mod tests {
         let too_large = |bytes| to_do(&SendError::TooLarge { topic: topic(), partition: None, bytes });
         assert!(too_large(1_048_000).ends_with("--topic dead --add-config max.message.bytes=2097152"));
         assert!(too_large(10).ends_with("max.message.bytes=2048"));
-        let closed = |reason: &str| to_do(&SendError::Closed { topic: topic(), reason: Some(reason.into()) });
-        let refused = closed("ClusterAuthorizationFailed (Broker: Cluster authorization failed): no producer id");
+        let closed = |error: Option<Code>| {
+            to_do(&SendError::Closed { topic: topic(), error: error.map(LibraryError), reason: Some("refused".into()) })
+        };
+        let refused = closed(Some(Code::ClusterAuthorizationFailed));
         assert!(refused.ends_with("--operation Write --topic dead"), "{refused}");
-        assert_eq!(closed("Fenced (Broker: fenced)"), "it is tried with a new connection");
+        for other in [Some(Code::Fenced), None] {
+            assert_eq!(closed(other), "it is tried with a new connection");
+        }
         let create = "create it: kafka-topics.sh --bootstrap-server kafka:9092 --create --topic dead";
         assert_eq!(to_do(&SendError::UnknownTopic { topic: topic() }), create);
         assert_eq!(creation("kafka:9092", "dead", 12), format!("{} --partitions 12", &create["create it: ".len()..]));

@@ -79,6 +79,7 @@ impl Poller {
         }
         let mut chunk = chunk.finish(stay.cell.partition.clone(), stay.cell.epoch, tile, stay.cell.revoking.clone());
         chunk.order = self.options.order;
+        chunk.of_retry_topic = self.board.retry_delay(&chunk.partition.topic).is_some();
         let stored = self.board.membership.stores().then(|| chunk.handed_out(slot));
         stay.cell.take(chunk.credit_records(), chunk.credit_bytes());
         stay.handed_out += chunk.credit_records();

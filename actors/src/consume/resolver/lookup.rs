@@ -46,8 +46,8 @@ pub(in crate::consume) struct Lookup {
     pub(super) wanted: Arc<AtomicU64>,
     /// The brokers have not told the topics' ids when they were last asked.
     pub(super) silent: bool,
-    /// The dead-letter topic has been seen, or there is none.
-    pub(in crate::consume) has_dead_letters: bool,
+    /// The dead-letter topic and the retry topics have been seen, or there are none.
+    pub(in crate::consume) has_letters: bool,
     /// How many partitions each topic had when it was first described: any above were added since.
     pub(super) first_seen: HashMap<Arc<str>, usize>,
 }
@@ -108,7 +108,7 @@ impl Lookup {
             Sought::Assigned { partitions, again } => (partitions.clone(), Some(again)),
             Sought::Subscribed(subscription) => (self.subscribed(subscription)?, None),
         };
-        self.check_dead_letters(&partitions)?;
+        self.check_letters(&partitions)?;
         // Before the positions: a topic that is created again in between shows another id at the next look.
         let topics = self.glance(&partitions);
         let mut starts = self.positions(id, partitions, again, tries)?;
@@ -189,6 +189,8 @@ impl Lookup {
         again: Option<&HashSet<TopicPartition>>,
     ) -> Result<Positions, Failure> {
         let first = partitions.iter().filter(|each| again.is_none_or(|again| !again.contains(each)));
+        // What waits in a retry topic was chosen to be read when it was read first.
+        let first = first.filter(|each| !self.is_of_retry_topic(each));
         let place = |each| match self.start_at.place(each)? {
             // What is in it came after this consumer's start.
             Place::End if self.is_added(each) => Some(Place::Beginning),
@@ -255,6 +257,15 @@ impl Lookup {
 
     /// The logs' starts or ends, as the reset says.
     fn edges(&self, partitions: &[TopicPartition]) -> Result<Positions, Failure> {
+        // A record may wait in a retry topic before the group has committed anything there.
+        let (waiting, partitions): (Vec<_>, Vec<_>) =
+            partitions.iter().cloned().partition(|each| self.is_of_retry_topic(each));
+        let mut edges = self.edges_at(&waiting, ListOffset::Beginning)?;
+        edges.extend(self.edges_by_reset(&partitions)?);
+        Ok(edges)
+    }
+
+    fn edges_by_reset(&self, partitions: &[TopicPartition]) -> Result<Positions, Failure> {
         let Some(first) = partitions.first() else { return Ok(Positions::new()) };
         match self.reset {
             AutoOffsetReset::Earliest => self.edges_at(partitions, ListOffset::Beginning),
@@ -267,6 +278,10 @@ impl Lookup {
             }
             AutoOffsetReset::None => Err(Failure::Final(ConsumerError::NoCommittedOffset { partition: first.clone() })),
         }
+    }
+
+    fn is_of_retry_topic(&self, partition: &TopicPartition) -> bool {
+        self.board.retry_delay(&partition.topic).is_some()
     }
 
     /// Whether the partition was added while this engine ran.

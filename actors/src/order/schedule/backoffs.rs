@@ -33,10 +33,11 @@ impl<T> Backoffs<T> {
         is_due.then(|| self.waiting.pop().map(|backoff| backoff.record)).flatten()
     }
 
-    /// Has the pump woken when the first pause ends: at once where it is over.
-    pub(super) fn wake_when_due(&mut self, cx: &mut Context<'_>) {
-        let Some(backoff) = self.waiting.peek() else { return };
-        let due = tokio::time::Instant::from_std(backoff.due.0);
+    /// Has the pump woken when the first pause ends, or at this time, if that is sooner: at once where it is over.
+    pub(super) fn wake_when_due(&mut self, other: Option<Instant>, cx: &mut Context<'_>) {
+        let pause = self.waiting.peek().map(|backoff| backoff.due.0);
+        let Some(due) = pause.into_iter().chain(other).min() else { return };
+        let due = tokio::time::Instant::from_std(due);
         let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
         if timer.deadline() != due {
             timer.as_mut().reset(due);

@@ -29,7 +29,12 @@ impl Job {
     }
 
     pub(crate) fn record(&self) -> Record {
-        Record { chunk: Arc::clone(&self.open.chunk), position: self.position, attempt: self.attempt }
+        Record {
+            chunk: Arc::clone(&self.open.chunk),
+            position: self.position,
+            attempt: self.attempt,
+            failed: self.failed,
+        }
     }
 
     pub(crate) fn offset(&self) -> i64 {

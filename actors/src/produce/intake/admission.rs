@@ -174,8 +174,8 @@ impl State {
     fn admit(&mut self, record: &ProducerRecord<'_>, ticket: Option<Ticket>) -> Admission {
         let topic_name = || Arc::<str>::from(&*record.topic);
         if !self.open {
-            let reason = self.closed_because.clone();
-            return Admission::Refused(SendError::Closed { topic: topic_name(), reason });
+            let (error, reason) = self.closed_because.clone().unzip();
+            return Admission::Refused(SendError::Closed { topic: topic_name(), error, reason });
         }
         let Some(topic) = self.topic(&record.topic) else {
             return Admission::Refused(SendError::InvalidTopic { topic: topic_name() });

@@ -1,12 +1,10 @@
 //! A record's way through the workers, as the engine sees it: a call that ends with an outcome.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use kafka_troupe::consume::{Failure, FailureKind};
-use kafka_troupe::ids::{Offset, TopicPartition};
 use kafka_troupe::{Outcome, Record};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -14,6 +12,9 @@ use tokio_util::sync::CancellationToken;
 use super::pool::Pool;
 use super::protocol::Answer;
 use super::worker::Fault;
+
+/// So many workers that end in good order as they are given the same record are no chance any more: then the attempt has failed.
+const MOST_UNBEGUN: u32 = 10;
 
 /// What the engine calls.
 #[derive(Debug)]
@@ -25,8 +26,6 @@ pub(super) struct Handler {
     left: Semaphore,
     /// The failure that sends a record to the dead letters, if there are any.
     gives_up: Option<u32>,
-    /// How often records have failed that are to be tried again. Kept where both bounds are: attempts that a worker asked for do not count.
-    failures: Mutex<HashMap<(TopicPartition, Offset), u32>>,
     /// How many workers are done with.
     done: AtomicU64,
     /// The same, and those that go to the dead letters.
@@ -41,8 +40,7 @@ impl Handler {
         let permits = most.map_or(Semaphore::MAX_PERMITS, |most| usize::try_from(most).unwrap_or(usize::MAX));
         let left = Semaphore::new(permits.min(Semaphore::MAX_PERMITS));
         let (done, ended) = (AtomicU64::new(0), AtomicU64::new(0));
-        let (failures, enough) = (Mutex::default(), CancellationToken::new());
-        Self { pool, most, left, gives_up, failures, done, ended, enough }
+        Self { pool, most, left, gives_up, done, ended, enough: CancellationToken::new() }
     }
 
     /// Records that workers are through with.
@@ -81,11 +79,17 @@ impl Handler {
     }
 
     async fn work(&self, record: &Record) -> Result<Outcome, Failure> {
+        let mut unbegun = 0;
         loop {
             let Some(lease) = self.pool.lease(record).await else { return Ok(left_to_others()) };
             match lease.answer().await {
                 Ok(answer) => return outcome(answer),
-                Err(ended) if ended.before => {}
+                Err(ended) if ended.before && unbegun + 1 < MOST_UNBEGUN => unbegun += 1,
+                Err(ended) if ended.before => {
+                    let cause =
+                        format!("{MOST_UNBEGUN} workers in a row ended when they were given it; the last time {ended}");
+                    return Err(Failure::new(FailureKind::Error, cause));
+                }
                 Err(ended) => {
                     let kind = match ended.fault {
                         Fault::Timeout(_) => FailureKind::Timeout,
@@ -99,21 +103,12 @@ impl Handler {
 
     /// No worker gets the record again.
     fn is_the_end(&self, record: &Record, outcome: &Result<Outcome, Failure>) -> bool {
-        let Some(gives_up) = self.gives_up else { return matches!(outcome, Ok(Outcome::Done)) };
-        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = (record.topic_partition().clone(), record.offset());
-        // The first attempt begins a new count: that before was of an earlier epoch.
-        let failed = if record.attempt() == 1 { 0 } else { failures.remove(&place).unwrap_or(0) };
-        let failed = match outcome {
-            Ok(Outcome::Done | Outcome::DeadLetter { .. }) => return true,
-            Ok(_) => failed,
-            Err(_) => failed + 1,
-        };
-        if failed >= gives_up {
-            return true;
+        match outcome {
+            Ok(Outcome::Done) => true,
+            Ok(Outcome::DeadLetter { .. }) => self.gives_up.is_some(),
+            Ok(_) => false,
+            Err(_) => self.gives_up.is_some_and(|attempts| record.failures() + 1 >= attempts),
         }
-        failures.insert(place, failed);
-        false
     }
 }
 

@@ -92,6 +92,18 @@ pub(super) struct Exec {
     /// a row, or when half of a partition's last thousand fail, the run ends instead.
     #[arg(long, value_name = "TOPIC", requires = "exec", verbatim_doc_comment)]
     dead_letter_topic: Option<String>,
+    /// Where records wait whose attempts are used up, and for how long
+    ///
+    /// As in orders.retry-10s=10s. Then they are tried as often again. Given more than once, one
+    /// after the other, and after the last come the dead letters. The topics have to exist, and
+    /// need a --group. What waits is overtaken: in partition or key order this takes
+    /// --allow-reordering.
+    #[arg(long = "retry-topic", value_name = "TOPIC=DELAY", requires_all = ["exec", "group"], conflicts_with = "max_records")]
+    #[arg(verbatim_doc_comment)]
+    retry_topics: Vec<String>,
+    /// Let what waits in a --retry-topic be overtaken by what comes behind it
+    #[arg(long, requires = "retry_topics")]
+    allow_reordering: bool,
     /// How long an attempt may take [default: for ever]
     ///
     /// Then the worker is killed and replaced, and the attempt has failed.
@@ -108,6 +120,9 @@ impl Exec {
             self.concurrency.map(|it| ("consumer.concurrency", number(it), "--concurrency")),
             self.max_attempts.map(|it| ("consumer.max_attempts", number(it), "--max-attempts")),
             self.dead_letter_topic.clone().map(|it| ("consumer.dead_letter_topic", it, "--dead-letter-topic")),
+            (!self.retry_topics.is_empty())
+                .then(|| ("consumer.retry_topics", self.retry_topics.join(","), "--retry-topic")),
+            self.allow_reordering.then(|| ("consumer.allow_reordering", "true".to_owned(), "--allow-reordering")),
         ]
         .into_iter()
         .flatten()

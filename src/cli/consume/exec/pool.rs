@@ -1,5 +1,6 @@
 //! The workers: who has none of the records, who has to be ended and replaced, and the end of all.
 
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -19,6 +20,9 @@ use super::restarts::{End, EndKind, Next, Restarts};
 use super::stderr::pass_on;
 use super::worker::{Ended, Fault, Worker};
 use crate::cli::terminal::PassOn;
+
+/// A worker that is long at a record that was given up is named after this time.
+const FIRST_REMINDER: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 pub(super) struct Pool {
@@ -132,10 +136,23 @@ impl Pool {
                 "a worker is still at a record that was given up: it gets no other one before its answer, which does not count"
             );
         }
+        let (number, place) = (worker.number, (record.topic_partition().clone(), record.offset()));
         self.runtime.spawn(async move {
+            let remind = remind(|age| {
+                let (partition, offset) = &place;
+                tracing::warn!(
+                    worker = number,
+                    topic = &*partition.topic,
+                    partition = partition.partition.0,
+                    offset = offset.0,
+                    seconds = age.as_secs(),
+                    "a worker is still at a record that was given up: its partition, and the worker, wait for it; --attempt-timeout bounds that"
+                );
+            });
             let answered = tokio::select! {
                 answered = worker.answer() => Some(answered),
                 () = pool.closing.cancelled() => None,
+                never = remind => match never {},
             };
             match answered {
                 Some(Ok(_)) => {
@@ -254,6 +271,17 @@ impl Pool {
         self.closing.cancel();
         self.idle().iter_mut().for_each(Worker::close);
         self.processes.end(grace).await;
+    }
+}
+
+/// Says after a minute that it goes on, and again whenever it has gone on for twice as long.
+async fn remind(mut say: impl FnMut(Duration)) -> Infallible {
+    let mut age = FIRST_REMINDER;
+    sleep(age).await;
+    loop {
+        say(age);
+        sleep(age).await;
+        age *= 2;
     }
 }
 

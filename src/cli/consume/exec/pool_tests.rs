@@ -10,6 +10,7 @@ use kafka_troupe::testing::{HandlerTest, TestRecord};
 use tempfile::TempDir;
 use tokio::time::timeout;
 
+use super::super::handler::Handler as Work;
 use super::*;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -108,5 +109,33 @@ async fn who_waits_for_a_worker_goes_when_its_partition_is_to_be_given_up() {
     assert!((&mut lease).now_or_never().is_none());
     other.revoking().cancel();
     assert!(timeout(PATIENCE, lease).await.unwrap().is_none());
+    pool.close(Duration::from_secs(2)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_is_long_at_a_record_that_was_given_up_is_named_again_when_that_has_taken_twice_as_long() {
+    let mut said = Vec::new();
+    assert!(timeout(Duration::from_secs(500), remind(|age| said.push(age.as_secs()))).await.is_err());
+    assert_eq!(said, [60, 120, 240, 480]);
+}
+
+#[tokio::test]
+async fn a_record_at_which_workers_end_in_good_order_one_after_the_other_has_failed_in_the_end() {
+    // Each has answered for another record before, so that its end is none that counts.
+    let exec = "while IFS= read -r line; do case $line in *poison*) exit 0;; esac; echo ok; done";
+    let pool = Pool::start(Arc::new(Processes::of(exec.to_owned())), 1, None, Handle::current(), PassOn::to_nobody());
+    let others = tokio::spawn({
+        let pool = Arc::clone(&pool);
+        async move {
+            let other = record(1, "other");
+            while let Some(lease) = pool.lease(&other).await {
+                let _ = lease.answer().await;
+            }
+        }
+    });
+    let handler = Work::new(Arc::clone(&pool), None, None);
+    let failure = timeout(PATIENCE, handler.handle(record(0, "poison"))).await.unwrap().unwrap_err();
+    assert!(format!("{failure:?}").contains("worker 1 ended (exit status: 0)"), "{failure:?}");
+    others.abort();
     pool.close(Duration::from_secs(2)).await;
 }

@@ -12,6 +12,7 @@ use anyhow::Context;
 use clap::Args;
 use jiff::Timestamp;
 use kafka_troupe::config::tool::{Role, parse_duration};
+use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::{Load, PAGE, folder};
@@ -135,7 +136,7 @@ impl Pipeline {
         if self.run.is_some() && matches!(asked, Asked::Whole(..)) {
             return no("--run is for --produce-only and --verify-only: a run on one host has a number of its own");
         }
-        for name in ["redelivered", "committed_ahead", "failed_attempts"] {
+        for name in ["redelivered", "redelivered_after_commit", "committed_ahead", "failed_attempts"] {
             if gates.name(name) {
                 return Err(Misuse(format!(
                     "{name} is not to be seen from outside an application, so no gate can be on it"
@@ -244,10 +245,19 @@ impl Load {
         let plan = Some(&*plan).filter(|_| part != Part::VerifyOnly);
         let broker = connection.get("bootstrap.servers").unwrap_or_default().to_owned();
         let asked = Settings { plan, verify, id_pointer: self.pipeline.carried().pointer() };
-        let result = PipelineResult::new((run, part), asked, broker, &gates, started.to_string(), measured)?;
-        folder::write(&folder, folder::RESULT, &result)?;
+        let result = PipelineResult::new(
+            (run, part),
+            asked,
+            broker,
+            &gates,
+            started.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+            measured,
+        )?;
+        folder::write(&folder, folder::RESULT, &(serde_json::to_string_pretty(&result)? + "\n"))?;
         if self.json {
             data::print(serde_json::to_string(&result)?)?;
+        } else if self.ndjson {
+            data::print(json!({ "result": result }))?;
         } else {
             data::print(Report { result: &result, folder: &folder, manifest: MANIFEST })?;
         }
@@ -289,6 +299,11 @@ impl Load {
         };
         let mut lines = 0;
         let show = |moment: &Moment| {
+            if self.ndjson {
+                // Whoever reads it has gone, or the result cannot be printed either, which is then told.
+                let _ = data::print(json!({ "sample": moment }));
+                return;
+            }
             if lines % PAGE == 0 {
                 terminal.summarize(Moment::HEADER, || {});
             }
@@ -303,7 +318,7 @@ impl Load {
                 tracing::info!("this is run {run}: verify it with --verify-only --run {run}");
                 match run::produce_only(source, out.as_deref(), site, show).await? {
                     Some((measured, manifest)) => {
-                        folder::write(folder, MANIFEST, &manifest)?;
+                        folder::write(folder, MANIFEST, &(serde_json::to_string_pretty(&manifest)? + "\n"))?;
                         Some(measured)
                     }
                     None => None,
