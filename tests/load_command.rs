@@ -230,7 +230,7 @@ fn a_gate_that_does_not_hold_fails_the_run() {
 
 #[test]
 fn what_cannot_be_meant_is_refused_before_anything_runs() {
-    assert!(refused(&["--assert", "losst==0"]).contains("lost, unseen, duplicated"));
+    assert!(refused(&["--assert", "losst==0"]).contains("lost, unseen, filtered, duplicated"));
     assert!(refused(&["--assert", "e2e.p99<50"]).contains("us, ms or s"));
     assert!(refused(&["--record-size", "47"]).contains("48"));
     assert!(refused(&["--keys", "zipf"]).contains("zipf:1.1:10000"));

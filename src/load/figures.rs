@@ -22,6 +22,8 @@ pub(crate) struct Figures {
     pub(crate) lost: u64,
     /// Confirmed, and not handled when the run ended: they stand before the group.
     pub(crate) unseen: u64,
+    /// Confirmed, and left out by an application that may do that.
+    pub(crate) filtered: u64,
     /// Records handled more than once.
     pub(crate) duplicated: u64,
     /// How many may have been, for the faults of the run: what members had handled and not committed when they were lost. `None` without faults.
@@ -74,9 +76,10 @@ pub(crate) enum Stat {
     Max,
 }
 
-const COUNTS: [&str; 15] = [
+const COUNTS: [&str; 16] = [
     "lost",
     "unseen",
+    "filtered",
     "duplicated",
     "redelivered",
     "reordered",
@@ -146,6 +149,7 @@ impl Figures {
         Some(match name {
             "lost" => self.lost,
             "unseen" => self.unseen,
+            "filtered" => self.filtered,
             "duplicated" => self.duplicated,
             "redelivered" => self.redelivered,
             "reordered" => self.reordered,
@@ -202,6 +206,7 @@ mod tests {
             handled: 100,
             lost: 5,
             unseen: 6,
+            filtered: 17,
             duplicated: 7,
             excused: None,
             redelivered: 8,

@@ -184,7 +184,7 @@ mod tests {
     #[test]
     fn what_cannot_be_meant_is_refused_with_what_there_is() {
         let refused = |text: &str| text.parse::<Gates>().unwrap_err();
-        assert!(refused("losst==0").contains("lost, unseen, duplicated"), "{}", refused("losst==0"));
+        assert!(refused("losst==0").contains("lost, unseen, filtered, duplicated"), "{}", refused("losst==0"));
         assert!(refused("e2e.p98<1ms").contains("p99.99"), "{}", refused("e2e.p98<1ms"));
         for (text, why) in [
             ("e2e.p99<50", "us, ms or s"),

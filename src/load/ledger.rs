@@ -149,6 +149,11 @@ impl Ledger {
         }
     }
 
+    /// The sequences that the producer gave up.
+    pub(crate) fn given_up(&self, producer: u16) -> BTreeSet<u64> {
+        self.producers.get(usize::from(producer)).map(|it| it.failed.clone()).unwrap_or_default()
+    }
+
     /// Whether a record was neither handled, be it damaged, nor given up by its producer.
     pub(crate) fn is_missing(&self, producer: u16, sequence: u64) -> bool {
         let of = self.producers.get(usize::from(producer));

@@ -33,6 +33,7 @@ mod member_process;
 pub(crate) mod payload;
 pub(crate) mod phases;
 pub(crate) mod phases_file;
+pub(crate) mod pipeline;
 pub(crate) mod plan;
 pub(crate) mod processes;
 mod producing;

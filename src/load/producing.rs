@@ -15,6 +15,7 @@ use super::account::Account;
 use super::clock::nanoseconds;
 use super::keys::{KeyChooser, KeyText};
 use super::payload::Payload;
+use super::pipeline::Carrier;
 use super::plan::{Length, Plan};
 use super::room::Room;
 use super::schedule::Schedule;
@@ -47,6 +48,8 @@ pub(crate) struct Generator {
     /// Records of the load that are still to come, where that is what ends it.
     left: Option<u64>,
     values: Values,
+    /// Where somebody's application is to carry the records' identity along.
+    carrier: Option<Carrier>,
     waker: Waker,
 }
 
@@ -78,9 +81,15 @@ impl Generator {
             sequence: 0,
             left,
             values: Values::new(&plan.content, plan.seed, producer),
+            carrier: None,
             waker: Waker::noop().clone(),
             plan: Arc::clone(plan),
         }
+    }
+
+    /// The same, with records that an application can carry the identity of.
+    pub(crate) fn carrying(self, carrier: Carrier) -> Self {
+        Self { carrier: Some(carrier), ..self }
     }
 
     /// Sends until the load is over or a stop was asked for. Says how many sequences were given away.
@@ -178,6 +187,9 @@ impl Generator {
         let mut record = ProducerRecord::to(&self.plan.topic).value(value);
         if let Some(text) = &text {
             record = record.key(text.as_ref());
+        }
+        if let Some(carrier) = &mut self.carrier {
+            record = carrier.dress(&payload, value, record);
         }
         let (account, given) = (Arc::clone(&self.account), room.cloned());
         let taken = self.sender.send_with(record, move |answer| {

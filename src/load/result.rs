@@ -103,10 +103,7 @@ impl RunResult {
             first_error: measured.first_error,
             stopped_early: measured.stopped,
             started,
-            versions: Versions {
-                troupe: env!("CARGO_PKG_VERSION"),
-                librdkafka: rdkafka::util::get_rdkafka_version().1,
-            },
+            versions: Versions::these(),
             broker,
             plan: plan.clone(),
             host: Host::this(),
@@ -123,8 +120,14 @@ impl RunResult {
     }
 }
 
+impl Versions {
+    pub(crate) fn these() -> Self {
+        Self { troupe: env!("CARGO_PKG_VERSION"), librdkafka: rdkafka::util::get_rdkafka_version().1 }
+    }
+}
+
 impl Host {
-    fn this() -> Self {
+    pub(crate) fn this() -> Self {
         let read = |file| std::fs::read_to_string(file).ok();
         let kib = |text: String| text.lines().next()?.split_whitespace().nth(1)?.parse::<u64>().ok();
         Self {

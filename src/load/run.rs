@@ -265,7 +265,7 @@ fn look(log: &Log, plan: &Plan, account: &Account, sent: &[u64]) -> anyhow::Resu
 }
 
 /// A call that waits, on a thread of its own.
-async fn apart<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static) -> anyhow::Result<T> {
+pub(super) async fn apart<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static) -> anyhow::Result<T> {
     let (tell, told) = oneshot::channel();
     let thread = thread::Builder::new().name("load".to_owned());
     thread.spawn(move || drop(tell.send(call()))).context("a thread cannot be started")?;

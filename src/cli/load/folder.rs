@@ -53,6 +53,12 @@ fn own(runs: &Path, name: &str) -> anyhow::Result<PathBuf> {
     anyhow::bail!("{} is full of runs named {name}", runs.display())
 }
 
+/// What stands in the files of this name in the folders of all runs that were not told to go elsewhere.
+pub(super) fn files(name: &str) -> impl Iterator<Item = Vec<u8>> {
+    let runs = fs::read_dir(RUNS).into_iter().flatten().filter_map(Result::ok);
+    runs.filter_map(move |run| fs::read(run.path().join(name)).ok())
+}
+
 /// Takes the folder of a run away that came to nothing, unless something is in it.
 pub(super) fn unmake(folder: &Path) {
     // It is no loss if it stays.

@@ -3,6 +3,7 @@
 mod effective;
 mod folder;
 mod member;
+mod pipeline;
 mod report;
 mod shape;
 mod stage;
@@ -40,6 +41,7 @@ use crate::load::sample::Sample;
 use crate::load::schedule::Arrivals;
 use crate::load::sizes::Content;
 use crate::load::verdict::Judgement;
+use pipeline::Pipeline;
 use report::Report;
 use shape::Shape;
 use stage::{Kafka, Stage};
@@ -68,6 +70,9 @@ const PAGE: usize = 20;
 /// the bound is no valid measurement. The topic is the run's own. On a Kafka of yours it is deleted
 /// in the end, unless the verdict is a failure.
 ///
+/// With --topic IN and --verify-topic OUT an application of yours is what is judged: records go into
+/// IN, and what it writes to OUT is held against them. docs/load.md says how it carries their identity.
+///
 /// Ctrl-C ends the load; what was sent is handled, and judged. One line a second goes to stderr;
 /// the report, or with --json the result, to stdout and to the run's folder.
 #[derive(Args, Debug)]
@@ -89,7 +94,12 @@ const PAGE: usize = 20;
   troupe load --kafka local --backlog 1000000 --order key
                                     how fast a backlog is made good
   troupe load --engine bare --work sleep:1ms --rate 500
-                                    the same load on a plain consumer loop, to compare"))]
+                                    the same load on a plain consumer loop, to compare
+  troupe load --bootstrap-server localhost:9092 --topic orders --verify-topic invoices
+                                    your application, which reads the one and writes the other
+  troupe load --bootstrap-server localhost:9092 --topic orders --produce-only --run 1f
+  troupe load --bootstrap-server localhost:9092 --verify-topic invoices --verify-only --run 1f \\
+    --manifest manifest.json        the same from two hosts"))]
 pub(crate) struct Load {
     /// Records a second, of all producers together
     #[arg(long, value_name = "RECORDS", default_value_t = 2_000, alias = "throughput", conflicts_with = "in_flight")]
@@ -170,6 +180,8 @@ pub(crate) struct Load {
     #[arg(long, value_name = "WHICH", conflicts_with = "bootstrap_server")]
     kafka: Option<Kafka>,
     #[command(flatten)]
+    pipeline: Pipeline,
+    #[command(flatten)]
     connect: Connect,
 }
 
@@ -216,6 +228,9 @@ impl Load {
         let (stop, started) = (shutdown.requested(), Timestamp::now());
         if let Some(out) = &self.out {
             folder::refuse_if_taken(out)?;
+        }
+        if let Some(exit) = self.own_pipeline(terminal, stop).await? {
+            return Ok(exit);
         }
         self.refuse_what_no_bare_loop_does()?;
         let (content, phases) = (self.shape.content()?, self.shape.phases()?);

@@ -1,0 +1,25 @@
+//! Somebody else's application under load: records go into its topic IN, and what comes out of its topic OUT is judged.
+//!
+//! Pure:
+//! - who a record is, as text that an application carries along: [`identity`]; where it stands in JSON: [`pointer`]; a value that holds it: [`template`].
+//! - what came out, record by record: [`ledger`]; what may become of them: [`expect`]; what that comes to: [`verdict`].
+//! - what the producing host tells the verifying one: [`manifest`].
+//!
+//! What does it: [`run`], with a [`carrier`] that gives records their identity, the reader of [`out`], and a [`moment`] once a second; [`result`](mod@result)
+//! in the end.
+
+mod carrier;
+pub(crate) mod expect;
+pub(crate) mod identity;
+pub(crate) mod ledger;
+pub(crate) mod manifest;
+pub(crate) mod moment;
+mod out;
+pub(crate) mod pointer;
+pub(crate) mod result;
+pub(crate) mod run;
+pub(crate) mod template;
+mod verdict;
+mod watch;
+
+pub(crate) use carrier::Carrier;

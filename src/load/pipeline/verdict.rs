@@ -1,0 +1,226 @@
+//! From what came out to passed, failed or invalid, with the reasons.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::load::figures::Figures;
+use crate::load::gates::Gates;
+use crate::load::verdict::{Judgement, Verdict, is_late};
+
+use super::expect::Expect;
+
+/// What is to be known of a run beside its figures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Circumstances {
+    pub(crate) expect: Expect,
+    /// Producers sent by a schedule.
+    pub(crate) open_loop: bool,
+    /// The application fell behind for good.
+    pub(crate) saturated: bool,
+    /// The broker fell behind for good.
+    pub(crate) queued: bool,
+    /// Somebody looked at OUT; else only sending is judged.
+    pub(crate) verified: bool,
+    /// It is known how many records there were: without that, one that is missing behind the last that came cannot be seen.
+    pub(crate) sent_known: bool,
+    /// Records of this run that nobody has sent.
+    pub(crate) unsent: u64,
+    /// Records of OUT without an identity.
+    pub(crate) nameless: u64,
+}
+
+/// Why it was not waited any longer for what had not come out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Waited {
+    AllCame,
+    Settled(Duration),
+    Stopped,
+}
+
+impl fmt::Display for Waited {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AllCame => f.write_str("all records had come out"),
+            Self::Settled(settle) => write!(f, "nothing new had come out for {settle:?}"),
+            Self::Stopped => f.write_str("a signal ended the wait"),
+        }
+    }
+}
+
+/// A fault of the records comes before an invalid measurement, a gate that does not hold after it. A gate that names a count says what is right for it.
+pub(crate) fn judge(figures: &Figures, around: Circumstances, gates: &Gates) -> Verdict {
+    let (faults, invalid) = (faults(figures, around, gates), invalid(figures, around));
+    let gates = gates.of(figures);
+    let open = gates.iter().filter(|gate| gate.held.is_none());
+    let open: Vec<String> = open.map(|gate| format!("the gate {} has nothing to compare", gate.gate)).collect();
+    let broken = gates.iter().filter(|gate| gate.held == Some(false));
+    let broken =
+        broken.map(|gate| format!("the gate {} does not hold: it is {}", gate.gate, gate.value.unwrap_or_default()));
+    let broken: Vec<String> = broken.collect();
+    let verdict = if !faults.is_empty() {
+        Judgement::Failed
+    } else if !invalid.is_empty() || !open.is_empty() {
+        Judgement::Invalid
+    } else if !broken.is_empty() {
+        Judgement::Failed
+    } else {
+        Judgement::Passed
+    };
+    Verdict { verdict, reasons: [faults, invalid, open, broken].concat(), gates }
+}
+
+fn faults(figures: &Figures, around: Circumstances, gates: &Gates) -> Vec<String> {
+    let expect = around.expect;
+    let rules = [
+        ("lost", figures.lost, true, "were confirmed and did not come out"),
+        ("unseen", figures.unseen, true, "had not come out when a signal ended the wait"),
+        ("corrupted", figures.corrupted, true, "came out damaged"),
+        ("reordered", figures.reordered, !expect.unordered, "came out after a later one of their key"),
+        ("duplicated", figures.duplicated, !expect.at_least_once, "came out more than once"),
+        ("failed", figures.failed, true, "were not confirmed by the broker"),
+    ];
+    let broken = rules.into_iter().filter(|(name, count, counts, _)| *count > 0 && *counts && !gates.name(name));
+    let mut reasons: Vec<String> = broken.map(|(_, count, _, what)| format!("{count} records {what}")).collect();
+    if figures.lost > 0 && figures.handled == 0 && around.nameless > 0 {
+        reasons.push(format!(
+            "{} records came out that say nothing of themselves: does the application keep headers, and does --id-pointer \
+             lead to the identity?",
+            around.nameless
+        ));
+    }
+    reasons
+}
+
+fn invalid(figures: &Figures, around: Circumstances) -> Vec<String> {
+    let mut reasons = Vec::new();
+    if around.sent_known && figures.scheduled == 0 {
+        reasons.push("nothing was measured: the run ended in its warm-up".to_owned());
+    }
+    if around.open_loop && is_late(figures.late, figures.scheduled) {
+        reasons.push(format!(
+            "the schedule was not held: {} of {} records were sent late",
+            figures.late, figures.scheduled
+        ));
+    }
+    if around.open_loop && around.saturated {
+        reasons.push(
+            "the application did not keep up with the load: how long a record took says how long the load had lasted, so no \
+             end-to-end latency is given"
+                .to_owned(),
+        );
+    }
+    if around.open_loop && around.queued {
+        reasons.push(
+            "records were not confirmed as fast as they were to be sent: how long one took says how long the load had lasted, so \
+             no latency from the intended send is given"
+                .to_owned(),
+        );
+    }
+    if around.verified && !around.sent_known {
+        reasons.push(
+            "nobody said how many records there were, so that a loss behind the last that came out cannot be seen: give the \
+             producing host's manifest.json with --manifest"
+                .to_owned(),
+        );
+    }
+    if around.verified && around.expect.filtered && figures.handled == 0 {
+        reasons.push("not one record came out, and nothing was verified".to_owned());
+    }
+    if around.sent_known && around.unsent > 0 {
+        reasons.push(format!(
+            "{} records came out with this run's number that it has not sent: was the number used twice?",
+            around.unsent
+        ));
+    }
+    reasons
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
+mod tests {
+    use super::*;
+
+    const QUIET: Circumstances = Circumstances {
+        expect: Expect { filtered: false, at_least_once: false, unordered: false, unchanged: false },
+        open_loop: true,
+        saturated: false,
+        queued: false,
+        verified: true,
+        sent_known: true,
+        unsent: 0,
+        nameless: 0,
+    };
+
+    fn clean() -> Figures {
+        Figures { sent: 1_000, acked: 1_000, handled: 1_000, scheduled: 1_000, ..Figures::default() }
+    }
+
+    fn judged(figures: &Figures, around: Circumstances, gates: &str) -> (Judgement, String) {
+        let gates = if gates.is_empty() { Gates::default() } else { gates.parse().unwrap() };
+        let verdict = judge(figures, around, &gates);
+        (verdict.verdict, verdict.reasons.join("; "))
+    }
+
+    fn expecting(expect: &str) -> Circumstances {
+        Circumstances { expect: expect.parse().unwrap(), ..QUIET }
+    }
+
+    #[test]
+    fn each_fault_fails_and_is_named_unless_it_was_expected() {
+        type Plant = fn(&mut Figures);
+        let faults: [(Plant, &str, &str); 6] = [
+            (|it| it.lost = 1, "1 records were confirmed and did not come out", "each"),
+            (|it| it.unseen = 2, "2 records had not come out", "each"),
+            (|it| it.corrupted = 3, "3 records came out damaged", "each"),
+            (|it| it.failed = 4, "4 records were not confirmed", "each"),
+            (|it| it.reordered = 5, "5 records came out after a later one", "unordered"),
+            (|it| it.duplicated = 6, "6 records came out more than once", "at-least-once"),
+        ];
+        assert_eq!(judged(&clean(), QUIET, ""), (Judgement::Passed, String::new()));
+        for (plant, reason, excused_by) in faults {
+            let mut figures = clean();
+            plant(&mut figures);
+            let (judgement, reasons) = judged(&figures, QUIET, "");
+            assert_eq!((judgement, reasons.starts_with(reason)), (Judgement::Failed, true), "{reasons}");
+            for expect in ["filtered", "unordered", "at-least-once"] {
+                let passes = judged(&figures, expecting(expect), "").0 == Judgement::Passed;
+                assert_eq!(passes, expect == excused_by, "{reason} {expect}");
+            }
+        }
+        // A gate on a count takes the place of its rule.
+        let two = Figures { duplicated: 2, ..clean() };
+        assert_eq!(judged(&two, QUIET, "duplicated<3").0, Judgement::Passed);
+        assert_eq!(judged(&two, QUIET, "duplicated<2").0, Judgement::Failed);
+    }
+
+    #[test]
+    fn records_of_others_disturb_nothing_and_explain_why_nothing_came() {
+        let figures = Figures { foreign: 50, ..clean() };
+        assert_eq!(judged(&figures, Circumstances { nameless: 50, ..QUIET }, "").0, Judgement::Passed);
+        let figures = Figures { foreign: 50, handled: 0, lost: 1_000, ..clean() };
+        let (judgement, reasons) = judged(&figures, Circumstances { nameless: 50, ..QUIET }, "");
+        assert!(judgement == Judgement::Failed && reasons.contains("keep headers"), "{reasons}");
+    }
+
+    #[test]
+    fn what_cannot_be_judged_is_invalid() {
+        let invalid = |figures: &Figures, around, why: &str| {
+            let (judgement, reasons) = judged(figures, around, "");
+            assert!(judgement == Judgement::Invalid && reasons.contains(why), "{judgement:?} {reasons}");
+        };
+        invalid(&clean(), Circumstances { sent_known: false, ..QUIET }, "--manifest");
+        invalid(&clean(), Circumstances { unsent: 1, ..QUIET }, "used twice");
+        invalid(&clean(), Circumstances { saturated: true, ..QUIET }, "did not keep up");
+        invalid(&clean(), Circumstances { queued: true, ..QUIET }, "not confirmed as fast");
+        invalid(&Figures { late: 11, ..clean() }, QUIET, "11 of 1000 records were sent late");
+        invalid(&Figures { scheduled: 0, ..clean() }, QUIET, "nothing was measured");
+        // An application that lets nothing through is not called right because it may filter.
+        invalid(&Figures { handled: 0, filtered: 1_000, ..clean() }, expecting("filtered"), "not one record");
+        assert_eq!(
+            judged(&Figures { handled: 1, filtered: 999, ..clean() }, expecting("filtered"), "").0,
+            Judgement::Passed
+        );
+        assert_eq!(judged(&Figures { late: 11, lost: 1, ..clean() }, QUIET, "").0, Judgement::Failed);
+        assert_eq!(judged(&clean(), QUIET, "e2e.p99<1s").0, Judgement::Invalid);
+    }
+}
