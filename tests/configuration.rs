@@ -73,6 +73,7 @@ linger = "20ms"
 
 [producer.kafka]
 acks = 1
+enable.idempotence = false
 "#;
 
 #[test]
