@@ -224,7 +224,8 @@ fn a_gate_that_does_not_hold_fails_the_run() {
     let arguments = "--rate 500 --duration 1s --warmup 0s --assert lost==0&&e2e.p50<1us";
     let (code, result) = measured(arguments, folder.path());
     assert_eq!((code, &result["verdict"]), (1, &"failed".into()), "{result}");
-    assert!(result["reasons"][0].as_str().unwrap().starts_with("the gate e2e.p50<1us does not hold"), "{result}");
+    let reason = result["reasons"][0].as_str().unwrap();
+    assert!(reason.starts_with("the gate e2e.p50<1us does not hold: it is ") && reason.ends_with("ms"), "{result}");
     assert_eq!((&result["gates"][0]["held"], &result["gates"][1]["held"]), (&true.into(), &false.into()));
 }
 

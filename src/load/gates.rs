@@ -5,6 +5,7 @@ use std::str::FromStr;
 use serde::Serialize;
 
 use super::figures::{Figures, Metric};
+use super::sample::milliseconds;
 
 /// Gates that all have to hold.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -49,6 +50,17 @@ pub(crate) struct GateResult {
     pub(crate) value: Option<f64>,
     /// `None` where there is nothing to compare.
     pub(crate) held: Option<bool>,
+    /// Whether the value is a latency.
+    #[serde(skip)]
+    timed: bool,
+}
+
+impl GateResult {
+    /// The value with its unit; empty where there is none.
+    pub(crate) fn shown(&self) -> String {
+        let value = self.value.map(|value| if self.timed { milliseconds(value as u64) } else { value.to_string() });
+        value.unwrap_or_default()
+    }
 }
 
 impl Gates {
@@ -60,7 +72,8 @@ impl Gates {
     pub(crate) fn of(&self, figures: &Figures) -> Vec<GateResult> {
         let result = |gate: &Gate| {
             let value = figures.value(gate.metric);
-            GateResult { gate: gate.text.clone(), value, held: value.map(|value| gate.holds(value)) }
+            let timed = matches!(gate.metric, Metric::Latency(..));
+            GateResult { gate: gate.text.clone(), value, held: value.map(|value| gate.holds(value)), timed }
         };
         self.0.iter().map(result).collect()
     }

@@ -56,10 +56,10 @@ impl Verdict {
     pub(crate) fn of(figures: &Figures, around: Circumstances, gates: &Gates) -> Self {
         let (faults, invalid) = (faults(figures, around, gates), invalid(figures, around));
         let gates = gates.of(figures);
-        let broken = gates.iter().filter(|gate| gate.held == Some(false)).map(|gate| {
-            let value = gate.value.unwrap_or_default();
-            format!("the gate {} does not hold: it is {value}", gate.gate)
-        });
+        let broken = gates
+            .iter()
+            .filter(|gate| gate.held == Some(false))
+            .map(|gate| format!("the gate {} does not hold: it is {}", gate.gate, gate.shown()));
         let broken: Vec<String> = broken.collect();
         let open = gates.iter().filter(|gate| gate.held.is_none());
         let open: Vec<String> = open.map(|gate| format!("the gate {} has nothing to compare", gate.gate)).collect();

@@ -54,8 +54,7 @@ pub(crate) fn judge(figures: &Figures, around: Circumstances, gates: &Gates) -> 
     let open = gates.iter().filter(|gate| gate.held.is_none());
     let open: Vec<String> = open.map(|gate| format!("the gate {} has nothing to compare", gate.gate)).collect();
     let broken = gates.iter().filter(|gate| gate.held == Some(false));
-    let broken =
-        broken.map(|gate| format!("the gate {} does not hold: it is {}", gate.gate, gate.value.unwrap_or_default()));
+    let broken = broken.map(|gate| format!("the gate {} does not hold: it is {}", gate.gate, gate.shown()));
     let broken: Vec<String> = broken.collect();
     let verdict = if !faults.is_empty() {
         Judgement::Failed
