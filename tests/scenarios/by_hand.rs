@@ -6,7 +6,7 @@ use std::time::Duration;
 use kafka_troupe::consume::{ConsumerBuilder, ConsumerError, Record};
 use kafka_troupe::ids::{NextOffset, TopicPartition};
 
-use crate::fixture::{Gate, Journal, On, Stage, eventually};
+use crate::fixture::{Gate, Journal, On, Stage, eventually, is_revoking};
 
 scenarios! {
     on both brokers:
@@ -124,7 +124,7 @@ fn a_stop_commits_what_handlers_of_named_partitions_have_finished(on: On) {
         let consumer = consumer.clone();
         move || consumer.shutdown_blocking(STOP)
     });
-    eventually("it stops", || consumer.state().stopping);
+    eventually("its handlers are to finish", || is_revoking(&consumer));
     gate.open();
     assert!(stopping.join().unwrap().unwrap().drained);
     assert_eq!(stage.committed("g"), [(0, 8)].into());

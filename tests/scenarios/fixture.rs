@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
 use kafka_troupe::broker::{BrokerError, EmbeddedBroker, LocalKafka};
-use kafka_troupe::consume::{CommitWhen, Consumer, ConsumerBuilder, ConsumerHandle, Record};
+use kafka_troupe::consume::{CommitWhen, Consumer, ConsumerBuilder, ConsumerHandle, PartitionPhase, Record};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
@@ -387,6 +387,11 @@ impl Gate {
         drop(guard);
         assert!(!timeout.timed_out(), "the gate was never opened");
     }
+}
+
+/// All that it has is being given up: its handlers finish, and nothing more begins.
+pub fn is_revoking(consumer: &ConsumerHandle) -> bool {
+    consumer.state().partitions.iter().all(|it| it.phase == PartitionPhase::Revoking)
 }
 
 /// Shows what the engine logs where `RUST_LOG` is set: for a look at a scenario that fails.

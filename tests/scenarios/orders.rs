@@ -9,7 +9,7 @@ use kafka_troupe::consume::{Cause, ConsumerBuilder, Order, Outcome, Record};
 use kafka_troupe::ids::TopicPartition;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
-use crate::fixture::{Gate, On, PATIENCE, Stage, eventually};
+use crate::fixture::{Gate, On, PATIENCE, Stage, eventually, is_revoking};
 
 scenarios! {
     on both brokers:
@@ -344,7 +344,7 @@ fn a_stop_waits_for_all_that_runs_and_starts_nothing_more(on: On) {
     eventually("ten are under way", || watch.0.lock().unwrap().most == 10);
     std::thread::scope(|scope| {
         scope.spawn(|| assert!(consumer.shutdown_blocking(STOP).unwrap().drained));
-        eventually("it stops", || consumer.state().stopping);
+        eventually("its handlers are to finish", || is_revoking(&consumer));
         gate.open();
     });
     assert_eq!(watch.count(), 10, "what ran has ended, nothing else has begun");

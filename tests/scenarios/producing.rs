@@ -245,20 +245,18 @@ fn a_timeout_is_each_senders_own_and_nothing_is_sent_again_by_itself(on: On) {
 
 fn a_full_buffer_lets_nobody_wait_for_ever_while_the_broker_is_away(on: On) {
     let stage = Stage::alone(on, 1);
-    let builder = producer(&stage).buffer_records(20).property("message.timeout.ms", "1000");
+    let builder = producer(&stage).buffer_records(4).property("message.timeout.ms", "1000");
     let (producer, sender) = cut_off(&stage, builder);
     let senders: Vec<_> = (0..8)
         .map(|_| {
             let (sender, topic) = (sender.clone(), stage.topic.clone());
             std::thread::spawn(move || {
-                (0..10)
-                    .filter(|_| sender.send_blocking(ProducerRecord::to(&topic).key("k").value("1")).is_err())
-                    .count()
+                (0..3).filter(|_| sender.send_blocking(ProducerRecord::to(&topic).key("k").value("1")).is_err()).count()
             })
         })
         .collect();
     eventually("all that were sent have timed out", || senders.iter().all(JoinHandle::is_finished));
-    assert_eq!(senders.into_iter().map(|sender| sender.join().unwrap()).sum::<usize>(), 80);
+    assert_eq!(senders.into_iter().map(|sender| sender.join().unwrap()).sum::<usize>(), 24);
     producer.shutdown_blocking(Duration::from_secs(1)).unwrap();
 }
 

@@ -172,6 +172,11 @@ impl Record {
         {
             return past.origin.timestamp;
         }
+        self.written()
+    }
+
+    /// The timestamp that it has where it was read.
+    pub(crate) fn written(&self) -> Option<i64> {
         Some(self.entry().timestamp).filter(|timestamp| *timestamp >= 0)
     }
 

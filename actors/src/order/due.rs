@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::consume::record::Record;
-use crate::consume::retry_topics::origin::{now, wait};
+use crate::consume::retry_topics::origin::{self, now, wait};
 use crate::order::pump::PumpIo;
 
 /// When a record that is early is due.
@@ -21,7 +21,10 @@ impl PumpIo {
     pub(crate) fn early(&self, record: &Record) -> Option<Due> {
         let (delay, past) = (self.retry_delay?, record.past()?);
         let now = now();
-        let wait = wait(past.due, now, delay);
+        // Those behind it wait as well: it is held for no longer than if it had been written there for this delay, nor than since it came.
+        let due = record.written().map_or(past.due, |written| past.due.min(origin::due(written, delay)));
+        let left = (record.received_at() + delay).saturating_duration_since(Instant::now());
+        let wait = wait(due, now, delay).min(left);
         let due = Due {
             offset: record.offset().0,
             at: Instant::now().checked_add(wait)?,

@@ -320,7 +320,9 @@ impl Schedule {
     pub(crate) fn wait_for_backoffs(&mut self, may_start: bool, cx: &mut Context<'_>) {
         // Whatever else holds the records back wakes the pump when it ends: that of a pause would have it turn without end until then.
         if may_start && !self.is_held() {
-            self.backoffs.wake_when_due(self.early.as_ref().map(|due| due.at), cx);
+            // What can be started comes before the scan, and is waited for by itself: a time that is over would wake the pump without end.
+            let early = self.early.as_ref().filter(|_| self.runnable.is_empty());
+            self.backoffs.wake_when_due(early.map(|due| due.at), cx);
         }
     }
 

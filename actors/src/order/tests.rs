@@ -83,10 +83,10 @@ impl Stage {
         cell.wake_pump();
     }
 
-    /// Hands out the record at `offset` as one of a retry topic, tried twice before and due then.
-    fn hand_out_put_off(&self, offset: i64, due: i64) {
+    /// Hands out the record at `offset` as one of a retry topic, written there then, tried twice before and due then.
+    fn hand_out_put_off(&self, offset: i64, written: i64, due: i64) {
         let mut chunk = ChunkBuilder::new(100, 1000, 1, 1);
-        chunk.push(offset, 0, Some(&offset.to_be_bytes()[..]), None);
+        chunk.push(offset, written, Some(&offset.to_be_bytes()[..]), None);
         let due = due.to_string();
         for (name, value) in DEAD_LETTER_HEADERS.into_iter().zip(["orders", "0", "1", "0", "g", "2", "no"]) {
             chunk.push_header(name.as_bytes(), Some(value.as_bytes()));
@@ -318,12 +318,12 @@ async fn a_record_of_a_retry_topic_that_is_early_holds_those_behind_it_at_rest_a
         let seen = Arc::new(Mutex::new(Vec::new()));
         let notes = Arc::clone(&seen);
         let handler = move |record: &Record| notes.lock().unwrap().push((record.offset().0, record.attempt()));
-        stage.hand_out_put_off(0, now() - 1);
+        stage.hand_out_put_off(0, now(), now() - 1);
         // Somebody else's.
         stage.hand_out(1, 2);
         let later = now() + 3_600_000;
-        stage.hand_out_put_off(2, later);
-        stage.hand_out_put_off(3, later - 3_000_000);
+        stage.hand_out_put_off(2, now(), later);
+        stage.hand_out_put_off(3, now(), later - 3_000_000);
         let mut pump = stage.pump(&SyncWorkload(Arc::new(handler)));
         assert!(pump.turn() < MOST, "{order:?}: it waits, and does not turn");
         assert_eq!(*seen.lock().unwrap(), [(0, 3), (1, 1)], "{order:?}");
@@ -335,6 +335,22 @@ async fn a_record_of_a_retry_topic_that_is_early_holds_those_behind_it_at_rest_a
         let ended = pump.pump.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         assert!(ended.is_ready(), "{order:?}: nobody waits for it");
         assert_eq!(seen.lock().unwrap().len(), 2, "{order:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_of_a_retry_topic_is_held_for_no_longer_than_its_delay_after_it_was_written_whatever_its_header_says()
+{
+    for order in ORDERS {
+        let mut stage = Stage::new(order);
+        stage.io.retry_delay = Some(Duration::from_secs(3600));
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let notes = Arc::clone(&seen);
+        let handler = move |record: &Record| notes.lock().unwrap().push(record.offset().0);
+        stage.hand_out_put_off(0, now() - 3_600_000, i64::MAX);
+        stage.hand_out_put_off(1, now() - 3_600_001, now() + 3_600_000);
+        stage.pump(&SyncWorkload(Arc::new(handler))).turn();
+        assert_eq!(*seen.lock().unwrap(), [0, 1], "{order:?}");
     }
 }
 

@@ -72,11 +72,6 @@ impl Records {
         self
     }
 
-    /// Records that there is room for without an allocation.
-    fn room(&self) -> usize {
-        self.entries.capacity()
-    }
-
     /// Bytes of the arena, used or not.
     pub(super) fn capacity(&self) -> usize {
         self.arena.capacity()
@@ -200,15 +195,16 @@ pub(super) struct Answers {
 }
 
 impl Answers {
-    /// None yet; `records` has room for them.
+    /// None yet, with room for those of `size`: an arena that is used again may have room for far more.
     pub(super) fn new(
         intake: Arc<Intake>,
         topic: Arc<str>,
         generation: Generation,
         number: u64,
         records: Records,
+        size: BatchSize,
     ) -> Self {
-        let listeners = Listeners::with_room_for(records.room());
+        let listeners = Listeners::with_room_for(size.records);
         Self { intake, topic, generation, number, records, timestamps: Vec::new(), listeners }
     }
 

@@ -12,6 +12,10 @@ use super::{BuiltInPartitioner, Outgoing, Partitioner, Producer, ProducerError};
 
 /// More arbiters than this serve nobody: each is a thread.
 const MAX_ACTORS: usize = 64;
+/// Whoever asks for more has a batch wait until it is full, or flushed.
+const LONGEST_LINGER: Duration = Duration::from_secs(86_400);
+/// Below the least `message.timeout.ms`, which librdkafka wants above it.
+const LIBRARY_LINGER: Duration = Duration::from_micros(900);
 /// An arena is addressed with 32 bits.
 const MAX_BATCH_BYTES: usize = 1 << 30;
 
@@ -76,7 +80,7 @@ impl ProducerBuilder {
     }
 
     /// How long a batch that is not full waits for more records; 5 ms, with the millisecond's grain of a timer. Longer makes larger requests, and
-    /// adds to the latency of each record. librdkafka has a fifth of it, 1 ms at most, to make requests of several batches; a flush waits for that too.
+    /// adds to the latency of each record. librdkafka has a fifth of it, 0.9 ms at most, to make requests of several batches; a flush waits for that too.
     pub fn linger(mut self, linger: Duration) -> Self {
         self.linger = linger;
         self
@@ -193,14 +197,14 @@ impl ProducerBuilder {
             buffer_bytes: self.buffer_bytes / self.actors,
             batch_records: self.batch_records,
             batch_bytes: self.batch_bytes,
-            linger: self.linger - self.library_linger(),
+            linger: self.linger.min(LONGEST_LINGER) - self.library_linger(),
         }
     }
 
     /// librdkafka's share of the linger. A batch that is full leaves its actor at once, and has few records for each partition; librdkafka sends a request
     /// for each partition, and one of a few records costs client and broker as much as one of hundreds. A flush waits for this share.
     fn library_linger(&self) -> Duration {
-        (self.linger / 5).min(Duration::from_millis(1))
+        (self.linger / 5).min(LIBRARY_LINGER)
     }
 
     /// librdkafka's configuration. Its queue holds whatever the intakes accept: it counts a record's value only, where they count key and headers too.
@@ -257,7 +261,7 @@ mod tests {
 
     #[test]
     fn actor_and_librdkafka_share_the_linger() {
-        for (linger, library) in [(0, "0"), (100, "0.02"), (5_000, "1"), (3_000_000, "1")] {
+        for (linger, library) in [(0, "0"), (100, "0.02"), (4_000, "0.8"), (5_000, "0.9"), (3_000_000, "0.9")] {
             let linger = Duration::from_micros(linger);
             let builder = ProducerBuilder::new().bootstrap_servers("localhost:1").linger(linger);
             assert_eq!(builder.config().get("linger.ms"), Some(library));

@@ -96,10 +96,14 @@ impl DeliveryThread {
             let timeout = if stopping { Duration::ZERO } else { IDLE };
             match self.native.poll(timeout) {
                 Some(event) => {
-                    self.serve(event, &mut run);
+                    let mut called = self.serve(event, &mut run);
                     for _ in 1..EVENTS {
+                        // What a callback sent may be answered in the next event: the credit of what it was called for comes first.
+                        if called {
+                            break;
+                        }
                         let Some(event) = self.native.poll(Duration::ZERO) else { break };
-                        self.serve(event, &mut run);
+                        called = self.serve(event, &mut run);
                     }
                     for Batch { intake, generation, settled, .. } in run.settled.drain(..) {
                         intake.settle(generation, settled);
@@ -116,7 +120,9 @@ impl DeliveryThread {
         }
     }
 
-    fn serve(&self, mut event: Event<'_>, run: &mut Run) {
+    /// Says whether a callback was called.
+    fn serve(&self, mut event: Event<'_>, run: &mut Run) -> bool {
+        let mut called = false;
         match event.said() {
             Said::Reports(reports) => {
                 let keeps = self.intakes.iter().any(|intake| intake.leftovers.keeps());
@@ -125,9 +131,9 @@ impl DeliveryThread {
                     run.reports.clear();
                     run.reports.extend(reports.by_ref().take(RUN));
                     if run.reports.is_empty() {
-                        return;
+                        return called;
                     }
-                    self.answer(run);
+                    called |= self.answer(run);
                 }
             }
             Said::Log(level, facility, message) => {
@@ -143,9 +149,10 @@ impl DeliveryThread {
             }
             Said::Nothing => {}
         }
+        called
     }
 
-    fn answer(&self, run: &mut Run) {
+    fn answer(&self, run: &mut Run) -> bool {
         let mut stale_topic = None;
         let mut batches = self.in_flight.lock();
         let mut reports = std::mem::take(&mut run.reports);
@@ -198,7 +205,9 @@ impl DeliveryThread {
         if let Some(topic) = stale_topic {
             self.look_ups.ask(LookUp { topic, asker: None });
         }
+        let calls = !run.calls.is_empty();
         run.finish_answers();
+        calls
     }
 
     /// librdkafka fails what it holds and refuses the rest; nobody new needs to hear it record by record.

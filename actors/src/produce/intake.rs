@@ -378,7 +378,7 @@ impl State {
             self.batches += 1;
             let (name, size) = (slot.name.clone(), slot.last_batch);
             let records = self.spare.pop().unwrap_or_else(|| Records::sized_as(size));
-            let answers = Answers::new(intake.clone(), name, generation, self.batches, records);
+            let answers = Answers::new(intake.clone(), name, generation, self.batches, records, size);
             RecordBatch { topic, answers, bytes: 0 }
         });
         batch.answers.records.push(record);

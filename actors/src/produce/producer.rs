@@ -28,6 +28,8 @@ use crate::thread::BoundedThread;
 
 /// What each step of the end gets beyond the deadline: for threads that have nothing left to do but to return.
 const GRACE: Duration = Duration::from_secs(2);
+/// What a deadline is that no clock reaches.
+const FOR_EVER: Duration = Duration::from_secs(100 * 366 * 86_400);
 
 /// A running producer. See [the module](super) for what it is made of.
 ///
@@ -268,7 +270,8 @@ impl Parts {
 
     /// The end, step by step. Each has its bound, and each answers what the one before could not.
     fn end(self, within: Duration) -> Result<ProducerReport, ProducerError> {
-        let deadline = Instant::now() + within;
+        let now = Instant::now();
+        let deadline = now.checked_add(within).unwrap_or(now + FOR_EVER);
         self.failure.expect_the_end();
         self.close();
         let marks = self.flush();

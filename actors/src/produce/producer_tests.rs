@@ -96,6 +96,15 @@ fn assert_closed(sender: &Sender) {
 }
 
 #[test]
+fn times_that_no_clock_reaches_are_waited_for_as_long_as_it_takes() {
+    let producer = nowhere().linger(Duration::MAX).start().unwrap();
+    let confirmation = enqueue(&producer.sender());
+    producer.shutdown_blocking(Duration::from_millis(100)).unwrap();
+    assert!(block_on(confirmation).is_err());
+    assert!(nowhere().start().unwrap().shutdown_blocking(Duration::MAX).is_ok());
+}
+
+#[test]
 fn a_partitioner_actor_that_dies_answers_what_waits_with_it_and_closes_its_senders() {
     let pair = pair(PartitionCounts::default());
     let waits = enqueue(&pair.sender);

@@ -15,7 +15,7 @@ impl ConsumerBuilder {
     /// topics, from which it is read again and tried as often when its delay is over; then to the next; and after the last to the
     /// [dead letters](Self::dead_letters), or what [`on_exhausted`](Self::on_exhausted) says. Default: none.
     ///
-    /// The consumer reads them beside its topics, so it must be a member of a group, with commits by the engine or the app. They have to
+    /// The consumer reads them beside its topics, so it must be a member of a group, with commits by the engine. They have to
     /// exist: before its first record the consumer looks, and otherwise ends with [`ConsumerError::NoSuchRetryTopic`], which prints the
     /// command that creates them. Records that cannot be decoded, and those that the handler gives up, pass them over.
     ///
@@ -29,11 +29,12 @@ impl ConsumerBuilder {
     /// [origin](crate::consume::Record::origin). In the topic itself it is stamped with the time at which it was written, for otherwise
     /// retention could take an old record before it is due.
     ///
-    /// One that is early holds those behind it in its partition, all of which are due later: nothing is buffered beyond the usual bounds, no
+    /// One that is early holds those behind it in its partition, which are due later: nothing is buffered beyond the usual bounds, no
     /// thread waits, and the member stays in its group, for however long it takes. It is tried at the earliest when it is due, by the clock of
-    /// who reads it, and never waits for longer than the delay of its topic, whatever the clocks say. A partition that is given up meanwhile leaves
+    /// who reads it, and no longer than the delay of its topic after it was written there, nor after it came to this
+    /// process, whatever the clocks and its header say. A partition that is given up meanwhile leaves
     /// it to its next owner, for whom it is due at the same time. Retry topics are always read from where the group has committed, or else from
-    /// their beginning.
+    /// their beginning. A seek of all partitions moves them too, and by the time at which records were written there.
     ///
     /// The [limits](DeadLetters::max_in_a_row) of the dead letters hold for what leaves its first topic, whether for a retry topic or the dead
     /// letters, and also where there is no topic for these; what leaves a retry topic counts towards none.
@@ -75,13 +76,11 @@ impl ConsumerBuilder {
             )));
         }
         let topics = match read {
-            Subscription::Topics(topics) if matches!(membership, Membership::Group(Keeper::Tracker | Keeper::App)) => {
-                topics
-            }
+            Subscription::Topics(topics) if membership == Membership::Group(Keeper::Tracker) => topics,
             _ => {
                 return Err(configuration(
-                    "retry_topics are shared out and remembered by a group: name topics and a group, and leave out partitions, standalone and \
-                     client_auto_commit"
+                    "retry_topics are shared out and remembered by a group: name topics and a group, and leave out partitions, standalone, \
+                     external_offsets and client_auto_commit"
                         .to_owned(),
                 ));
             }

@@ -169,6 +169,8 @@ impl Poller {
                     return self.fail(ConsumerError::OffsetOutOfRange { partition, position, low, high });
                 }
                 OnOffsetOutOfRange::Earliest => low,
+                // What waits there for another try was committed where it came from: nobody else has it.
+                OnOffsetOutOfRange::Latest if self.board.retry_delay(&partition.topic).is_some() => low,
                 OnOffsetOutOfRange::Latest => high,
             };
             stay.lost = Some(Lost { low, go_on });
