@@ -213,7 +213,14 @@ fn a_topic_that_grows_is_noticed_and_its_new_partitions_are_written_to(on: On) {
 fn cut_off(stage: &Stage, builder: ProducerBuilder) -> (Producer, Sender) {
     let producer = builder.start().unwrap();
     let sender = producer.sender();
-    sender.send_blocking(ProducerRecord::to(&stage.topic).key("k").value("0")).unwrap();
+    // On a busy machine the first contact may take longer than a record's time, where that is short.
+    eventually("it writes", || match sender.send_blocking(ProducerRecord::to(&stage.topic).key("k").value("0")) {
+        Ok(_) => true,
+        Err(error) => {
+            assert!(!error.possibly_persisted(), "{error}");
+            false
+        }
+    });
     producer.flush_blocking(STOP).unwrap();
     stage.broker.take_down();
     (producer, sender)
