@@ -96,8 +96,8 @@ impl Bench {
         println!("|---|---|---|---|---|---|---|---|");
         for (arm, options, _) in [ARMS[0], ARMS[1], ARMS[2]] {
             let faults =
-                ["--members", "3", "--fault", "join@5s", "--fault", "leave@10s", "--fault", "kill@15s", "-X", SESSION];
-            let result = self.run(options, &[("--rate", "2000"), ("--duration", "30s"), ("--work", "none")], &faults);
+                ["--members", "3", "--fault", "join@5s", "--fault", "leave@15s", "--fault", "kill@25s", "-X", SESSION];
+            let result = self.run(options, &[("--rate", "2000"), ("--duration", "40s"), ("--work", "none")], &faults);
             for it in result["faults"].as_array().into_iter().flatten() {
                 println!(
                     "| {arm} | {} | {} | {} | {} | {} | {} | {} |",
