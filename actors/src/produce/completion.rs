@@ -13,6 +13,7 @@ use std::task::{Context, Poll, Waker};
 
 use super::callback::Callback;
 use super::group::Group;
+use super::waking::wake_task;
 use super::{Delivery, SendError};
 use crate::block_on::block_on;
 use crate::blocking;
@@ -231,7 +232,7 @@ impl Rest {
         match self {
             Self::Nothing => Ok(()),
             Self::Wake(waker) => {
-                waker.wake();
+                wake_task(waker);
                 Ok(())
             }
             Self::Call(call) => call.call(topic),

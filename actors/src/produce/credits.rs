@@ -53,8 +53,13 @@ impl Credits {
     /// Whether there would be room if the bounds, raised as they may be, were twice as high.
     pub(super) fn has_room_twice(&self, bytes: usize) -> bool {
         let (more_records, more_bytes) = self.raised.map_or((0, 0), |raised| (1, raised.bytes));
-        self.records < 2 * (self.max_records + more_records)
-            && bytes <= (2 * (self.max_bytes + more_bytes)).saturating_sub(self.bytes)
+        // The place of the one that they are raised for is its own until it comes.
+        let (kept_records, kept_bytes) = match self.raised {
+            Some(Raised { bytes, taken: false }) => (1, bytes),
+            _ => (0, 0),
+        };
+        self.records + kept_records < 2 * (self.max_records + more_records)
+            && bytes <= (2 * (self.max_bytes + more_bytes)).saturating_sub(self.bytes + kept_bytes)
     }
 
     /// Raises the bounds for one record of `bytes`, until it has come and what is held is within them again. False where they are raised already, or

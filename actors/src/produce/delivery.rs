@@ -26,6 +26,7 @@ use super::native::{Event, NativeProducer, Report, Said};
 use super::partition_counts::{LookUp, LookUps};
 use super::partitioner_actor::{QueueHasRoom, Stalled};
 use super::state::Failure;
+use super::waking::wake_task;
 
 /// Reports handled under one lock.
 const RUN: usize = 512;
@@ -73,7 +74,7 @@ struct Batch {
 impl Run {
     /// Called without a lock.
     fn finish_answers(&mut self) {
-        self.wakers.drain(..).for_each(Waker::wake);
+        self.wakers.drain(..).for_each(wake_task);
         while let Some((batch, call)) = self.calls.pop_front() {
             let Batch { topic, settled, .. } = &mut self.settled[batch];
             settled.called(call.call(topic));

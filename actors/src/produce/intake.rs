@@ -22,6 +22,7 @@ use super::error::LibraryError;
 use super::layer::Layers;
 use super::leftovers::Leftovers;
 use super::line::Line;
+use super::waking::wake_task;
 use super::{ProducerRecord, SendError};
 pub(super) use admission::{Listener, Offered};
 
@@ -242,7 +243,7 @@ impl Intake {
         let next = state.next_in_line();
         let flushes = if flushed { std::mem::take(&mut state.flushes) } else { Vec::new() };
         drop(state);
-        next.into_iter().chain(flushes).for_each(Waker::wake);
+        next.into_iter().chain(flushes).for_each(wake_task);
     }
 
     /// Sends what lingers on its way and marks this point in the stream of records.
@@ -290,7 +291,7 @@ impl Intake {
         let wake = state.seal_all() && !std::mem::replace(&mut state.notified, true);
         let line = state.line.everybody();
         drop(state);
-        line.into_iter().for_each(Waker::wake);
+        line.into_iter().for_each(wake_task);
         if wake {
             self.wake_actor();
         }

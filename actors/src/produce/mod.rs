@@ -58,6 +58,7 @@ mod route;
 mod send_many;
 mod sender;
 mod state;
+mod waking;
 
 pub use crate::blocking::MustNotBlock;
 pub use crate::consume::Json;

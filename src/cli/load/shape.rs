@@ -49,8 +49,8 @@ pub(super) struct Shape {
     pub(super) backlog: Option<u64>,
     /// A TOML file of phases: constant, poisson, ramp and step, in place of rate, arrivals and length
     ///
-    /// Each [[phase]] has a kind, a duration, and rate (constant, poisson), from and to (ramp), or
-    /// from, to and steps (step). Those at the start may have warmup = true.
+    /// Each table of the array phase has a kind, a duration, and rate (constant, poisson), from and
+    /// to (ramp), or from, to and steps (step). Those at the start may have warmup = true.
     #[arg(long, value_name = "FILE", verbatim_doc_comment)]
     #[arg(conflicts_with_all = ["rate", "arrivals", "in_flight", "duration", "records", "warmup"])]
     phases: Option<PathBuf>,

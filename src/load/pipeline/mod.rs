@@ -1,7 +1,7 @@
 //! Somebody else's application under load: records go into its topic IN, and what comes out of its topic OUT is judged.
 //!
 //! Pure:
-//! - who a record is, as text that an application carries along: [`identity`]; where it stands in JSON: [`pointer`]; a value that holds it: [`template`].
+//! - who a record is, as text that an application carries along: [`identity`]; where it stands in JSON: [`pointer`](mod@pointer); a value that holds it: [`template`].
 //! - what came out, record by record: [`ledger`]; what may become of them: [`expect`]; what that comes to: [`verdict`].
 //! - what the producing host tells the verifying one: [`manifest`].
 //!

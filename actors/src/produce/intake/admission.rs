@@ -9,6 +9,7 @@ use super::super::callback::Callback;
 use super::super::completion::{Listeners, Slots};
 use super::super::group::Group;
 use super::super::line::Ticket;
+use super::super::waking::wake_task;
 use super::super::{ProducerRecord, SendError};
 use super::{Intake, MAX_RECORD_BYTES, State};
 use crate::blocking;
@@ -62,7 +63,7 @@ impl Intake {
                 let next = state.next_in_line();
                 drop(state);
                 if let Some(next) = next {
-                    next.wake();
+                    wake_task(next);
                 }
                 return Offered::Refused(error);
             }
@@ -84,7 +85,7 @@ impl Intake {
         let next = state.next_in_line();
         drop(state);
         if let Some(next) = next {
-            next.wake();
+            wake_task(next);
         }
         if wake {
             self.wake_actor();
@@ -133,14 +134,14 @@ impl Intake {
         let next = if stands.is_none() { state.next_in_line() } else { None };
         drop(state);
         if let Some(next) = next {
-            next.wake();
+            wake_task(next);
         }
         if wake {
             self.wake_actor();
         }
         for (place, error) in refused {
             if let Some(waker) = group.answer(place, Err(Box::new(error))) {
-                waker.wake();
+                wake_task(waker);
             }
         }
         OfferedAll { taken, ticket: stands }
@@ -153,7 +154,7 @@ impl Intake {
         let next = state.next_in_line();
         drop(state);
         if let Some(next) = next {
-            next.wake();
+            wake_task(next);
         }
     }
 }
