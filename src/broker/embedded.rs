@@ -115,6 +115,9 @@ impl EmbeddedBroker {
 impl EmbeddedBroker {
     /// Takes a broker down: its connections close and new ones are refused. Its partitions keep it as their leader.
     ///
+    /// No thread may start a process meanwhile: librdkafka 2.12.1 closes the listener, binds its port anew and aborts this process where it cannot, as long
+    /// as a new process holds a copy of the listener, until its program begins.
+    ///
     /// # Errors
     /// When there is no such broker.
     pub fn take_down(&self, broker: i32) -> Result<(), BrokerError> {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use kafka_troupe::broker::{EmbeddedBroker, RDKafkaApiKey, RDKafkaRespErr};
 use serde_json::{Value, json};
 
+use crate::spawning::{output, take_down};
 use crate::stage::{Ran, STOP, Stage, eventually, skipped, troupe};
 
 #[test]
@@ -104,7 +105,7 @@ fn a_gate_on_brokers_that_are_not_there_says_so_within_its_deadline() {
     drop(listener);
     let begun = Instant::now();
     let words = ["lag", "--group", "g", "--max", "5", "--timeout", "500ms", "--bootstrap-server", &server];
-    Ran::of(troupe(&words).output().unwrap()).fails(3, "cannot reach Kafka at");
+    Ran::of(output(&mut troupe(&words))).fails(3, "cannot reach Kafka at");
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
 }
 
@@ -134,7 +135,7 @@ fn a_partition_whose_leader_does_not_answer_makes_the_lag_not_known_and_spoils_n
     };
     broker.set_rtt(2, Duration::from_secs(60)).unwrap();
     is_dark("the leader does not answer");
-    broker.take_down(2).unwrap();
+    take_down(&broker, 2);
     is_dark("the partition has no leader");
     broker.set_rtt(2, Duration::ZERO).unwrap();
     broker.bring_up(2).unwrap();

@@ -4,4 +4,6 @@
 mod lag;
 mod reset;
 mod show;
+#[path = "../spawning/mod.rs"]
+mod spawning;
 mod stage;

@@ -5,6 +5,7 @@ use std::io::Write;
 use jiff::Timestamp;
 use serde_json::json;
 
+use crate::spawning::output;
 use crate::stage::{Ran, STOP, Stage, eventually, now, skipped, troupe};
 
 #[test]
@@ -160,14 +161,14 @@ fn what_cannot_be_asked_for_ends_with_2() {
         &["--topic", "t", "--by-duration", "P1M"],
         &["--topic", "t", "--from-file", "plan.csv"],
     ] {
-        let ran = Ran::of(troupe(&[&reset[..], words].concat()).output().unwrap());
+        let ran = Ran::of(output(&mut troupe(&[&reset[..], words].concat())));
         assert!(ran.code == Some(2) && ran.stdout.is_empty() && !ran.stderr.is_empty(), "{words:?}: {ran:?}");
     }
     for words in [&["lag"][..], &["lag", "--group", "g", "--max", "-1"], &["offsets"], &["offsets", "show"]] {
-        assert_eq!(Ran::of(troupe(words).output().unwrap()).code, Some(2), "{words:?}");
+        assert_eq!(Ran::of(output(&mut troupe(words))).code, Some(2), "{words:?}");
     }
     let mut plan = tempfile::NamedTempFile::new().unwrap();
     plan.write_all(b"t,0,5\nt,zero,5\n").unwrap();
-    let ran = Ran::of(troupe(&reset).arg("--from-file").arg(plan.path()).output().unwrap());
+    let ran = Ran::of(output(troupe(&reset).arg("--from-file").arg(plan.path())));
     ran.fails(2, "line 2 is not topic,partition,offset");
 }

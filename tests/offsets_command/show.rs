@@ -12,6 +12,7 @@ use kafka_troupe::{Consumer, Record};
 use rdkafka::admin::AdminOptions;
 use serde_json::{Value, json};
 
+use crate::spawning::{output, spawn};
 use crate::stage::{Ran, Stage, block_on, eventually, memory, skipped, troupe};
 
 #[test]
@@ -49,7 +50,7 @@ fn holes_that_the_engine_left_are_shown_and_decoded() {
         "{row}"
     );
     assert_eq!((&row["metadata_kind"], &row["packing"]), (&json!("troupe"), &json!("dense")));
-    let decoded = Ran::of(troupe(&["offsets", "decode", row["metadata"].as_str().unwrap()]).output().unwrap());
+    let decoded = Ran::of(output(&mut troupe(&["offsets", "decode", row["metadata"].as_str().unwrap()])));
     assert_eq!(decoded.code, Some(0), "{decoded:?}");
     for line in [
         "base            5",
@@ -152,7 +153,7 @@ fn on_the_embedded_broker_a_named_topics_lag_and_commits_are_told() {
 #[test]
 fn a_memory_is_decoded_from_an_argument_and_from_stdin() {
     let text = memory(LogIdentity::of("c", "t", None, 0), 10, &[(12, 12), (20, 29)]);
-    let by_argument = Ran::of(troupe(&["offsets", "decode", "--json", &text]).output().unwrap());
+    let by_argument = Ran::of(output(&mut troupe(&["offsets", "decode", "--json", &text])));
     assert_eq!(by_argument.code, Some(0), "{by_argument:?}");
     let decoded: Value = serde_json::from_str(&by_argument.stdout).unwrap();
     let expected = BTreeMap::from([
@@ -172,12 +173,8 @@ fn a_memory_is_decoded_from_an_argument_and_from_stdin() {
     for (input, code) in
         [(format!("{text}\n"), 0), (format!("{text}\r\n"), 0), (format!("{text}x"), 1), (String::new(), 1)]
     {
-        let mut child = troupe(&["offsets", "decode", "-", "--json"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut command = troupe(&["offsets", "decode", "-", "--json"]);
+        let mut child = spawn(command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()));
         child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
         let ran = Ran::of(child.wait_with_output().unwrap());
         assert_eq!(ran.code, Some(code), "{ran:?}");
@@ -187,6 +184,6 @@ fn a_memory_is_decoded_from_an_argument_and_from_stdin() {
     }
     // Bytes that are no text, as an argument.
     let bytes: &std::ffi::OsStr = std::os::unix::ffi::OsStrExt::from_bytes(b"T1d\xff");
-    let ran = Ran::of(troupe(&["offsets", "decode"]).arg(bytes).output().unwrap());
+    let ran = Ran::of(output(troupe(&["offsets", "decode"]).arg(bytes)));
     assert!(ran.code == Some(1) && ran.stdout.contains("not readable: the metadata is damaged"), "{ran:?}");
 }

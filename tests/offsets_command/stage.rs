@@ -20,13 +20,15 @@ use rdkafka::topic_partition_list::{Offset as ListOffset, TopicPartitionList};
 use rdkafka_sys as sys;
 use serde_json::Value;
 
+use crate::spawning::{output, starting};
+
 pub const PATIENCE: Duration = Duration::from_secs(30);
 pub const STOP: Duration = Duration::from_secs(20);
 
 /// The Kafka of all tests here. It ends with this process.
 pub fn kafka() -> &'static LocalKafka {
     static KAFKA: LazyLock<LocalKafka> =
-        LazyLock::new(|| LocalKafka::start().unwrap_or_else(|error| panic!("{error}")));
+        LazyLock::new(|| starting(LocalKafka::start).unwrap_or_else(|error| panic!("{error}")));
     &KAFKA
 }
 
@@ -149,7 +151,7 @@ impl Stage {
     }
 
     pub fn run(&self, words: &[&str]) -> Ran {
-        Ran::of(self.command(words).output().unwrap())
+        Ran::of(output(&mut self.command(words)))
     }
 
     /// The same, which ends well and prints an object.

@@ -13,6 +13,7 @@ use kafka_troupe::ids::Offset;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
+use crate::fixture::spawning::spawn;
 use crate::fixture::{Journal, On, PATIENCE, Stage, eventually, since_1970};
 use crate::letters::{counts, found, letters_to};
 use crate::process;
@@ -286,7 +287,7 @@ fn a_member_that_is_killed_among_dead_letters_repeats_those_alone_that_were_not_
         for (name, value) in stage.broker.consumer_properties() {
             member.args(["-X", &format!("{name}={value}")]);
         }
-        member.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+        spawn(member.stdout(Stdio::null()).stderr(Stdio::null()))
     };
     let is_dead = |offset: i64| matches!(offset % 10, 4 | 7);
     let mut killed = member();

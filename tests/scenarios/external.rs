@@ -8,6 +8,7 @@ use std::time::Duration;
 use kafka_troupe::consume::{ConsumerBuilder, Record};
 use kafka_troupe::ids::{NextOffset, TopicPartition};
 
+use crate::fixture::spawning::spawn;
 use crate::fixture::{Gate, Journal, On, Stage, eventually};
 use crate::process::example;
 
@@ -124,7 +125,7 @@ fn results_and_offsets_in_one_transaction_count_every_record_once_across_a_kill(
         // Not there yet, until the example has made it.
         database.query_row("SELECT coalesce(sum(count), 0) FROM counts", [], |row| row.get(0)).unwrap_or(0)
     };
-    let start = || example(&stage, "sqlite_offsets", &[file.to_str().unwrap()], "g").spawn().unwrap();
+    let start = || spawn(&mut example(&stage, "sqlite_offsets", &[file.to_str().unwrap()], "g"));
     let mut killed = start();
     eventually("some is counted", || count() > 300);
     killed.kill().unwrap();

@@ -13,6 +13,11 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
+#[path = "../spawning/mod.rs"]
+pub mod spawning;
+
+use spawning::starting;
+
 /// The longest that anything here may take before the test fails instead of hanging.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -51,7 +56,7 @@ pub fn on_kafka(scenario: fn(On)) {
 /// The Kafka of all scenarios that do it no harm. It ends with this process.
 fn shared_kafka() -> &'static LocalKafka {
     static KAFKA: LazyLock<LocalKafka> =
-        LazyLock::new(|| LocalKafka::start().unwrap_or_else(|error| panic!("{error}")));
+        LazyLock::new(|| starting(LocalKafka::start).unwrap_or_else(|error| panic!("{error}")));
     &KAFKA
 }
 
@@ -108,7 +113,7 @@ impl Broker {
     /// Takes its only node down: connections close, and new ones are refused.
     pub fn take_down(&self) {
         match self {
-            Self::Embedded(broker) => broker.take_down(1).unwrap(),
+            Self::Embedded(broker) => spawning::take_down(broker, 1),
             _ => self.own_kafka().kill(1),
         }
     }
@@ -117,7 +122,7 @@ impl Broker {
     pub fn bring_up(&self) {
         match self {
             Self::Embedded(broker) => broker.bring_up(1).unwrap(),
-            _ => self.own_kafka().restart(1).unwrap(),
+            _ => starting(|| self.own_kafka().restart(1)).unwrap(),
         }
     }
 }
@@ -147,7 +152,7 @@ impl Stage {
     pub fn alone(on: On, partitions: i32) -> Self {
         match on {
             On::Embedded => Self::new(on, partitions),
-            On::Kafka => Self::on(Broker::Own(Arc::new(LocalKafka::start().unwrap())), partitions, &[]),
+            On::Kafka => Self::on(Broker::Own(Arc::new(starting(LocalKafka::start).unwrap())), partitions, &[]),
         }
     }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use kafka_troupe::consume::{CommitWhen, ConsumerBuilder, ConsumerHandle, Offsets, Record, RevokeReason};
 use kafka_troupe::ids::{NextOffset, TopicPartition};
 
+use crate::fixture::spawning::spawn;
 use crate::fixture::{Entry, Gate, Journal, On, Stage, eventually, noting_slowly};
 use crate::listener::{Call, History, Listener};
 use crate::process::example;
@@ -384,7 +385,7 @@ fn an_example_that_buffers_for_a_database_stores_each_record_once_while_members_
     let stored = || ask("SELECT count(*) FROM copies");
     let distinct = || ask("SELECT count(DISTINCT position * 4 + partition) FROM copies");
     let start = || example(&stage, "buffered_sqlite", &[file.to_str().unwrap()], "g");
-    let mut a = start().stdout(Stdio::piped()).spawn().unwrap();
+    let mut a = spawn(start().stdout(Stdio::piped()));
     let gave_up = Arc::<Mutex<Vec<String>>>::default();
     let (lines, told) = (BufReader::new(a.stdout.take().unwrap()).lines(), Arc::clone(&gave_up));
     std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| told.lock().unwrap().push(line)));
@@ -399,7 +400,7 @@ fn an_example_that_buffers_for_a_database_stores_each_record_once_while_members_
         eventually("a has all partitions", || distinct() == all);
         let before = stored();
         produce(1500);
-        let mut b = start().spawn().unwrap();
+        let mut b = spawn(&mut start());
         eventually(&format!("a gives partitions up in round {round}"), || gave_up.lock().unwrap().len() > round);
         produce(1500);
         eventually("both store", || stored() > before + 10_000);

@@ -13,6 +13,7 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::topic_partition_list::{Offset as ListOffset, TopicPartitionList};
 use rdkafka_sys as sys;
 
+use crate::fixture::spawning::{starting, take_down};
 use crate::fixture::{Broker, Gate, Journal, On, PATIENCE, Stage, eventually};
 use crate::random::Random;
 
@@ -212,7 +213,7 @@ fn a_partition_without_a_leader_does_not_keep_the_others_from_their_start(_: On)
     stage.produce(0, 100, 20);
     let memories = [0, 1].map(|partition| stage.memory(partition, 10, &[run(20, 29)]));
     stage.plant("g", &[(0, 10, memories[0].as_bytes()), (1, 10, memories[1].as_bytes())]);
-    embedded.take_down(2).unwrap();
+    take_down(embedded, 2);
     let journal = Journal::default();
     let consumer = noting(&stage, "g", &journal).start().unwrap();
     eventually("the other one is handled", || journal.of(0).last() == Some(&99));
@@ -337,7 +338,7 @@ fn a_memory_of_a_topic_that_was_created_again_is_not_believed(on: On) {
 }
 
 fn a_broker_that_takes_a_hundred_characters_gets_no_more(_: On) {
-    let kafka = LocalKafka::builder().property("offset.metadata.max.bytes", "100").start().unwrap();
+    let kafka = starting(|| LocalKafka::builder().property("offset.metadata.max.bytes", "100").start()).unwrap();
     let stage = Stage::on(Broker::Own(kafka.into()), 1, &[]);
     stage.produce(0, 10_000, 20);
     // One in twenty never finishes, in no order: that is far longer to write down than what fits.

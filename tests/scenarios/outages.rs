@@ -4,6 +4,7 @@ use kafka_troupe::broker::LocalKafka;
 use kafka_troupe::consume::ConsumerHandle;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 
+use crate::fixture::spawning::starting;
 use crate::fixture::{Broker, Journal, On, PATIENCE, Stage, eventually, noting_slowly};
 
 scenarios! {
@@ -96,7 +97,7 @@ fn a_broker_that_is_frozen_for_twenty_seconds_costs_no_rebalance_and_no_repeats(
 
 fn a_node_of_three_that_is_killed_leaves_leadership_and_coordination_to_the_others(on: On) {
     assert_eq!(on, On::Kafka);
-    let stage = Stage::on(Broker::Own(LocalKafka::builder().nodes(3).start().unwrap().into()), 6, &[]);
+    let stage = Stage::on(Broker::Own(starting(|| LocalKafka::builder().nodes(3).start()).unwrap().into()), 6, &[]);
     unshaken(&stage, || {
         let (victim, led) = coordinator(&stage, &stage.group("g"));
         assert!(led > 0, "node {victim} leads partitions of the topic as well");

@@ -5,6 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
 use crate::fixture::Stage;
+use crate::fixture::spawning::{output, spawn};
 
 /// An example, built with the tests.
 pub fn built(example: &str) -> Command {
@@ -45,7 +46,7 @@ impl Process {
     /// The same, of another example that prints what it handles.
     pub fn of(example: &str, stage: &Stage, group: &str, millis: u32) -> Self {
         let mut member = self::example(stage, example, &[], group);
-        let mut child = member.env("WORK_MS", millis.to_string()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = spawn(member.env("WORK_MS", millis.to_string()).stdout(Stdio::piped()));
         let (lines, printed) = (BufReader::new(child.stdout.take().unwrap()).lines(), Arc::<Mutex<Vec<_>>>::default());
         std::thread::spawn({
             let printed = Arc::clone(&printed);
@@ -72,7 +73,7 @@ impl Process {
 impl Process {
     /// Sends a signal by its name.
     pub fn signal(&self, name: &str) {
-        assert!(Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap().success());
+        assert!(output(Command::new("kill").args(["-s", name, &self.child.id().to_string()])).status.success());
     }
 }
 

@@ -13,6 +13,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::Message as _;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
+use crate::fixture::spawning::starting;
 use crate::fixture::{Broker, On, PATIENCE, Stage, eventually};
 
 scenarios! {
@@ -176,7 +177,7 @@ fn a_broker_that_is_killed_under_load_costs_no_record_and_doubles_none(on: On) {
 
 fn a_node_of_three_that_is_restarted_moves_its_leaderships_and_costs_no_record(on: On) {
     assert_eq!(on, On::Kafka);
-    let stage = Stage::on(Broker::Own(LocalKafka::builder().nodes(3).start().unwrap().into()), 6, &[]);
+    let stage = Stage::on(Broker::Own(starting(|| LocalKafka::builder().nodes(3).start()).unwrap().into()), 6, &[]);
     unharmed(&stage, producer(&stage), |load| {
         stage.broker.own_kafka().terminate(2).unwrap();
         let before = load.confirmed();

@@ -13,6 +13,7 @@ use kafka_troupe::consume::{
 use kafka_troupe::ids::Offset;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
+use crate::fixture::spawning::spawn;
 use crate::fixture::{Journal, On, PATIENCE, Stage, eventually, since_1970};
 use crate::letters::{counts, found, letters_to};
 use crate::process;
@@ -481,7 +482,7 @@ fn a_member_that_is_killed_among_retries_repeats_those_alone_that_were_not_commi
         for (name, value) in stage.broker.consumer_properties() {
             member.args(["-X", &format!("{name}={value}")]);
         }
-        member.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+        spawn(member.stdout(Stdio::null()).stderr(Stdio::null()))
     };
     let mut killed = member();
     eventually("some are put off", || first.ends()[&0] >= 20);

@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use tokio::time::{advance, timeout};
 
 use super::Order;
-use super::limiter::Limiter;
+use super::limiter::{Limiter, Permits};
 use super::pump::{Pump, PumpIo, Workload};
 use crate::consume::batch::{AsyncBatch, BatchBounds, SyncBatch};
 use crate::consume::commit::CommitPolicy;
@@ -352,6 +352,47 @@ async fn a_record_of_a_retry_topic_is_held_for_no_longer_than_its_delay_after_it
         stage.pump(&SyncWorkload(Arc::new(handler))).turn();
         assert_eq!(*seen.lock().unwrap(), [0, 1], "{order:?}");
     }
+}
+
+#[test]
+fn a_record_that_is_due_while_there_is_no_room_has_no_pump_turn_without_end() {
+    for order in AT_ONCE {
+        // Each with a clock of its own, which does not run ahead of the records' times.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(due_while_there_is_no_room(order));
+    }
+}
+
+async fn due_while_there_is_no_room(order: Order) {
+    let (mut stage, limiter) = (Stage::new(order), Arc::new(Limiter::new(1)));
+    stage.io.retry_delay = Some(Duration::from_millis(200));
+    stage.io.limiter = Some(Arc::clone(&limiter));
+    let handler = on_the_arbiter(move |record: Record| async move {
+        match (record.offset().0, record.attempt()) {
+            (0, 3) => Outcome::Retry { after: Duration::from_millis(5), cause: "not yet".into() },
+            _ => Outcome::Done,
+        }
+    });
+    let written = now();
+    stage.hand_out_put_off(0, written, written - 1);
+    stage.hand_out_put_off(1, written, written + 200);
+    let mut pump = stage.pump(&handler);
+    assert!(pump.turn() < MOST, "{order:?}: it turns before its time");
+    // Another partition has all the room there is when the pause is over, and then the wait.
+    let mut elsewhere = Permits::new(Some(limiter), || ());
+    assert!(elsewhere.take());
+    let failed = now();
+    for (over, passed) in [(20, Duration::from_millis(100)), (240, Duration::from_secs(1))] {
+        while now() <= failed + over {
+            std::thread::yield_now();
+        }
+        advance(passed).await;
+        assert!(pump.turn() < MOST, "{order:?}: it turns though nothing may start");
+    }
+    elsewhere.finish();
+    elsewhere.give_back_idle();
+    pump.turn();
+    assert_eq!(stage.finished(), 2, "{order:?}");
 }
 
 #[tokio::test(start_paused = true)]
