@@ -53,7 +53,7 @@ fn committed(consumer: &ConsumerHandle) -> Option<i64> {
 fn what_is_answered_is_committed_whatever_the_order_and_the_thread(on: On) {
     let stage = Stage::new(on, 1);
     stage.produce(0, 1200, 20);
-    let (consumer, records) = stage.consumer("g").pull().unwrap();
+    let (consumer, records) = stage.lone_consumer("g").pull().unwrap();
     let mut pulled = pull(&records, 1200);
     assert_eq!(offsets(&pulled), (0..1200).collect::<Vec<_>>(), "in offset order");
     assert_eq!(consumer.state().partitions[0].in_flight, 1200);
@@ -188,7 +188,7 @@ fn a_stream_gives_one_record_after_the_other_and_ends_with_the_consumer(on: On) 
 fn who_never_answers_gets_no_more_than_the_bound(on: On) {
     let stage = Stage::new(on, 2);
     stage.produce(0, 1000, 20);
-    let (consumer, records) = stage.consumer("g").max_buffered_records(100).pull().unwrap();
+    let (consumer, records) = stage.lone_consumer("g").max_buffered_records(100).pull().unwrap();
     let pulled = pull(&records, 200);
     assert!(records.poll_blocking(SOON).is_empty());
     assert!(consumer.state().partitions.iter().all(|p| p.buffered_records == 100 && p.in_flight == 100));
@@ -202,7 +202,7 @@ fn in_partition_order_the_next_record_comes_when_the_one_before_is_done(on: On) 
     let stage = Stage::new(on, 2);
     stage.produce(0, 5, 20);
     let pause = Duration::from_millis(5);
-    let builder = stage.consumer("g").order(Order::Partition).retry_pause(pause, pause);
+    let builder = stage.lone_consumer("g").order(Order::Partition).retry_pause(pause, pause);
     let (consumer, records) = builder.pull().unwrap();
     for offset in 0..5 {
         for attempt in 1..=2 {
@@ -225,7 +225,7 @@ fn in_key_order_only_the_key_waits(on: On) {
     // Keys are the records' numbers: twice the same ten.
     stage.produce(0, 10, 1);
     stage.produce(0, 10, 1);
-    let (consumer, records) = stage.consumer("g").order(Order::Key).pull().unwrap();
+    let (consumer, records) = stage.lone_consumer("g").order(Order::Key).pull().unwrap();
     let mut pulled = pull(&records, 10);
     assert!(records.poll_blocking(SOON).is_empty());
     let seventh = pulled.remove(7);

@@ -223,7 +223,8 @@ fn storm(on: On, rounds: usize) {
     b.into_iter().for_each(&mut ended);
     eventually("a has all", || a.state().partitions.len() == PARTITIONS as usize);
     a.resume(Partitions::All).unwrap();
-    answer(a.seek_to_beginning(Partitions::All)).unwrap();
+    // A member that a busy machine has kept from its group has to seek once more.
+    eventually("it is sought", || answer(a.seek_to_beginning(Partitions::All)).is_ok());
     eventually("all is committed", || (0..PARTITIONS).all(|number| committed(&a, number, COUNT)));
     ended(a);
     for number in 0..PARTITIONS {
