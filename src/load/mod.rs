@@ -25,7 +25,7 @@ pub(crate) mod frame;
 pub(crate) mod gates;
 pub(crate) mod hdr_log;
 pub(crate) mod keys;
-mod latencies;
+pub(crate) mod latencies;
 mod ledger;
 mod log;
 mod marks;

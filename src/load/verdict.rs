@@ -54,7 +54,11 @@ impl Verdict {
     ///
     /// A gate that names a count says what is right for it, in place of the rule that would have.
     pub(crate) fn of(figures: &Figures, around: Circumstances, gates: &Gates) -> Self {
-        let (faults, invalid) = (faults(figures, around, gates), invalid(figures, around));
+        Self::judged(faults(figures, around, gates), invalid(figures, around), figures, gates)
+    }
+
+    /// From what is wrong with the records, and with the measurement.
+    pub(crate) fn judged(faults: Vec<String>, invalid: Vec<String>, figures: &Figures, gates: &Gates) -> Self {
         let gates = gates.of(figures);
         let broken = gates
             .iter()

@@ -1,7 +1,6 @@
 //! Records that nobody can process, and the topic that takes them.
 
 use std::collections::BTreeMap;
-use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -13,7 +12,6 @@ use kafka_troupe::ids::Offset;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
-use crate::fixture::spawning::spawn;
 use crate::fixture::{Journal, On, PATIENCE, Stage, eventually, since_1970};
 use crate::letters::{counts, found, letters_to};
 use crate::process;
@@ -280,15 +278,7 @@ fn a_member_that_is_killed_among_dead_letters_repeats_those_alone_that_were_not_
     }
     producer.flush(PATIENCE).unwrap();
     // Its handler gives up each fifth record, half of them after three attempts that take some time.
-    let member = || {
-        let mut member = process::built("dead_letters");
-        member.args(["--bootstrap-server", stage.broker.bootstrap_servers(), "--topic", &stage.topic]);
-        member.args(["--group", &stage.group("g"), &letters.topic]);
-        for (name, value) in stage.broker.consumer_properties() {
-            member.args(["-X", &format!("{name}={value}")]);
-        }
-        spawn(member.stdout(Stdio::null()).stderr(Stdio::null()))
-    };
+    let member = || process::tool_like(&stage, "dead_letters", "g", &[&letters.topic]);
     let is_dead = |offset: i64| matches!(offset % 10, 4 | 7);
     let mut killed = member();
     eventually("some are written", || letters.ends()[&0] >= 20);

@@ -27,6 +27,18 @@ pub fn example(stage: &Stage, name: &str, before: &[&str], group: &str) -> Comma
     command
 }
 
+/// An example that takes the tool's options, as a member of the group, with these arguments behind them.
+pub fn tool_like(stage: &Stage, name: &str, group: &str, behind: &[&str]) -> Child {
+    let properties = stage.broker.consumer_properties().iter();
+    let mut command = built(name);
+    command
+        .args(["--bootstrap-server", stage.broker.bootstrap_servers(), "--topic", &stage.topic])
+        .args(["--group", &stage.group(group)])
+        .args(behind)
+        .args(properties.flat_map(|(name, value)| ["-X".to_owned(), format!("{name}={value}")]));
+    spawn(command.stdout(Stdio::null()).stderr(Stdio::null()))
+}
+
 /// A member in a process of its own: the example that prints what it handles. It dies with the test.
 pub struct Process {
     pub child: Child,

@@ -1,7 +1,6 @@
 //! Records that have failed, and the topics in which they wait until they are tried again.
 
 use std::collections::BTreeMap;
-use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -13,7 +12,6 @@ use kafka_troupe::consume::{
 use kafka_troupe::ids::Offset;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
-use crate::fixture::spawning::spawn;
 use crate::fixture::{Journal, On, PATIENCE, Stage, eventually, since_1970};
 use crate::letters::{counts, found, letters_to};
 use crate::process;
@@ -475,15 +473,7 @@ fn a_member_that_is_killed_among_retries_repeats_those_alone_that_were_not_commi
         producer.send(BaseRecord::<str, _>::to(&stage.topic).payload(&value)).map_err(|(error, _)| error).unwrap();
     }
     producer.flush(PATIENCE).unwrap();
-    let member = || {
-        let mut member = process::built("retry_topics");
-        member.args(["--bootstrap-server", stage.broker.bootstrap_servers(), "--topic", &stage.topic]);
-        member.args(["--group", &stage.group("g")]);
-        for (name, value) in stage.broker.consumer_properties() {
-            member.args(["-X", &format!("{name}={value}")]);
-        }
-        spawn(member.stdout(Stdio::null()).stderr(Stdio::null()))
-    };
+    let member = || process::tool_like(&stage, "retry_topics", "g", &[]);
     let mut killed = member();
     eventually("some are put off", || first.ends()[&0] >= 20);
     killed.kill().unwrap();

@@ -2,6 +2,7 @@
 
 mod effective;
 mod folder;
+mod latency_table;
 mod member;
 mod pipeline;
 mod report;

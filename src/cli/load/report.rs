@@ -3,9 +3,9 @@ use std::path::PathBuf;
 
 use indicatif::HumanBytes;
 
+use super::latency_table::latency_table;
 use crate::cli::table::{Column, Table};
 use crate::load::result::RunResult;
-use crate::load::sample::milliseconds;
 use crate::load::verdict::Judgement;
 
 /// A result as people read it: the verdict first.
@@ -77,31 +77,7 @@ impl fmt::Display for Report<'_> {
             write!(f, "{table}\nthe faults excuse {excused} repeats\n\n")?;
         }
 
-        const COLUMNS: [Column; 9] = [
-            Column::Text("latency"),
-            Column::Number("min"),
-            Column::Number("p50"),
-            Column::Number("p90"),
-            Column::Number("p99"),
-            Column::Number("p99.9"),
-            Column::Number("p99.99"),
-            Column::Number("max"),
-            Column::Number("count"),
-        ];
-        let mut table = Table::new(COLUMNS);
-        let latency = &figures.latency;
-        for (family, summary) in latency.each() {
-            let cells = summary.map_or_else(
-                || ["-"; 8].map(str::to_owned),
-                |it| {
-                    let [min, p50, p90, p99, p99_9, p99_99, max] =
-                        [it.min, it.p50, it.p90, it.p99, it.p99_9, it.p99_99, it.max].map(milliseconds);
-                    [min, p50, p90, p99, p99_9, p99_99, max, it.count.to_string()]
-                },
-            );
-            let [min, p50, p90, p99, p99_9, p99_99, max, count] = cells;
-            table.row([family.title().to_owned(), min, p50, p90, p99, p99_9, p99_99, max, count]);
-        }
+        let table = latency_table(figures.latency.each().map(|(family, summary)| (family.title(), *summary)));
         write!(f, "{table}\n\n")?;
 
         let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::load::figures::Figures;
 use crate::load::gates::Gates;
-use crate::load::verdict::{Judgement, Verdict, is_late};
+use crate::load::verdict::{Verdict, is_late};
 
 use super::expect::Expect;
 
@@ -49,23 +49,7 @@ impl fmt::Display for Waited {
 
 /// A fault of the records comes before an invalid measurement, a gate that does not hold after it. A gate that names a count says what is right for it.
 pub(crate) fn judge(figures: &Figures, around: Circumstances, gates: &Gates) -> Verdict {
-    let (faults, invalid) = (faults(figures, around, gates), invalid(figures, around));
-    let gates = gates.of(figures);
-    let open = gates.iter().filter(|gate| gate.held.is_none());
-    let open: Vec<String> = open.map(|gate| format!("the gate {} has nothing to compare", gate.gate)).collect();
-    let broken = gates.iter().filter(|gate| gate.held == Some(false));
-    let broken = broken.map(|gate| format!("the gate {} does not hold: it is {}", gate.gate, gate.shown()));
-    let broken: Vec<String> = broken.collect();
-    let verdict = if !faults.is_empty() {
-        Judgement::Failed
-    } else if !invalid.is_empty() || !open.is_empty() {
-        Judgement::Invalid
-    } else if !broken.is_empty() {
-        Judgement::Failed
-    } else {
-        Judgement::Passed
-    };
-    Verdict { verdict, reasons: [faults, invalid, open, broken].concat(), gates }
+    Verdict::judged(faults(figures, around, gates), invalid(figures, around), figures, gates)
 }
 
 fn faults(figures: &Figures, around: Circumstances, gates: &Gates) -> Vec<String> {
@@ -138,6 +122,7 @@ fn invalid(figures: &Figures, around: Circumstances) -> Vec<String> {
 #[expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 mod tests {
     use super::*;
+    use crate::load::verdict::Judgement;
 
     const QUIET: Circumstances = Circumstances {
         expect: Expect { filtered: false, at_least_once: false, unordered: false, unchanged: false },

@@ -2,10 +2,9 @@ use std::fmt;
 use std::path::Path;
 
 use super::super::folder::RESULT;
-use crate::cli::table::{Column, Table};
+use super::super::latency_table::latency_table;
 use crate::load::pipeline::ledger::{Fault, Kind};
 use crate::load::pipeline::result::{Part, PipelineResult, Verification};
-use crate::load::sample::milliseconds;
 use crate::load::verdict::Judgement;
 
 /// A result as people read it: the verdict first.
@@ -73,36 +72,12 @@ impl fmt::Display for Report<'_> {
 
 impl Report<'_> {
     fn latencies(&self) -> impl fmt::Display {
-        const COLUMNS: [Column; 9] = [
-            Column::Text("latency"),
-            Column::Number("min"),
-            Column::Number("p50"),
-            Column::Number("p90"),
-            Column::Number("p99"),
-            Column::Number("p99.9"),
-            Column::Number("p99.99"),
-            Column::Number("max"),
-            Column::Number("count"),
-        ];
         let latency = &self.result.figures.latency;
-        let mut table = Table::new(COLUMNS);
-        for (name, summary) in [
+        latency_table([
             ("schedule delay", latency.schedule_delay),
             ("produce ack", latency.produce_ack),
             ("end to end", latency.end_to_end),
-        ] {
-            let cells = summary.map_or_else(
-                || ["-"; 8].map(str::to_owned),
-                |it| {
-                    let [min, p50, p90, p99, p99_9, p99_99, max] =
-                        [it.min, it.p50, it.p90, it.p99, it.p99_9, it.p99_99, it.max].map(milliseconds);
-                    [min, p50, p90, p99, p99_9, p99_99, max, it.count.to_string()]
-                },
-            );
-            let [min, p50, p90, p99, p99_9, p99_99, max, count] = cells;
-            table.row([name.to_owned(), min, p50, p90, p99, p99_9, p99_99, max, count]);
-        }
-        table
+        ])
     }
 }
 
