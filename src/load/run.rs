@@ -109,7 +109,7 @@ pub(crate) async fn run(
 
     let start = account.clock.now() + nanoseconds(LEAD);
     let epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let logs = HdrLogs::create(&target.folder, epoch.as_secs_f64() - account.clock.now() as f64 / 1e9)
+    let logs = HdrLogs::create(&target.folder, epoch.as_secs_f64() - account.clock.now() as f64 / 1e9, |_| true)
         .with_context(|| format!("cannot write HDR logs to {}", target.folder.display()))?;
     let mut sampler = Sampler::new(plan, &account, start, logs, show)?;
     let filled = if backlog {
@@ -153,7 +153,13 @@ pub(crate) async fn run(
 
     let load_start = start + nanoseconds(plan.warmup);
     let answers = account.answers();
-    let rate = if backlog { account.book().handled_rate() } else { answers.rate(load_start, load_end) };
+    let rate = match (plan.verify, backlog) {
+        (true, true) => account.book().handled_rate(),
+        (true, false) => answers.rate(load_start, load_end),
+        // Of single records nothing is noted.
+        (false, _) if spent.seconds > 0.0 => spent.handled as f64 / spent.seconds,
+        (false, _) => 0.0,
+    };
     let sending = account.sending();
     let held_up = sending.held_back > 0 && is_late(sending.late, sending.scheduled);
     // What piles up behind a fault is not for want of handlers.
@@ -163,7 +169,7 @@ pub(crate) async fn run(
     };
     let saturated = sampler.backlog.grew(load_start, calm_end, behind, rate);
     let queued = !held_up && sampler.queue.grew(load_start, load_end, unconfirmed, rate);
-    let mut latencies = sampler.latencies;
+    let mut latencies = sampler.latencies.whole;
     // They would say how long a backlog was, or a queue before the broker.
     if queued || held_up {
         latencies.produce_ack = Latencies::new()?;
