@@ -442,7 +442,8 @@ fn each_part_of_a_run_leaves_all_that_it_knows_in_its_folder_and_a_page_that_can
             let settings = result["settings"][of].as_array().unwrap();
             assert_eq!(!settings.is_empty(), here, "{of}: {result}");
             let password = settings.iter().find(|it| it["name"] == "kafka.sasl.password");
-            assert_eq!(password.map(|it| &it["value"]), here.then_some(&json!("***")), "{of}: {result}");
+            let told = password.map(|it| [&it["value"], &it["from"]]);
+            assert_eq!(told, here.then_some([&json!("***"), &json!("TROUPE_KAFKA__SASL_PASSWORD")]), "{of}: {result}");
         }
         assert!(result["host"]["os"].is_string() && result["versions"]["librdkafka"].is_string(), "{result}");
         assert!(result["resources"]["load_cpu_seconds"].as_f64().unwrap() > 0.0, "{result}");

@@ -52,7 +52,7 @@ fn reader(connection: &Connection, run: RunId) -> Vec<Told> {
     let client = reading(connection.client_config(), run.0);
     let told = client.config_map().into_iter().map(|(property, value)| {
         let name = format!("kafka.{property}");
-        let from = said.iter().find(|it| it.name == name && connection.get(property) == Some(value));
+        let from = said.iter().find(|it| it.name == name && connection.get(property) == client.get(property));
         let from = from.map_or_else(|| Origin::Code.to_string(), |it| it.origin.to_string());
         Told { name, value: secret::shown(property, value).to_owned(), from }
     });

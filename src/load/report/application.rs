@@ -71,7 +71,7 @@ fn verdict(f: Page<'_, '_>, result: &PipelineResult) -> fmt::Result {
     });
     sections::verdict(f, outcome, headline(result.part), tiles)?;
     if let Some(Verification { topic, expect, waited_until, .. }) = &result.verification {
-        note(f, format_args!("{topic} was to have: {expect}. It was waited until {waited_until}."))?;
+        note(f, format_args!("What came out of {topic} is held to: {expect}. It was waited until {waited_until}."))?;
     } else {
         note(f, "What comes out is for the verifying host to say.")?;
     }
