@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::account::Account;
+use super::by_phase::Kept;
 use super::clock::nanoseconds;
 use super::crew::{Crew, MemberSettings};
 use super::families::ByFamily;
@@ -23,8 +24,9 @@ use super::figures::Figures;
 use super::hdr_log::HdrLogs;
 use super::latencies::Latencies;
 use super::log::Log;
+use super::of_phases::{Around, Noted, OfPhase, of_phases};
 use super::payload::Payload;
-use super::plan::Plan;
+use super::plan::{Pace, Plan};
 use super::recovery::Recovered;
 use super::resources::Resources;
 use super::sample::Sample;
@@ -57,6 +59,8 @@ pub(crate) struct Measured {
     /// Percentiles of the latencies in `figures`.
     pub(crate) curves: ByFamily<Vec<(f64, u64)>>,
     pub(crate) partitions: Vec<OfPartition>,
+    /// Of a load with phases, each of them.
+    pub(crate) phases: Vec<OfPhase>,
     /// What came of the faults that the group was given.
     pub(crate) recovered: Vec<Recovered>,
     /// What the load alone took: processor time of this process, and records handled meanwhile.
@@ -163,6 +167,31 @@ pub(crate) async fn run(
     };
     let saturated = sampler.backlog.grew(load_start, calm_end, behind, rate);
     let queued = !held_up && sampler.queue.grew(load_start, load_end, unconfirmed, rate);
+    let phases = match &plan.pace {
+        Pace::Phases(phases) => {
+            let around = Around {
+                start,
+                load_end,
+                calm_end,
+                backlog: &sampler.backlog,
+                queue: &sampler.queue,
+                held_back: sending.held_back > 0,
+            };
+            let noted = (0..phases.len()).map(|phase| {
+                anyhow::Ok(Noted {
+                    due: sending.phases.get(phase).copied().unwrap_or_default(),
+                    confirmed: answers.phases.get(phase).copied().unwrap_or_default(),
+                    latency: sampler.phases.try_map(|of| {
+                        let kept = of.get(&phase).map(Kept::latencies).transpose()?;
+                        anyhow::Ok(kept.and_then(|it| it.summary()))
+                    })?,
+                })
+            });
+            let noted = noted.collect::<anyhow::Result<Vec<_>>>()?;
+            of_phases(phases, noted.into_iter(), &around)
+        }
+        _ => Vec::new(),
+    };
     let mut latencies = sampler.latencies;
     // They would say how long a backlog was, or a queue before the broker.
     if queued || held_up {
@@ -198,6 +227,7 @@ pub(crate) async fn run(
         samples: sampler.series.finish(),
         curves: latencies.map(Latencies::curve),
         partitions: at_the_end.partitions,
+        phases,
         recovered,
         cpu_seconds: spent.cpu_seconds,
         handled_meanwhile: spent.handled,

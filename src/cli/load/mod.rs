@@ -4,6 +4,7 @@ mod effective;
 mod folder;
 mod latency_table;
 mod member;
+mod phase_table;
 mod pipeline;
 mod report;
 mod shape;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use indicatif::HumanBytes;
 
 use super::latency_table::latency_table;
+use super::phase_table::PhaseTable;
 use crate::cli::table::{Column, Table};
 use crate::load::result::RunResult;
 use crate::load::verdict::Judgement;
@@ -78,7 +79,7 @@ impl fmt::Display for Report<'_> {
         }
 
         let table = latency_table(figures.latency.each().map(|(family, summary)| (family.title(), *summary)));
-        write!(f, "{table}\n\n")?;
+        write!(f, "{table}\n\n{}", PhaseTable(&self.result.phases))?;
 
         let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
         writeln!(

@@ -1,5 +1,6 @@
 //! What handlers did, and what was committed of it.
 
+use crate::load::by_phase::ByPhase;
 use crate::load::commits::Commits;
 use crate::load::latencies::Latencies;
 use crate::load::ledger::{Held, Ledger, Place};
@@ -26,7 +27,7 @@ pub(crate) struct Book {
     /// So many records may have been repeated for the faults of the run.
     pub(crate) excused: u64,
     /// Of the load since they were last taken.
-    pub(crate) end_to_end: Latencies,
+    pub(crate) end_to_end: ByPhase,
     /// When the first record was handled, and the last that none had been before, on the run's clock.
     span: Option<(u64, u64)>,
     pub(crate) residence: Latencies,
@@ -42,7 +43,7 @@ impl Book {
             redelivered_after_commit: 0,
             committed: vec![0; partitions as usize],
             excused: 0,
-            end_to_end: Latencies::new()?,
+            end_to_end: ByPhase::new()?,
             residence: Latencies::new()?,
             handler: Latencies::new()?,
             commit_lag: Latencies::new()?,
@@ -50,8 +51,15 @@ impl Book {
         })
     }
 
-    /// A handler is through with a record; says whether it is a record of this run that none had before.
-    pub(super) fn handled(&mut self, read: Result<Payload, Odd>, place: Place, call: Call, ended: u64) -> bool {
+    /// A handler is through with a record of that phase; says whether it is a record of this run that none had before.
+    pub(super) fn handled(
+        &mut self,
+        read: Result<Payload, Odd>,
+        phase: usize,
+        place: Place,
+        call: Call,
+        ended: u64,
+    ) -> bool {
         let Call { received, called } = call;
         let anew = self.ledger.handled(read, place);
         if !anew {
@@ -63,7 +71,7 @@ impl Book {
         if let Ok(payload) = read
             && !payload.warm_up
         {
-            self.end_to_end.record(ended.saturating_sub(payload.intended));
+            self.end_to_end.record(phase, ended.saturating_sub(payload.intended));
             self.residence.record(ended.saturating_sub(received));
             if let Some(called) = called {
                 self.handler.record(ended.saturating_sub(called));
@@ -100,7 +108,7 @@ mod tests {
         let mut book = Book::new(Held::ToKeys, 1, 1).unwrap();
         let place = Place { partition: 0, offset: 5 };
         let handled = |book: &mut Book, received| {
-            let anew = book.handled(read(0), place, Call { received, called: None }, received + 10);
+            let anew = book.handled(read(0), 0, place, Call { received, called: None }, received + 10);
             (anew, book.redelivered_after_commit)
         };
         assert_eq!(handled(&mut book, 100), (true, 0));
@@ -111,7 +119,7 @@ mod tests {
         assert_eq!(handled(&mut book, 300), (false, 1));
         // The producer stored a record twice, which is no redelivery.
         let above = Place { offset: 6, ..place };
-        assert!(!book.handled(read(0), above, Call { received: 400, called: None }, 410));
+        assert!(!book.handled(read(0), 0, above, Call { received: 400, called: None }, 410));
         assert_eq!(book.redelivered_after_commit, 1);
     }
 
@@ -120,12 +128,12 @@ mod tests {
         let mut book = Book::new(Held::ToKeys, 1, 1).unwrap();
         let call = Call { received: 101_000, called: Some(201_000) };
         let at = |offset| Place { partition: 0, offset };
-        assert!(book.handled(read(0), at(0), call, 501_000));
-        assert!(!book.handled(read(0), at(0), call, 501_000));
-        assert!(book.handled(read(1).map(|it| Payload { warm_up: true, ..it }), at(1), call, 501_000));
+        assert!(book.handled(read(0), 0, at(0), call, 501_000));
+        assert!(!book.handled(read(0), 0, at(0), call, 501_000));
+        assert!(book.handled(read(1).map(|it| Payload { warm_up: true, ..it }), 0, at(1), call, 501_000));
         book.confirmed(0, 2, 1_101_000);
         let micros = |latencies: &Latencies| latencies.summary().map(|it| (it.max, it.count));
-        assert_eq!(micros(&book.end_to_end), Some((500, 1)));
+        assert_eq!(book.end_to_end.summary().map(|it| (it.max, it.count)), Some((500, 1)));
         assert_eq!(micros(&book.residence), Some((400, 1)));
         assert_eq!(micros(&book.handler), Some((300, 1)));
         assert_eq!(micros(&book.commit_lag), Some((600, 1)));

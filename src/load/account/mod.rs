@@ -4,6 +4,7 @@ mod answers;
 mod book;
 mod sending;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -11,18 +12,22 @@ use kafka_troupe::consume::Order;
 use kafka_troupe::produce::{Delivery, ErrorClass, SendError};
 use tokio_util::sync::CancellationToken;
 
+use super::by_phase::Kept;
 use super::clock::Clock;
-use super::families::ByFamily;
+use super::families::{ByFamily, FromIntended};
 use super::frame::Frame;
 use super::keys::KeyText;
 use super::latencies::Latencies;
 use super::ledger::{Held, Place};
 use super::payload::{Odd, Payload};
+use super::phases::Timeline;
 use super::plan::Plan;
 use super::relay::Relay;
 use answers::Answers;
+pub(crate) use answers::Confirmed;
 use book::Book;
 pub(crate) use book::Call;
+pub(crate) use sending::Due;
 use sending::Sending;
 
 /// A producer has no record to send.
@@ -34,6 +39,10 @@ pub(crate) struct Account {
     run: u64,
     verify: bool,
     pub(crate) clock: Clock,
+    /// Of the schedule's phases, from the run's start.
+    pub(crate) timeline: Timeline,
+    /// On the run's clock.
+    start: AtomicU64,
     book: Mutex<Book>,
     answers: Mutex<Answers>,
     sending: Mutex<Sending>,
@@ -62,25 +71,16 @@ pub(crate) struct Account {
 impl Account {
     pub(crate) fn new(plan: &Plan, stop: CancellationToken) -> anyhow::Result<Self> {
         let held = if plan.order == Order::Partition { Held::ToPartitions } else { Held::ToKeys };
+        let timeline = plan.pace.phases().map(|phases| Timeline::of(&phases)).unwrap_or_default();
         Ok(Self {
             run: plan.run,
             verify: plan.verify,
             clock: Clock::start(),
             book: Mutex::new(Book::new(held, plan.producers, plan.partitions)?),
-            answers: Mutex::new(Answers {
-                produce_ack: Latencies::new()?,
-                acked: 0,
-                last_acked: 0,
-                first_error: None,
-                fatal: false,
-            }),
-            sending: Mutex::new(Sending {
-                schedule_delay: Latencies::new()?,
-                scheduled: 0,
-                late: 0,
-                given_up: 0,
-                held_back: 0,
-            }),
+            answers: Mutex::new(Answers::new(timeline.ends().len())?),
+            sending: Mutex::new(Sending::new(timeline.ends().len())?),
+            start: AtomicU64::new(0),
+            timeline,
             sent: AtomicU64::new(0),
             acked: AtomicU64::new(0),
             failed: AtomicU64::new(0),
@@ -123,10 +123,8 @@ impl Account {
                     end.fetch_max(offset.0 + 1, Ordering::Relaxed);
                 }
                 if !payload.warm_up && self.verify {
-                    let mut answers = self.answers();
-                    answers.acked += 1;
-                    answers.last_acked = answers.last_acked.max(now);
-                    answers.produce_ack.record(now.saturating_sub(payload.intended));
+                    let phase = self.phase_of(payload.intended);
+                    self.answers().confirmed(phase, now.saturating_sub(payload.intended), now);
                 }
                 self.acked.fetch_add(1, Ordering::Release);
             }
@@ -186,7 +184,8 @@ impl Account {
     }
 
     fn note(&self, read: Result<Payload, Odd>, place: Place, length: usize, call: Call, ended: u64) {
-        if self.book().handled(read, place, call, ended) {
+        let phase = read.as_ref().map_or(0, |payload| self.phase_of(payload.intended));
+        if self.book().handled(read, phase, place, call, ended) {
             self.handled.fetch_add(1, Ordering::Release);
             if self.counts_bytes {
                 self.handled_bytes.fetch_add(Plan::bytes_in_log(length), Ordering::Release);
@@ -211,18 +210,31 @@ impl Account {
         self.book().confirmed(partition, next, now);
     }
 
-    /// The latencies of the load since they were last taken.
-    pub(crate) fn take_latencies(&self) -> ByFamily<Latencies> {
-        let (schedule_delay, produce_ack) = (self.sending().schedule_delay.take(), self.answers().produce_ack.take());
+    /// The latencies of the load since they were last taken; and of those that count from the intended send, which phase had which.
+    pub(crate) fn take_latencies(&self) -> (ByFamily<Latencies>, FromIntended<BTreeMap<usize, Kept>>) {
+        let (schedule_delay, delays) = self.sending().schedule_delay.take();
+        let (produce_ack, acks) = self.answers().produce_ack.take();
         let mut book = self.book();
-        ByFamily {
+        let (end_to_end, ends) = book.end_to_end.take();
+        let whole = ByFamily {
             schedule_delay,
             produce_ack,
-            end_to_end: book.end_to_end.take(),
+            end_to_end,
             residence: book.residence.take(),
             handler: book.handler.take(),
             commit_lag: book.commit_lag.take(),
-        }
+        };
+        (whole, FromIntended { schedule_delay: delays, produce_ack: acks, end_to_end: ends })
+    }
+
+    /// The schedule begins at that time on the run's clock.
+    pub(crate) fn starts(&self, start: u64) {
+        self.start.store(start, Ordering::Release);
+    }
+
+    /// In which phase a record was to be sent.
+    pub(crate) fn phase_of(&self, intended: u64) -> usize {
+        self.timeline.phase_at(intended.saturating_sub(self.start.load(Ordering::Acquire)))
     }
 
     /// A handler failed as it was to.
