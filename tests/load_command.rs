@@ -403,6 +403,70 @@ fn a_signal_ends_the_load_and_what_was_sent_is_judged() {
     assert_eq!(result["stopped_early"], true);
 }
 
+/// Sends SIGINT to a load as each of these shows on its stderr, one after the other. Gives its exit code and its result.
+fn interrupted(arguments: &str, folder: &Path, at: &[&str]) -> (Option<i32>, Value) {
+    let mut command = load(arguments, folder);
+    let mut child = command.arg("--json").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    for shown in at {
+        stderr.find(|line| line.contains(shown)).unwrap();
+        // SAFETY: it sends a signal to a child that has not been waited for.
+        assert_eq!(unsafe { libc::kill(i32::try_from(child.id()).unwrap(), libc::SIGINT) }, 0);
+    }
+    stderr.for_each(drop);
+    let output = child.wait_with_output().unwrap();
+    (output.status.code(), serde_json::from_slice(&output.stdout).unwrap())
+}
+
+/// Its drain was cut short, and what was left is before the group.
+fn assert_cut((code, result): (Option<i32>, Value)) {
+    assert_eq!(
+        (code, &result["verdict"], &result["stopped_early"]),
+        (Some(1), &"failed".into(), &true.into()),
+        "{result}"
+    );
+    let figures = &result["figures"];
+    let count = |name: &str| figures[name].as_u64().unwrap();
+    assert!(count("unseen") > 0 && count("unseen") + count("handled") == count("sent"), "{figures}");
+    for name in ["lost", "duplicated", "committed_ahead", "failed"] {
+        assert_eq!(count(name), 0, "{name}");
+    }
+    // It would have gone on for a minute.
+    let ended = result["samples"].as_array().unwrap().last().unwrap()["seconds"].as_f64().unwrap();
+    assert!(ended < 50.0, "{ended}");
+}
+
+#[test]
+fn a_signal_while_a_backlog_is_handled_ends_that_and_what_is_left_is_unseen() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = "--backlog 2000 --partitions 1 --work sleep:1s --drain 60s";
+    assert_cut(interrupted(arguments, folder.path(), &["s  drain "]));
+}
+
+#[test]
+fn the_signal_after_the_one_that_ended_a_load_ends_the_wait_for_its_records() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = "--rate 50 --duration 10m --warmup 0s --partitions 1 --work sleep:10m --drain 60s";
+    assert_cut(interrupted(arguments, folder.path(), &["s  load ", "s  drain "]));
+}
+
+#[test]
+fn attempts_that_are_to_fail_are_counted_in_the_lines_and_told_one_by_one_where_more_is_asked_for() {
+    for (more, told) in [("", false), ("--verbose", true)] {
+        let folder = tempfile::tempdir().unwrap();
+        let arguments = format!("--rate 200 --duration 2s --warmup 0s --failure-rate 20% --ndjson {more}");
+        let Output { stdout, stderr, .. } = load(&arguments, folder.path()).output().unwrap();
+        let stderr = String::from_utf8_lossy(&stderr);
+        assert_eq!(stderr.contains("a record failed and is tried again"), told, "{stderr}");
+        let lines = stdout.split(|it| *it == b'\n').filter_map(|it| serde_json::from_slice::<Value>(it).ok());
+        let lines: Vec<Value> = lines.collect();
+        let (result, samples) = lines.split_last().unwrap_or_else(|| panic!("{stderr}"));
+        let counted = &result["result"]["figures"]["failed_attempts"];
+        assert!(counted.as_u64().unwrap() > 0, "{result}");
+        assert_eq!(&samples.last().unwrap()["sample"]["failed_attempts"], counted);
+    }
+}
+
 #[test]
 fn on_apache_kafka_members_share_skewed_keys_and_the_topic_is_gone_in_the_end() {
     if std::env::var_os("TROUPE_TEST_KAFKA").is_some_and(|value| value == "skip") {

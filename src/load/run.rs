@@ -48,6 +48,8 @@ pub(crate) struct Target<'a> {
     pub(crate) timeout: Duration,
     /// Where histograms are logged.
     pub(crate) folder: PathBuf,
+    /// Cancelled where nobody wants to wait for the drain of a load that a stop has ended.
+    pub(crate) no_drain: CancellationToken,
 }
 
 /// What was measured.
@@ -85,7 +87,7 @@ pub(crate) struct OfPartition {
     pub(crate) committed: u64,
 }
 
-/// Runs the plan. `stop` ends the load early; what was sent is judged all the same. `show` gets a sample a second.
+/// Runs the plan. `stop` ends the load early, or else its drain; what was sent is judged all the same. `show` gets a sample a second.
 ///
 /// `None` where the stop came before anything was measured.
 ///
@@ -138,8 +140,10 @@ pub(crate) async fn run(
     let load_end = account.clock.now();
     let (behind, unconfirmed) = (account.lag(), account.unconfirmed(load_end, 0));
     let (mut spent, mut resources) = (sampler.spent_on_load(), Resources::now());
+    // A stop that comes now is of the drain; one that has ended the load is not.
+    let cut = if stop.is_cancelled() { &target.no_drain } else { stop };
     tokio::select! {
-        drained = sampler.drain(&producer, &members) => drained?,
+        drained = sampler.drain(&producer, &members, cut) => drained?,
         error = &mut strikes => return Err(error),
     }
     drop(strikes);

@@ -9,6 +9,7 @@ use anyhow::Context;
 use kafka_troupe::Producer;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
 
 use super::account::Account;
 use super::backlog::Backlog;
@@ -188,16 +189,22 @@ impl<'a, S: FnMut(&Sample)> Sampler<'a, S> {
         self.queue.sampled(border, self.account.unconfirmed(border, target.unwrap_or_default()));
     }
 
-    /// Waits until all is answered, handled and committed, as long as the plan allows.
-    pub(crate) async fn drain(&mut self, producer: &Producer, members: &Crew) -> anyhow::Result<()> {
+    /// Waits until all is answered, handled and committed, as long as the plan allows, or until `cut`.
+    pub(crate) async fn drain(
+        &mut self,
+        producer: &Producer,
+        members: &Crew,
+        cut: &CancellationToken,
+    ) -> anyhow::Result<()> {
         let until = Instant::now() + self.plan.drain;
         let mut flushed = pin!(producer.flush(self.plan.drain));
         let mut answered = false;
-        while Instant::now() < until && !(answered && self.is_over(members)) {
+        while Instant::now() < until && !cut.is_cancelled() && !(answered && self.is_over(members)) {
             tokio::select! {
                 // What is not answered in time is given up by the producer's end, and counted.
                 _ = &mut flushed, if !answered => answered = true,
                 () = sleep(LOOK) => {}
+                () = cut.cancelled() => {}
                 _ = self.ticks.tick() => {
                     members.check().await?;
                     self.look(Phase::Drain, Some(members));
@@ -294,6 +301,7 @@ impl<'a, S: FnMut(&Sample)> Sampler<'a, S> {
             in_flight: counts.sent.saturating_sub(counts.acked + failed),
             end_to_end: latencies.end_to_end.summary(),
             produce_ack: latencies.produce_ack.summary(),
+            failed_attempts: self.account.failed_attempts.load(Ordering::Relaxed),
             late: self.account.sending().late,
             duplicated,
             committed_ahead: ahead,

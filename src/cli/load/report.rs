@@ -27,6 +27,9 @@ impl fmt::Display for Report<'_> {
         if let Some(error) = &self.result.first_error {
             write!(f, "\n  the first record that was not confirmed: {error}")?;
         }
+        if self.result.stopped_early {
+            f.write_str("\n  a signal ended the load, or the wait for its last records, early")?;
+        }
         write!(
             f,
             "\n\n{} sent, {} acked, {} handled; lost {}, unseen {}, duplicated {}, redelivered {}, reordered {}, corrupted {}, foreign {}, \
