@@ -9,7 +9,7 @@ pub(crate) struct Collected {
     /// None where they could not be written.
     logs: Option<HdrLogs>,
     /// On the run's clock: up to here they are in.
-    until: u64,
+    pub(crate) until: u64,
 }
 
 impl Collected {
@@ -26,12 +26,17 @@ impl Collected {
         for (family, latencies) in came.each() {
             self.whole.of_mut(family).add(latencies);
         }
-        let seconds = |at: u64| at as f64 / 1e9;
-        let logged = self.logs.as_mut().map_or(Ok(()), |logs| logs.add(seconds(self.until), seconds(now), came));
+        let (from, until) = (self.until as f64 / 1e9, now as f64 / 1e9);
+        self.log(|logs| Ok(logs.add(from, until, came)?));
+        self.until = now;
+    }
+
+    /// Writes to the logs, as long as they can be written.
+    pub(crate) fn log(&mut self, write: impl FnOnce(&mut HdrLogs) -> anyhow::Result<()>) {
+        let logged = self.logs.as_mut().map_or(Ok(()), write);
         if let Err(error) = logged {
             tracing::warn!("the HDR logs end here, for they cannot be written: {error}");
             self.logs = None;
         }
-        self.until = now;
     }
 }

@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::families::ByFamily;
 use super::figures::Figures;
 use super::gates::Gates;
+use super::of_phases::OfPhase;
 use super::plan::Plan;
 use super::recovery::Recovered;
 use super::resources::Resources;
@@ -43,6 +44,8 @@ pub(crate) struct Outcome {
     pub(crate) host: Host,
     /// By latency, pairs of a share of the records and the microseconds within which they were.
     pub(crate) curves: ByFamily<Vec<(f64, u64)>>,
+    /// Of a load with phases, each of them.
+    pub(crate) phases: Vec<OfPhase>,
     pub(crate) settings: Effective,
     pub(crate) samples: Vec<Sample>,
 }
@@ -111,6 +114,7 @@ impl RunResult {
                 broker: scene.broker,
                 host: Host::this(),
                 curves: measured.curves,
+                phases: measured.phases,
                 settings: scene.settings,
                 samples: measured.samples,
             },

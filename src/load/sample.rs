@@ -28,6 +28,8 @@ pub(crate) struct Sample {
     pub(crate) end_to_end: Option<Summary>,
     /// From the intended send to the confirmation, likewise.
     pub(crate) produce_ack: Option<Summary>,
+    /// Of handlers, since the start: they were to fail, and are made again.
+    pub(crate) failed_attempts: Option<u64>,
     /// Since the start.
     pub(crate) late: Option<u64>,
     pub(crate) duplicated: Option<u64>,
@@ -82,6 +84,7 @@ impl Sample {
         self.cpu_seconds = self.cpu_seconds.zip(next.cpu_seconds).map(|(one, other)| one + other);
         (self.seconds, self.target) = (next.seconds, next.target);
         (self.late, self.duplicated, self.reordered) = (next.late, next.duplicated, next.reordered);
+        self.failed_attempts = next.failed_attempts;
         add(&mut self.sent, next.sent);
         add(&mut self.acked, next.acked);
         add(&mut self.done, next.done);
@@ -93,7 +96,7 @@ impl Sample {
         most(&mut self.rss_bytes, next.rss_bytes);
     }
 
-    pub(crate) const HEADER: &str = "    time  phase     target      sent     acked      done       lag  in-flight        p50        p99      p99.9        max    late   dup  reord  ahead  lost";
+    pub(crate) const HEADER: &str = "    time  phase     target      sent     acked      done       lag  in-flight        p50        p99      p99.9        max  retries    late   dup  reord  ahead  lost";
 }
 
 /// One line below [`Sample::HEADER`].
@@ -111,9 +114,10 @@ impl fmt::Display for Sample {
         for latency in [latency(|it| it.p50), latency(|it| it.p99), latency(|it| it.p99_9), latency(|it| it.max)] {
             write!(f, "  {latency:>9}")?;
         }
-        let [late, duplicated, reordered, ahead, lost] =
-            [self.late, self.duplicated, self.reordered, self.committed_ahead, self.lost].map(count);
-        write!(f, "  {late:>6}  {duplicated:>4}  {reordered:>5}  {ahead:>5}  {lost:>4}")
+        let [retries, late, duplicated, reordered, ahead, lost] =
+            [self.failed_attempts, self.late, self.duplicated, self.reordered, self.committed_ahead, self.lost]
+                .map(count);
+        write!(f, "  {retries:>7}  {late:>6}  {duplicated:>4}  {reordered:>5}  {ahead:>5}  {lost:>4}")
     }
 }
 
@@ -147,6 +151,7 @@ pub(crate) mod tests {
             lag: Some(7),
             in_flight: Some(2),
             end_to_end: Some(summary),
+            failed_attempts: Some(38),
             late: Some(4),
             duplicated: Some(5),
             reordered: Some(8),
@@ -156,10 +161,13 @@ pub(crate) mod tests {
         };
         let line = known.to_string();
         assert_eq!(line.len(), Sample::HEADER.len());
-        assert!(line.ends_with("0.812ms     12.3ms    123.5ms     1235ms       4     5      8      6     7"), "{line}");
+        assert!(
+            line.ends_with("0.812ms     12.3ms    123.5ms     1235ms       38       4     5      8      6     7"),
+            "{line}"
+        );
         let unknown = Sample { target: None, ..sample(12.04, Phase::Wait) }.to_string();
         assert_eq!(unknown.len(), Sample::HEADER.len());
-        assert_eq!(unknown.matches(" -").count(), 15, "{unknown}");
+        assert_eq!(unknown.matches(" -").count(), 16, "{unknown}");
     }
 
     #[test]

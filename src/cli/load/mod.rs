@@ -4,6 +4,7 @@ mod effective;
 mod folder;
 mod latency_table;
 mod member;
+mod phase_table;
 mod pipeline;
 mod planning;
 mod report;
@@ -62,7 +63,8 @@ const NOTHING: &str = "nothing was measured: a signal came before that began";
 /// With --topic IN and --verify-topic OUT an application of yours is what is judged: records go into
 /// IN, and what it writes to OUT is held against them. docs/load.md says how it carries their identity.
 ///
-/// Ctrl-C ends the load; what was sent is handled, and judged. One line a second goes to stderr;
+/// Ctrl-C ends the load; what was sent is handled, and judged. While that lasts, Ctrl-C cuts it short,
+/// and what is left is counted as unseen. One line a second goes to stderr;
 /// the report, or with --json the result, to stdout and to the run's folder.
 #[derive(Args, Debug)]
 #[command(verbatim_doc_comment)]
@@ -182,6 +184,11 @@ enum KeptOrder {
 }
 
 impl Load {
+    /// Modules that would warn of each attempt that is to fail.
+    pub(crate) fn brings_about(&self) -> &'static [&'static str] {
+        if self.shape.failure_rate > 0.0 { &["troupe_actors::order::failure"] } else { &[] }
+    }
+
     pub(crate) async fn run(&self, terminal: &Terminal, shutdown: &Shutdown) -> anyhow::Result<Exit> {
         if let Some(of) = &self.member_of {
             return member::run(self, of).await;
@@ -220,6 +227,7 @@ impl Load {
         let folder = folder::make(self.out.as_ref(), started, seed)?;
         let mut target = target(&stage, &folder);
         target.members.process = members;
+        target.no_drain = shutdown.insisted_on();
         if let Some(most) = plan.most_outstanding {
             tracing::info!(
                 "the embedded broker keeps 5 MiB a partition: at most {} records are sent and not handled at a time{}",

@@ -5,6 +5,7 @@ use indicatif::HumanBytes;
 
 use super::folder::REPORT;
 use super::latency_table::latency_table;
+use super::phase_table::PhaseTable;
 use crate::cli::table::{Column, Table};
 use crate::load::result::{Outcome, RunResult};
 use crate::load::verdict::Judgement;
@@ -27,6 +28,9 @@ impl fmt::Display for Report<'_> {
         verdict.reasons.iter().try_for_each(|reason| write!(f, "\n  {reason}"))?;
         if let Some(error) = &outcome.first_error {
             write!(f, "\n  the first record that was not confirmed: {error}")?;
+        }
+        if outcome.stopped_early {
+            f.write_str("\n  a signal ended the load, or the wait for its last records, early")?;
         }
         write!(
             f,
@@ -80,7 +84,7 @@ impl fmt::Display for Report<'_> {
         }
 
         let table = latency_table(figures.latency.each().map(|(family, summary)| (family.title(), *summary)));
-        write!(f, "{table}\n\n")?;
+        write!(f, "{table}\n\n{}", PhaseTable(&outcome.phases))?;
 
         let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
         writeln!(

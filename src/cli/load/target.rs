@@ -4,6 +4,7 @@ use std::path::Path;
 use kafka_troupe::config::ConsumerConfig;
 use kafka_troupe::consume::{CommitWhen, StartAt};
 use rdkafka::ClientConfig;
+use tokio_util::sync::CancellationToken;
 
 use super::stage::Stage;
 use crate::load::crew::MemberSettings;
@@ -18,6 +19,7 @@ pub(super) fn target<'a>(stage: &'a Stage, folder: &Path) -> Target<'a> {
         client: connection.client_config(),
         timeout: connection.timeout(),
         folder: folder.to_owned(),
+        no_drain: CancellationToken::new(),
     }
 }
 

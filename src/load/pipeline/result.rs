@@ -111,6 +111,7 @@ impl PipelineResult {
                 broker: scene.broker,
                 host: Host::this(),
                 curves: measured.curves,
+                phases: Vec::new(),
                 settings: scene.settings,
                 samples: measured.samples,
             },

@@ -153,7 +153,7 @@ impl<'a, S: FnMut(&Sample)> Watch<'a, S> {
 
     /// What came since the last look.
     pub(super) fn take_latencies(&mut self) -> ByFamily<Latencies> {
-        let mut taken = self.sending.map_or_else(|| self.none.clone(), |(_, account)| account.take_latencies());
+        let mut taken = self.sending.map_or_else(|| self.none.clone(), |(_, account)| account.take_latencies().0);
         if let Some(seen) = self.seen {
             taken.end_to_end = seen.book().end_to_end.take();
         }

@@ -6,7 +6,7 @@ use super::super::result::RunResult;
 use super::plots::{self, Skew};
 use super::sections::{self, Count, close, count, note, open};
 use super::text::{self, Text, grouped};
-use super::{Page, configuration, page};
+use super::{Page, configuration, page, phases};
 use crate::load::families::Family;
 use crate::load::plan::Plan;
 
@@ -24,6 +24,7 @@ impl fmt::Display for EnginePage<'_> {
             sections::gates(f, outcome)?;
             sections::latencies(f, outcome, &Family::ALL)?;
             close(f)?;
+            phases::phases(f, outcome)?;
             plots::throughput(f, outcome, "handled")?;
             plots::latency_over_time(f, outcome)?;
             plots::percentiles(f, outcome)?;

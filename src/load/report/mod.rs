@@ -1,12 +1,13 @@
 //! `report.html`: a run on one page that needs nothing else, neither network nor script.
 //!
-//! [`engine`] and [`application`] say which sections a page has. [`sections`] says in words and tables what [`plots`] shows over time;
+//! [`engine`] and [`application`] say which sections a page has. [`sections`], and [`phases`] of a load with several, says in words and tables what [`plots`] shows over time;
 //! [`configuration`] is what was in force; [`svg`] draws along an [`axis`]; [`text`] is the only way of text into the page.
 
 mod application;
 mod axis;
 mod configuration;
 mod engine;
+mod phases;
 mod plots;
 mod sections;
 mod svg;
