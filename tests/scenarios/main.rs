@@ -31,6 +31,7 @@ mod letters;
 mod listener;
 mod process;
 mod random;
+mod retries;
 
 mod acting;
 mod assignors;
@@ -63,6 +64,7 @@ mod pull;
 mod rebalancing;
 mod refusals;
 mod retry_topics;
+mod retry_waits;
 mod routing;
 mod seeking;
 mod seeks_among_others;
