@@ -66,6 +66,7 @@ mod refusals;
 mod retry_topics;
 mod retry_waits;
 mod routing;
+mod runtimes;
 mod seeking;
 mod seeks_among_others;
 mod standalone;
