@@ -11,8 +11,9 @@
 //! What holds of it, with `M` records and `B` bytes as bounds:
 //! - Held, with what is kept for the head, are no more than `2(M + 1)` records, and `2(B + r)` bytes, where `r`, at most `B`, is the record above the bounds.
 //! - There are `M + 1` places at most: rules 2 and 4 add none. A place counts twice at most, where a record's credit is back before the one in its place is
-//!   answered, which whoever answers sees to. So every callback finds room for one record, but for one callback per head that is let in by rule 4. So it
-//!   is with bytes too, where no record is larger than the one whose place it gets.
+//!   answered. The delivery thread sees to that; a record that is refused on its way to librdkafka may be answered sooner. So every callback finds room
+//!   for one record, but for one callback per head that is let in by rule 4. So it is with bytes too, where no record is larger than the one whose place
+//!   it gets.
 //! - The head is let in after `12 M + 4` answers at most: `PATIENCE * M` of those are followed by a record that passes; every other leaves one record less
 //!   of the `2(M + 1)` that may be held before, and again of as many after; and where nothing is held there is room for it.
 
