@@ -9,18 +9,20 @@
 mod admission;
 
 use std::collections::{HashMap, VecDeque};
+use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Waker;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use actix::Recipient;
 
-use super::batch::{Answers, BatchSize, MAX_BATCH_RECORDS, RecordBatch, Records, TopicIndex};
+use super::batch::{Answers, BatchSize, RecordBatch, Records, TopicIndex};
 use super::completion::{CallbackPanicked, Listeners, Slots, Verdict};
 use super::credits::{Credits, Generation};
 use super::error::LibraryError;
 use super::layer::Layers;
 use super::leftovers::Leftovers;
+use super::limits::{BatchBounds, Limits};
 use super::line::Line;
 use super::waking::wake_task;
 use super::{ProducerRecord, SendError};
@@ -36,21 +38,6 @@ pub(super) struct IntakeReady;
 
 impl actix::Message for IntakeReady {
     type Result = ();
-}
-
-/// The bounds of one intake.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
-    /// Accepted and not yet answered.
-    pub(super) buffer_records: usize,
-    /// The same in bytes.
-    pub(super) buffer_bytes: usize,
-    /// Records per batch, at most `MAX_BATCH_RECORDS`.
-    pub(super) batch_records: usize,
-    /// Bytes per batch; a larger record is a batch of its own.
-    pub(super) batch_bytes: usize,
-    /// How long a batch that is not full waits for more.
-    pub(super) linger: Duration,
 }
 
 /// What became of some records of one generation.
@@ -110,6 +97,8 @@ struct Topic {
     /// The same, compared for every record. The count of references to `name` lies beside its text, and other threads change it all the time.
     text: Box<str>,
     slots: Slots,
+    /// Of its batches; they grow with the topic's partitions, once those are known.
+    bounds: BatchBounds,
     lingering: Option<RecordBatch>,
     /// Batches begun; says whether an entry of `State::lingering` means the batch that lingers now.
     begun: u64,
@@ -129,6 +118,8 @@ struct State {
     closed_because: Option<(LibraryError, Arc<str>)>,
     notified: bool,
     topics: Vec<Topic>,
+    /// Of a topic whose partitions are not known.
+    bounds: BatchBounds,
     by_name: HashMap<Box<str>, TopicIndex>,
     last_topic: TopicIndex,
     /// Batches by the time at which they are due, which is the order in which they began. One that was sealed in the meantime leaves its entry.
@@ -155,7 +146,6 @@ pub(super) struct Intake {
 
 impl Intake {
     pub(super) fn new(index: usize, limits: Limits, layers: Layers) -> Self {
-        debug_assert!(limits.batch_records <= MAX_BATCH_RECORDS);
         Self {
             index,
             limits,
@@ -167,6 +157,7 @@ impl Intake {
                 closed_because: None,
                 notified: false,
                 topics: Vec::new(),
+                bounds: limits.batch,
                 by_name: HashMap::new(),
                 last_topic: TopicIndex(0),
                 lingering: VecDeque::new(),
@@ -216,15 +207,21 @@ impl Intake {
         Taken { batches: std::mem::take(&mut state.sealed), due }
     }
 
-    /// Takes an arena back that nobody reads any more.
-    pub(super) fn reuse(&self, records: Records) {
+    /// The topic has so many partitions: its batches are as large as that asks for, from here on.
+    pub(super) fn learn(&self, topic: TopicIndex, partitions: NonZeroU32) {
+        if let Some(topic) = self.lock().topics.get_mut(topic.0) {
+            topic.bounds = self.limits.batch_of(partitions);
+        }
+    }
+
+    /// Takes the arena of a batch of the topic back, that nobody reads any more.
+    pub(super) fn reuse(&self, topic: TopicIndex, records: Records) {
+        let records = records.emptied();
+        let mut state = self.lock();
         // The one of a record above all others is not kept.
-        if records.capacity() <= 2 * self.limits.batch_bytes {
-            let records = records.emptied();
-            let mut state = self.lock();
-            if state.spare.len() < SPARE {
-                state.spare.push(records);
-            }
+        let fits = state.topics.get(topic.0).is_some_and(|topic| records.capacity() <= 2 * topic.bounds.bytes);
+        if fits && state.spare.len() < SPARE {
+            state.spare.push(records);
         }
     }
 
@@ -347,6 +344,7 @@ impl State {
             name: name.clone(),
             text: text.clone(),
             slots: Slots::new(name),
+            bounds: self.bounds,
             lingering: None,
             begun: 0,
             last_batch: BatchSize::default(),
@@ -364,10 +362,10 @@ impl State {
         bytes: usize,
         listen: impl FnOnce(&mut Listeners, &mut Slots) -> T,
     ) -> (bool, T) {
-        let limits = &intake.limits;
+        let bounds = self.topics[topic.0].bounds;
         let mut ready = false;
         if let Some(batch) = &self.topics[topic.0].lingering
-            && batch.bytes + bytes > limits.batch_bytes
+            && batch.bytes + bytes > bounds.bytes
         {
             self.seal(topic);
             ready = true;
@@ -385,13 +383,13 @@ impl State {
         batch.answers.records.push(record);
         let listener = listen(&mut batch.answers.listeners, &mut slot.slots);
         batch.bytes += bytes;
-        if batch.answers.records.len() >= limits.batch_records || batch.bytes >= limits.batch_bytes {
+        if batch.answers.records.len() >= bounds.records || batch.bytes >= bounds.bytes {
             self.seal(topic);
             return (true, listener);
         }
         if begins {
             slot.begun += 1;
-            let due = Instant::now() + limits.linger;
+            let due = Instant::now() + intake.limits.linger;
             self.lingering.push_back((due, topic, slot.begun));
             // One for each topic means a batch. The others stay only behind one that lingers on.
             if self.lingering.len() > 2 * self.topics.len() {

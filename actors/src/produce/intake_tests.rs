@@ -4,6 +4,7 @@ use super::*;
 use crate::block_on::block_on;
 use crate::produce::Confirmation;
 use crate::produce::callback::Callback;
+use std::time::Duration;
 
 impl Limits {
     /// Small bounds and a linger that no test outlives.
@@ -11,8 +12,7 @@ impl Limits {
         Self {
             buffer_records: 100,
             buffer_bytes: 10_000,
-            batch_records: 10,
-            batch_bytes: 1_000,
+            batch: BatchBounds { records: 10, bytes: 1_000 },
             linger: Duration::from_secs(3600),
         }
     }
@@ -57,6 +57,22 @@ fn a_batch_is_ready_when_its_count_is_full() {
     let batches: Vec<_> = taken.batches.iter().map(values).collect();
     assert_eq!(batches, [(0..10).collect::<Vec<u8>>(), (10..20).collect::<Vec<u8>>()]);
     assert!(taken.due.is_some(), "five linger");
+}
+
+#[test]
+fn a_batch_grows_with_the_partitions_of_its_topic_and_of_no_other() {
+    let intake = intake(Limits { buffer_records: 1_000, buffer_bytes: 100_000, ..Limits::for_tests() });
+    let mut kept: Vec<_> = ["many", "few"].map(|topic| accept(&intake, &ProducerRecord::to(topic))).into();
+    // Also of the batches that linger.
+    intake.learn(TopicIndex(0), NonZeroU32::new(24).unwrap());
+    intake.learn(TopicIndex(1), NonZeroU32::MIN);
+    for topic in ["many", "few"] {
+        kept.extend((1..70).map(|_| accept(&intake, &ProducerRecord::to(topic))));
+    }
+    let batches = intake.take_ready(Instant::now()).batches;
+    let sizes = |topic| batches.iter().filter(move |b| b.topic == TopicIndex(topic)).map(|b| b.answers.records.len());
+    assert_eq!(sizes(0).collect::<Vec<_>>(), [30, 30]);
+    assert_eq!(sizes(1).collect::<Vec<_>>(), [10; 7]);
 }
 
 #[test]
@@ -209,7 +225,7 @@ fn batches_that_fill_up_leave_nothing_behind_one_that_lingers_on() {
 /// Each answer sends the next record, and the buffer is always full.
 #[test]
 fn callbacks_that_send_again_for_ever_let_who_waits_for_room_in() {
-    let limits = Limits { batch_records: 1, ..Limits::for_tests() };
+    let limits = Limits { batch: BatchBounds { records: 1, bytes: 1_000 }, ..Limits::for_tests() };
     let intake = intake(limits);
     fn send_again(intake: &Arc<Intake>) {
         let again = intake.clone();
