@@ -264,7 +264,8 @@ mod tests {
     use super::super::ProducerRecord;
     use super::super::batch::RecordBatch;
     use super::super::callback::Callback;
-    use super::super::intake::{Limits, Listener, Offered};
+    use super::super::intake::{Listener, Offered};
+    use super::super::limits::{BatchBounds, Limits};
     use super::*;
 
     /// Sends a record, and in its callback the next; says how many are left when one finds no room, and at the end.
@@ -303,7 +304,11 @@ mod tests {
 
     #[test]
     fn credits_come_back_before_what_callbacks_sent_is_answered() {
-        let limits = Limits { buffer_records: 1, batch_records: 1, ..Limits::for_tests() };
+        let limits = Limits {
+            buffer_records: 1,
+            batch: BatchBounds { records: 1, ..Limits::for_tests().batch },
+            ..Limits::for_tests()
+        };
         let intake = Arc::new(Intake::new(0, limits, Default::default()));
         let (tell, told) = mpsc::channel();
         goes_on(&intake, 3 * EVENTS as u32, tell);

@@ -10,18 +10,20 @@ mod admission;
 mod batching;
 mod settled;
 
+use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Waker;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use actix::Recipient;
 
-use super::batch::{MAX_BATCH_RECORDS, RecordBatch, Records};
+use super::batch::{RecordBatch, Records, TopicIndex};
 use super::credits::{Credits, Generation};
 use super::error::LibraryError;
 use super::gate::Gate;
 use super::layer::Layers;
 use super::leftovers::Leftovers;
+use super::limits::Limits;
 use super::waking::wake_task;
 pub(super) use admission::{Listener, Offered};
 use batching::Batching;
@@ -35,21 +37,6 @@ pub(super) struct IntakeReady;
 
 impl actix::Message for IntakeReady {
     type Result = ();
-}
-
-/// The bounds of one intake.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
-    /// Accepted and not yet answered.
-    pub(super) buffer_records: usize,
-    /// The same in bytes.
-    pub(super) buffer_bytes: usize,
-    /// Records per batch, at most `MAX_BATCH_RECORDS`.
-    pub(super) batch_records: usize,
-    /// Bytes per batch; a larger record is a batch of its own.
-    pub(super) batch_bytes: usize,
-    /// How long a batch that is not full waits for more.
-    pub(super) linger: Duration,
 }
 
 /// What the actor takes at one go.
@@ -81,7 +68,6 @@ pub(super) struct Intake {
 
 impl Intake {
     pub(super) fn new(index: usize, limits: Limits, layers: Layers) -> Self {
-        debug_assert!(limits.batch_records <= MAX_BATCH_RECORDS);
         Self {
             index,
             limits,
@@ -92,7 +78,7 @@ impl Intake {
                 open: true,
                 closed_because: None,
                 notified: false,
-                batching: Batching::default(),
+                batching: Batching::new(limits.batch),
                 gate: Gate::new(Credits::new(limits.buffer_records, limits.buffer_bytes)),
                 flushes: Vec::new(),
                 counts: IntakeCounts::default(),
@@ -125,12 +111,15 @@ impl Intake {
         Taken { batches, due }
     }
 
-    /// Takes an arena back that nobody reads any more.
-    pub(super) fn reuse(&self, records: Records) {
-        // The one of a record above all others is not kept.
-        if records.capacity() <= 2 * self.limits.batch_bytes {
-            self.lock().batching.reuse(records.emptied());
-        }
+    /// The topic has so many partitions: its batches are as large as that asks for, from here on.
+    pub(super) fn learn(&self, topic: TopicIndex, partitions: NonZeroU32) {
+        self.lock().batching.learn(topic, self.limits.batch_of(partitions));
+    }
+
+    /// Takes the arena of a batch of the topic back, that nobody reads any more.
+    pub(super) fn reuse(&self, topic: TopicIndex, records: Records) {
+        let records = records.emptied();
+        self.lock().batching.reuse(topic, records);
     }
 
     /// Records accepted, answered: gives their credit back, counts them, wakes who waits for room or for a flush.

@@ -1,8 +1,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use std::time::Duration;
+
 use super::*;
 use crate::block_on::block_on;
 use crate::produce::callback::Callback;
+use crate::produce::limits::BatchBounds;
 use crate::produce::{Confirmation, ProducerRecord, SendError};
 
 impl Limits {
@@ -11,8 +14,7 @@ impl Limits {
         Self {
             buffer_records: 100,
             buffer_bytes: 10_000,
-            batch_records: 10,
-            batch_bytes: 1_000,
+            batch: BatchBounds { records: 10, bytes: 1_000 },
             linger: Duration::from_secs(3600),
         }
     }
@@ -57,6 +59,22 @@ fn a_batch_is_ready_when_its_count_is_full() {
     let batches: Vec<_> = taken.batches.iter().map(values).collect();
     assert_eq!(batches, [(0..10).collect::<Vec<u8>>(), (10..20).collect::<Vec<u8>>()]);
     assert!(taken.due.is_some(), "five linger");
+}
+
+#[test]
+fn a_batch_grows_with_the_partitions_of_its_topic_and_of_no_other() {
+    let intake = intake(Limits { buffer_records: 1_000, buffer_bytes: 100_000, ..Limits::for_tests() });
+    let mut kept: Vec<_> = ["many", "few"].map(|topic| accept(&intake, &ProducerRecord::to(topic))).into();
+    // Also of the batches that linger.
+    intake.learn(TopicIndex(0), NonZeroU32::new(24).unwrap());
+    intake.learn(TopicIndex(1), NonZeroU32::MIN);
+    for topic in ["many", "few"] {
+        kept.extend((1..70).map(|_| accept(&intake, &ProducerRecord::to(topic))));
+    }
+    let batches = intake.take_ready(Instant::now()).batches;
+    let sizes = |topic| batches.iter().filter(move |b| b.topic == TopicIndex(topic)).map(|b| b.answers.records.len());
+    assert_eq!(sizes(0).collect::<Vec<_>>(), [30, 30]);
+    assert_eq!(sizes(1).collect::<Vec<_>>(), [10; 7]);
 }
 
 #[test]
@@ -209,7 +227,7 @@ fn batches_that_fill_up_leave_nothing_behind_one_that_lingers_on() {
 /// Each answer sends the next record, and the buffer is always full.
 #[test]
 fn callbacks_that_send_again_for_ever_let_who_waits_for_room_in() {
-    let limits = Limits { batch_records: 1, ..Limits::for_tests() };
+    let limits = Limits { batch: BatchBounds { records: 1, bytes: 1_000 }, ..Limits::for_tests() };
     let intake = intake(limits);
     fn send_again(intake: &Arc<Intake>) {
         let again = intake.clone();
@@ -296,7 +314,11 @@ fn who_finds_room_beside_that_of_those_in_line_need_not_stand_behind_them() {
 /// What is sent beyond one's own place goes by the rules for all: in line behind who waits, and within the bound.
 #[test]
 fn a_callback_hands_its_place_on_once_and_only_within_its_own_intake() {
-    let limits = Limits { buffer_records: 2, batch_records: 1, ..Limits::for_tests() };
+    let limits = Limits {
+        buffer_records: 2,
+        batch: BatchBounds { records: 1, ..Limits::for_tests().batch },
+        ..Limits::for_tests()
+    };
     let (own, other) = (intake(limits), intake(limits));
     let _full = [&other, &other, &own].map(|intake| accept(intake, &ProducerRecord::to("t")));
     let (tell, told) = std::sync::mpsc::channel();
@@ -327,7 +349,7 @@ impl std::task::Wake for Counted {
 /// Whoever is woken and not scheduled yet need not hear of each record that comes in meanwhile.
 #[test]
 fn who_waits_is_woken_where_room_grew_or_the_head_has_changed_and_not_for_each_record() {
-    let limits = Limits { batch_records: 1, ..Limits::for_tests() };
+    let limits = Limits { batch: BatchBounds { records: 1, ..Limits::for_tests().batch }, ..Limits::for_tests() };
     let intake = intake(limits);
     let mut kept: Vec<_> = (0..100).map(|_| accept(&intake, &ProducerRecord::to("t"))).collect();
     let wakes: [_; 2] = std::array::from_fn(|_| Arc::new(Counted::default()));

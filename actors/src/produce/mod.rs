@@ -44,6 +44,7 @@ mod in_flight;
 mod intake;
 mod layer;
 mod leftovers;
+mod limits;
 mod line;
 mod murmur2;
 mod native;

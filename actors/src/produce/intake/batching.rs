@@ -8,6 +8,7 @@ use super::super::ProducerRecord;
 use super::super::batch::{Answers, BatchSize, RecordBatch, Records, TopicIndex};
 use super::super::completion::{Listeners, Slots};
 use super::super::credits::Generation;
+use super::super::limits::BatchBounds;
 use super::Intake;
 
 /// Emptied arenas that are kept for further batches. One is filled while a few are on their way to librdkafka. `ProducerBuilder::buffer_bytes` tells of them.
@@ -18,6 +19,8 @@ struct Topic {
     /// The same, compared for every record. The count of references to `name` lies beside its text, and other threads change it all the time.
     text: Box<str>,
     slots: Slots,
+    /// Of its batches; they grow with the topic's partitions, once those are known.
+    bounds: BatchBounds,
     lingering: Option<RecordBatch>,
     /// Batches begun; says whether an entry of `State::lingering` means the batch that lingers now.
     begun: u64,
@@ -33,9 +36,10 @@ impl Topic {
 }
 
 /// See the module.
-#[derive(Default)]
 pub(super) struct Batching {
     topics: Vec<Topic>,
+    /// Of a topic whose partitions are not known.
+    bounds: BatchBounds,
     by_name: HashMap<Box<str>, TopicIndex>,
     last_topic: TopicIndex,
     /// Batches by the time at which they are due, which is the order in which they began. One that was sealed in the meantime leaves its entry.
@@ -47,6 +51,26 @@ pub(super) struct Batching {
 }
 
 impl Batching {
+    pub(super) fn new(bounds: BatchBounds) -> Self {
+        Self {
+            topics: Vec::new(),
+            bounds,
+            by_name: HashMap::new(),
+            last_topic: TopicIndex(0),
+            lingering: VecDeque::new(),
+            batches: 0,
+            sealed: Vec::new(),
+            spare: Vec::new(),
+        }
+    }
+
+    /// The batches of a topic have other bounds, from here on.
+    pub(super) fn learn(&mut self, topic: TopicIndex, bounds: BatchBounds) {
+        if let Some(topic) = self.topics.get_mut(topic.0) {
+            topic.bounds = bounds;
+        }
+    }
+
     /// Every batch that is sealed or has lingered until `now`, and when the next has.
     pub(super) fn take_ready(&mut self, now: Instant) -> (Vec<RecordBatch>, Option<Instant>) {
         let mut due = None;
@@ -67,9 +91,10 @@ impl Batching {
         std::mem::take(&mut self.sealed)
     }
 
-    /// Keeps an arena, emptied, unless there are enough.
-    pub(super) fn reuse(&mut self, records: Records) {
-        if self.spare.len() < SPARE {
+    /// Keeps the arena of a batch of the topic, emptied, unless there are enough, or it was one of a record above all others.
+    pub(super) fn reuse(&mut self, topic: TopicIndex, records: Records) {
+        let fits = self.topics.get(topic.0).is_some_and(|topic| records.capacity() <= 2 * topic.bounds.bytes);
+        if fits && self.spare.len() < SPARE {
             self.spare.push(records);
         }
     }
@@ -105,6 +130,7 @@ impl Batching {
             name: name.clone(),
             text: text.clone(),
             slots: Slots::new(name),
+            bounds: self.bounds,
             lingering: None,
             begun: 0,
             last_batch: BatchSize::default(),
@@ -127,10 +153,10 @@ impl Batching {
         record: &ProducerRecord<'_>,
         listen: impl FnOnce(&mut Listeners, &mut Slots) -> T,
     ) -> (bool, T) {
-        let (limits, bytes) = (&intake.limits, record.bytes());
+        let (bounds, bytes) = (self.topics[topic.0].bounds, record.bytes());
         let mut ready = false;
         if let Some(batch) = &self.topics[topic.0].lingering
-            && batch.bytes + bytes > limits.batch_bytes
+            && batch.bytes + bytes > bounds.bytes
         {
             self.seal(topic);
             ready = true;
@@ -147,13 +173,13 @@ impl Batching {
         batch.answers.records.push(record);
         let listener = listen(&mut batch.answers.listeners, &mut slot.slots);
         batch.bytes += bytes;
-        if batch.answers.records.len() >= limits.batch_records || batch.bytes >= limits.batch_bytes {
+        if batch.answers.records.len() >= bounds.records || batch.bytes >= bounds.bytes {
             self.seal(topic);
             return (true, listener);
         }
         if begins {
             slot.begun += 1;
-            let due = Instant::now() + limits.linger;
+            let due = Instant::now() + intake.limits.linger;
             self.lingering.push_back((due, topic, slot.begun));
             // One for each topic means a batch. The others stay only behind one that lingers on.
             if self.lingering.len() > 2 * self.topics.len() {
