@@ -22,7 +22,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(help_or_complaint) => return Exit::after(&help_or_complaint).into(),
     };
-    let terminal = match Terminal::set_up(&cli.manners) {
+    let terminal = match Terminal::set_up(&cli.manners, cli.command.brings_about()) {
         Ok(terminal) => terminal,
         Err(complaint) => return Exit::after(&complaint).into(),
     };

@@ -183,11 +183,51 @@ fn phases_come_one_after_the_other_and_those_of_the_warm_up_are_left_out() {
     // 200 of the warm-up, 300 of the ramp, 50 and 150 of the steps.
     assert_eq!((&result["figures"]["sent"], &result["figures"]["scheduled"]), (&700.into(), &500.into()), "{result}");
     assert_eq!(result["plan"]["warmup_seconds"], 1.0);
+    // Each of them with its own.
+    let found = result["phases"].as_array().unwrap();
+    let wanted = [("2 ramp", 300), ("3 step 1 of 2", 50), ("3 step 2 of 2", 150)];
+    assert_eq!(found.iter().map(|it| it["name"].as_str().unwrap()).collect::<Vec<_>>(), wanted.map(|it| it.0));
+    for (phase, (name, count)) in found.iter().zip(wanted) {
+        assert_eq!(
+            (&phase["sent"], &phase["acked"], &phase["scheduled"]),
+            (&count.into(), &count.into(), &count.into())
+        );
+        for latency in ["schedule_delay", "produce_ack", "end_to_end"] {
+            assert_eq!(phase["latency"][latency]["count"], count, "{latency} of {phase}");
+            let log = fs::read_to_string(folder.path().join(format!("{latency}.hlog"))).unwrap();
+            let tag = format!("\nTag={},", name.replace(' ', "-"));
+            assert!(log.contains(&tag) && log.contains("\n1"), "{tag} in {log}");
+        }
+    }
+    assert_eq!((&found[1]["start_seconds"], &found[1]["seconds"]), (&2.0.into(), &0.5.into()), "{result}");
+    let report = fs::read_to_string(folder.path().join("report.html")).unwrap();
+    assert!(report.contains("<section id=\"phases\">") && report.contains("3 step 2 of 2"), "{report}");
 
     fs::write(&file, phases.replace("to = 400", "till = 400")).unwrap();
     let told = refused(&["--phases", file.to_str().unwrap()]);
     assert!(told.contains("phases.toml: line 10: phase 2: till: "), "{told}");
     refused(&["--phases", file.to_str().unwrap(), "--rate", "10"]);
+}
+
+#[test]
+fn a_phase_that_is_not_kept_up_with_has_no_end_to_end_latency_and_the_one_before_has() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("phases.toml");
+    let phases = "[[phase]]\nkind = 'poisson'\nrate = 50\nduration = '2s'\n\n\
+                  [[phase]]\nkind = 'constant'\nrate = 1500\nduration = '3s'\n";
+    fs::write(&file, phases).unwrap();
+    let arguments = format!("--phases {} --partitions 1 --work sleep:1ms --drain 120s", file.display());
+    let Output { stdout, stderr, status } = load(&arguments, folder.path()).output().unwrap();
+    let (stdout, stderr) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+    assert_eq!(status.code(), Some(4), "{stdout}{stderr}");
+    let result: Value = serde_json::from_slice(&fs::read(folder.path().join("result.json")).unwrap()).unwrap();
+    let found = result["phases"].as_array().unwrap();
+    let has = |phase: &Value, latency: &str| !phase["latency"][latency].is_null();
+    assert!(has(&found[0], "end_to_end") && !found[0]["saturated"].as_bool().unwrap(), "{}", result["phases"]);
+    assert!(!has(&found[1], "end_to_end") && has(&found[1], "schedule_delay"), "{}", result["phases"]);
+    // And a person reads the same.
+    assert!(stdout.contains("\nphase "), "{stdout}");
+    assert!(stdout.contains("\n  phase 2 constant: handlers did not keep up"), "{stdout}");
 }
 
 #[test]
@@ -361,6 +401,70 @@ fn a_signal_ends_the_load_and_what_was_sent_is_judged() {
     assert!(figures["sent"].as_u64().unwrap() > 0);
     assert_eq!((&figures["handled"], &figures["lost"]), (&figures["sent"], &0.into()));
     assert_eq!(result["stopped_early"], true);
+}
+
+/// Sends SIGINT to a load as each of these shows on its stderr, one after the other. Gives its exit code and its result.
+fn interrupted(arguments: &str, folder: &Path, at: &[&str]) -> (Option<i32>, Value) {
+    let mut command = load(arguments, folder);
+    let mut child = command.arg("--json").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    for shown in at {
+        stderr.find(|line| line.contains(shown)).unwrap();
+        // SAFETY: it sends a signal to a child that has not been waited for.
+        assert_eq!(unsafe { libc::kill(i32::try_from(child.id()).unwrap(), libc::SIGINT) }, 0);
+    }
+    stderr.for_each(drop);
+    let output = child.wait_with_output().unwrap();
+    (output.status.code(), serde_json::from_slice(&output.stdout).unwrap())
+}
+
+/// Its drain was cut short, and what was left is before the group.
+fn assert_cut((code, result): (Option<i32>, Value)) {
+    assert_eq!(
+        (code, &result["verdict"], &result["stopped_early"]),
+        (Some(1), &"failed".into(), &true.into()),
+        "{result}"
+    );
+    let figures = &result["figures"];
+    let count = |name: &str| figures[name].as_u64().unwrap();
+    assert!(count("unseen") > 0 && count("unseen") + count("handled") == count("sent"), "{figures}");
+    for name in ["lost", "duplicated", "committed_ahead", "failed"] {
+        assert_eq!(count(name), 0, "{name}");
+    }
+    // It would have gone on for a minute.
+    let ended = result["samples"].as_array().unwrap().last().unwrap()["seconds"].as_f64().unwrap();
+    assert!(ended < 50.0, "{ended}");
+}
+
+#[test]
+fn a_signal_while_a_backlog_is_handled_ends_that_and_what_is_left_is_unseen() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = "--backlog 2000 --partitions 1 --work sleep:1s --drain 60s";
+    assert_cut(interrupted(arguments, folder.path(), &["s  drain "]));
+}
+
+#[test]
+fn the_signal_after_the_one_that_ended_a_load_ends_the_wait_for_its_records() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = "--rate 50 --duration 10m --warmup 0s --partitions 1 --work sleep:10m --drain 60s";
+    assert_cut(interrupted(arguments, folder.path(), &["s  load ", "s  drain "]));
+}
+
+#[test]
+fn attempts_that_are_to_fail_are_counted_in_the_lines_and_told_one_by_one_where_more_is_asked_for() {
+    for (more, told) in [("", false), ("--verbose", true)] {
+        let folder = tempfile::tempdir().unwrap();
+        let arguments = format!("--rate 200 --duration 2s --warmup 0s --failure-rate 20% --ndjson {more}");
+        let Output { stdout, stderr, .. } = load(&arguments, folder.path()).output().unwrap();
+        let stderr = String::from_utf8_lossy(&stderr);
+        assert_eq!(stderr.contains("a record failed and is tried again"), told, "{stderr}");
+        let lines = stdout.split(|it| *it == b'\n').filter_map(|it| serde_json::from_slice::<Value>(it).ok());
+        let lines: Vec<Value> = lines.collect();
+        let (result, samples) = lines.split_last().unwrap_or_else(|| panic!("{stderr}"));
+        let counted = &result["result"]["figures"]["failed_attempts"];
+        assert!(counted.as_u64().unwrap() > 0, "{result}");
+        assert_eq!(&samples.last().unwrap()["sample"]["failed_attempts"], counted);
+    }
 }
 
 #[test]

@@ -75,6 +75,14 @@ pub(crate) enum Command {
 }
 
 impl Command {
+    /// Modules whose warnings tell of what the command itself brings about: no news, unless more is asked for.
+    pub(crate) fn brings_about(&self) -> &'static [&'static str] {
+        match self {
+            Self::Load(load) => load.brings_about(),
+            _ => &[],
+        }
+    }
+
     pub(crate) async fn run(&self, terminal: &Terminal, shutdown: &Shutdown) -> anyhow::Result<Exit> {
         match self {
             Self::Consume(consume) => consume.run(terminal, shutdown).await,

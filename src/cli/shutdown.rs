@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 #[derive(Debug)]
 pub(crate) struct Shutdown {
     requested: CancellationToken,
+    insisted: Insisted,
     last_act: LastAct,
 }
 
@@ -29,12 +30,13 @@ impl Shutdown {
         };
         let requested = CancellationToken::new();
         let last_act = LastAct::default();
-        let (request, act) = (requested.clone(), last_act.clone());
+        let insisted = Insisted::default();
+        let (request, insist, act) = (requested.clone(), insisted.clone(), last_act.clone());
         thread::Builder::new()
             .name("signals".to_owned())
-            .spawn(move || runtime.block_on(obey(signals, &request, &act)))
+            .spawn(move || runtime.block_on(obey(signals, &request, &insist, &act)))
             .context("cannot listen for signals")?;
-        Ok(Self { requested, last_act })
+        Ok(Self { requested, insisted, last_act })
     }
 
     /// Cancelled by the first signal.
@@ -42,9 +44,24 @@ impl Shutdown {
         &self.requested
     }
 
+    /// For a command whose good order may be cut short: the second signal cancels this, and the third ends the process.
+    pub(crate) fn insisted_on(&self) -> CancellationToken {
+        self.insisted.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default().clone()
+    }
+
     /// What is to be done, and takes no time, before the second signal ends the process.
     pub(crate) fn before_exit_at_once(&self, act: impl FnOnce() + Send + 'static) {
         self.last_act.set(Some(Box::new(act)));
+    }
+}
+
+/// Cancelled by the second signal, where a command has asked for that.
+#[derive(Clone, Debug, Default)]
+struct Insisted(Arc<Mutex<Option<CancellationToken>>>);
+
+impl Insisted {
+    fn token(&self) -> Option<CancellationToken> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -80,11 +97,19 @@ impl Signals {
     }
 }
 
-async fn obey(mut signals: Signals, request: &CancellationToken, last_act: &LastAct) {
+async fn obey(mut signals: Signals, request: &CancellationToken, insisted: &Insisted, last_act: &LastAct) {
     signals.next().await;
     request.cancel();
-    tracing::info!("stopping: finishing and committing what is begun; a second signal ends it at once");
-    let code = signals.next().await;
+    if insisted.token().is_some() {
+        tracing::info!("stopping: finishing what is begun; a second signal cuts that short, a third ends it at once");
+    } else {
+        tracing::info!("stopping: finishing and committing what is begun; a second signal ends it at once");
+    }
+    let mut code = signals.next().await;
+    if let Some(insisted) = insisted.token() {
+        insisted.cancel();
+        code = signals.next().await;
+    }
     if let Some(act) = last_act.set(None) {
         act();
     }

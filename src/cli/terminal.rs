@@ -41,7 +41,8 @@ enum LogFormat {
 }
 
 impl Manners {
-    fn log_filter(&self) -> Result<Targets, clap::Error> {
+    /// `expected`: modules whose warnings tell what the command itself brings about.
+    fn log_filter(&self, expected: &[&'static str]) -> Result<Targets, clap::Error> {
         if let Ok(directives) = env::var("RUST_LOG")
             && !directives.is_empty()
         {
@@ -53,7 +54,10 @@ impl Manners {
         Ok(match (self.quiet, self.verbose) {
             (true, _) => everything.with_default(LevelFilter::ERROR).with_target(WORKER, LevelFilter::INFO),
             // What the command itself has to say is for everybody. (A target is a prefix: the colons keep `troupe_actors` out.)
-            (false, 0) => everything.with_default(LevelFilter::WARN).with_target("troupe::", LevelFilter::INFO),
+            (false, 0) => everything
+                .with_default(LevelFilter::WARN)
+                .with_target("troupe::", LevelFilter::INFO)
+                .with_targets(expected.iter().map(|module| (*module, LevelFilter::ERROR))),
             (false, 1) => everything.with_default(LevelFilter::INFO).with_target("troupe::", LevelFilter::DEBUG),
             (false, 2) => everything.with_default(LevelFilter::DEBUG),
             (false, _) => everything.with_default(LevelFilter::TRACE),
@@ -76,9 +80,9 @@ impl Terminal {
         self.verbose
     }
 
-    /// Starts the log.
-    pub(crate) fn set_up(manners: &Manners) -> Result<Self, clap::Error> {
-        let filter = manners.log_filter()?;
+    /// Starts the log. Warnings of the modules `expected` are left to who asks for more.
+    pub(crate) fn set_up(manners: &Manners, expected: &[&'static str]) -> Result<Self, clap::Error> {
+        let filter = manners.log_filter(expected)?;
         let text = manners.log_format == LogFormat::Text;
         let on_terminal = io::stderr().is_terminal();
         let bars = MultiProgress::with_draw_target(if on_terminal && text && !manners.quiet {

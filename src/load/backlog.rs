@@ -26,8 +26,17 @@ impl Backlog {
         let half = start + end.saturating_sub(start) / 2;
         let (at_first, half_way) = (self.at(start), self.at(half));
         let (first, second) = (half_way.saturating_sub(at_first), behind.saturating_sub(half_way));
-        behind > FEW && behind as f64 > rate && second > first / 2 && second > behind / 10
+        is_deep(behind, rate) && second > first / 2 && second > behind / 10
     }
+
+    /// Whether there was more than a second's worth at that `rate`.
+    pub(crate) fn is_deep(&self, at: u64, rate: f64) -> bool {
+        is_deep(self.at(at), rate)
+    }
+}
+
+fn is_deep(records: u64, rate: f64) -> bool {
+    records > FEW && records as f64 > rate
 }
 
 #[cfg(test)]

@@ -28,6 +28,35 @@ pub(crate) struct ByFamily<T> {
     pub(crate) commit_lag: T,
 }
 
+/// The same of those alone that count from the intended send.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub(crate) struct FromIntended<T> {
+    pub(crate) schedule_delay: T,
+    pub(crate) produce_ack: T,
+    pub(crate) end_to_end: T,
+}
+
+impl<T> FromIntended<T> {
+    pub(crate) fn each(&self) -> impl Iterator<Item = (Family, &T)> {
+        let Self { schedule_delay, produce_ack, end_to_end } = self;
+        [(Family::Schedule, schedule_delay), (Family::Ack, produce_ack), (Family::E2e, end_to_end)].into_iter()
+    }
+
+    pub(crate) fn each_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        [&mut self.schedule_delay, &mut self.produce_ack, &mut self.end_to_end].into_iter()
+    }
+
+    /// # Errors
+    /// The first that `of` has.
+    pub(crate) fn try_map<U, E>(&self, of: impl Fn(&T) -> Result<U, E>) -> Result<FromIntended<U>, E> {
+        Ok(FromIntended {
+            schedule_delay: of(&self.schedule_delay)?,
+            produce_ack: of(&self.produce_ack)?,
+            end_to_end: of(&self.end_to_end)?,
+        })
+    }
+}
+
 impl Family {
     pub(crate) const ALL: [Self; 6] =
         [Self::Schedule, Self::Ack, Self::E2e, Self::Residence, Self::Handler, Self::Commit];

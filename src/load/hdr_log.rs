@@ -45,11 +45,25 @@ impl HdrLogs {
             let histogram = latencies.histogram();
             if !histogram.is_empty() {
                 let file = self.files.of_mut(family);
-                write_line(file, self.epoch + from, until - from, histogram)?;
+                write_line(file, None, self.epoch + from, until - from, histogram)?;
                 file.flush()?;
             }
         }
         Ok(())
+    }
+
+    /// Adds what belongs to a phase of that name, as a tagged line: readers of the format leave those out unless they are asked for.
+    pub(crate) fn add_tagged(
+        &mut self,
+        family: Family,
+        phase: &str,
+        (from, until): (f64, f64),
+        latencies: &Latencies,
+    ) -> io::Result<()> {
+        let tag = phase.replace(' ', "-");
+        let file = self.files.of_mut(family);
+        write_line(file, Some(&tag), self.epoch + from, until - from, latencies.histogram())?;
+        file.flush()
     }
 }
 
@@ -64,7 +78,16 @@ fn write_head(file: &mut impl Write, family: Family, epoch: f64) -> io::Result<(
     writeln!(file, r#""StartTimestamp","Interval_Length","Interval_Max","Interval_Compressed_Histogram""#)
 }
 
-fn write_line(file: &mut impl Write, from: f64, length: f64, histogram: &Histogram<u64>) -> io::Result<()> {
+fn write_line(
+    file: &mut impl Write,
+    tag: Option<&str>,
+    from: f64,
+    length: f64,
+    histogram: &Histogram<u64>,
+) -> io::Result<()> {
+    if let Some(tag) = tag {
+        write!(file, "Tag={tag},")?;
+    }
     let max = histogram.max() as f64 / MICROS_IN_MAX;
     writeln!(file, "{from:.3},{length:.3},{max:.3},{}", STANDARD.encode(compressed(histogram)?))
 }
@@ -199,6 +222,10 @@ mod tests {
         );
         assert!(lines[4].starts_with("1700000001.250,1.000,1.500,HISTFAAAA"), "{log}");
         assert_eq!(lines.len(), 5);
+        logs.add_tagged(Family::E2e, "3 step 1 of 2", (1.0, 2.0), &latencies.end_to_end).unwrap();
+        let tagged = std::fs::read_to_string(folder.path().join("end_to_end.hlog")).unwrap();
+        let wanted = format!("{log}Tag=3-step-1-of-2,{}\n", lines[4]);
+        assert_eq!(tagged, wanted);
         let empty = std::fs::read_to_string(folder.path().join("handler.hlog")).unwrap();
         assert_eq!(empty.lines().count(), 4);
     }

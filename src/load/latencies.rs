@@ -53,7 +53,6 @@ impl Latencies {
         let _ = self.0.record(nanoseconds / 1_000);
     }
 
-    #[cfg(test)]
     pub(crate) fn record_many(&mut self, micros: u64, times: u64) {
         let _ = self.0.record_n(micros, times);
     }

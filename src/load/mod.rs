@@ -3,9 +3,9 @@
 //! Pure, without clock, thread or socket:
 //! - when a record is to be sent: [`schedule`] of [`phases`], from a [`phases_file`]; under which key: [`keys`]; what it says of itself: [`payload`];
 //!   how large it is: [`sizes`]; what a handler does for it: [`work`]; all from a seed: [`random`].
-//! - what was sent and handled, record by record: [`ledger`] over [`marks`]; how long that took: [`latencies`] by [`families`]; what was
+//! - what was sent and handled, record by record: [`ledger`] over [`marks`]; how long that took: [`latencies`] by [`families`], and [`by_phase`]; what was
 //!   committed: [`commits`]; whether handlers kept up: [`backlog`]; what is done to members, and how they get over it: [`faults`], [`recovery`].
-//! - what it comes to: [`figures`]; what has to hold of them: [`gates`]; [`verdict`].
+//! - what it comes to: [`figures`], and [`of_phases`]; what has to hold of them: [`gates`]; [`verdict`].
 //!
 //! What does it: [`run`] by a [`plan`] with [`producing`] and a [`crew`], [`consuming`] or [`bare`], which write to the [`account`]; [`sampler`] makes a
 //! [`sample`] once a second (a [`series`] of them is kept, and histograms in an [`hdr_log`]), [`striking`] does the faults to [`processes`], which talk in
@@ -14,6 +14,7 @@
 pub(crate) mod account;
 mod backlog;
 mod bare;
+mod by_phase;
 mod clock;
 mod commits;
 mod consuming;
@@ -30,6 +31,7 @@ mod ledger;
 mod log;
 mod marks;
 mod member_process;
+pub(crate) mod of_phases;
 pub(crate) mod payload;
 pub(crate) mod phases;
 pub(crate) mod phases_file;

@@ -10,6 +10,11 @@ use super::schedule::Arrivals;
 /// A stretch of time in which the rate is the same, or goes evenly from one to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Phase {
+    /// Of the table in the file that it comes from, from 1.
+    pub(crate) number: u32,
+    /// Which one of how many it is, where that table has several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) step: Option<(u32, u32)>,
     /// Records a second at its start, of all producers together.
     pub(crate) from: u64,
     /// And at its end.
@@ -23,6 +28,20 @@ pub(crate) struct Phase {
 }
 
 impl Phase {
+    pub(crate) fn kind(&self) -> &'static str {
+        match self.step {
+            Some(_) => "step",
+            None if self.from != self.to => "ramp",
+            None => self.arrivals.name(),
+        }
+    }
+
+    /// What it is told from the others by: `3 step 2 of 5`.
+    pub(crate) fn name(&self) -> String {
+        let (number, kind) = (self.number, self.kind());
+        self.step.map_or_else(|| format!("{number} {kind}"), |(step, of)| format!("{number} {kind} {step} of {of}"))
+    }
+
     /// Nanoseconds.
     pub(crate) fn length(&self) -> u64 {
         nanoseconds(self.duration)
@@ -55,6 +74,29 @@ impl Phase {
     }
 }
 
+/// When each of a run's phases ends, in nanoseconds from the start of the first.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Timeline(Vec<u64>);
+
+impl Timeline {
+    pub(crate) fn of(phases: &[Phase]) -> Self {
+        let ends = phases.iter().scan(0_u64, |end, phase| {
+            *end = end.saturating_add(phase.length());
+            Some(*end)
+        });
+        Self(ends.collect())
+    }
+
+    pub(crate) fn ends(&self) -> &[u64] {
+        &self.0
+    }
+
+    /// The phase that is on at that time, counted from 0; after the last, that one.
+    pub(crate) fn phase_at(&self, at: u64) -> usize {
+        self.0.partition_point(|end| *end <= at).min(self.0.len().saturating_sub(1))
+    }
+}
+
 /// Records a second that are wanted so many nanoseconds after the first phase's start; `None` after the last.
 pub(crate) fn rate_at(phases: &[Phase], mut at: u64) -> Option<u64> {
     for phase in phases {
@@ -81,7 +123,8 @@ mod tests {
     use super::*;
 
     fn phase(from: u64, to: u64, seconds: u64) -> Phase {
-        Phase { from, to, arrivals: Arrivals::Constant, duration: Duration::from_secs(seconds), warmup: false }
+        let (number, step, arrivals) = (1, None, Arrivals::Constant);
+        Phase { number, step, from, to, arrivals, duration: Duration::from_secs(seconds), warmup: false }
     }
 
     proptest! {
@@ -115,5 +158,21 @@ mod tests {
             (Some(100), Some(100), Some(100), Some(200), Some(300))
         );
         assert_eq!(at(6.0), None);
+    }
+
+    #[test]
+    fn a_time_belongs_to_the_phase_that_is_on_and_a_border_to_the_one_that_begins() {
+        let timeline = Timeline::of(&[phase(100, 100, 2), phase(100, 300, 4), phase(1, 1, 1)]);
+        let at = |seconds: f64| timeline.phase_at((seconds * 1e9) as u64);
+        assert_eq!([0.0, 1.999, 2.0, 5.999, 6.0, 7.0, 99.0].map(at), [0, 0, 1, 1, 2, 2, 2]);
+        assert_eq!(Timeline::default().phase_at(7), 0);
+    }
+
+    #[test]
+    fn a_phase_is_named_by_its_table_and_its_step() {
+        let step = Phase { number: 3, step: Some((2, 5)), ..phase(1, 1, 1) };
+        let poisson = Phase { number: 2, arrivals: Arrivals::Poisson, ..phase(1, 1, 1) };
+        let names = [phase(1, 1, 1), phase(1, 2, 1), poisson, step].map(|it| it.name());
+        assert_eq!(names, ["1 constant", "1 ramp", "2 poisson", "3 step 2 of 5"]);
     }
 }

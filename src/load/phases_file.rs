@@ -40,7 +40,7 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Phase>, String> {
         let DeValue::Table(table) = entry.get_ref() else {
             return Err(format!("line {}: phase {number} is no table: write [[phase]]", line(entry.span().start)));
         };
-        let keys = Keys { table, at: entry.span().start };
+        let keys = Keys { table, number, at: entry.span().start };
         let read = keys.read().map_err(|Wrong { at, key, why }| match key {
             Some(key) => format!("line {}: phase {number}: {key}: {why}", line(at)),
             None => format!("line {}: phase {number}: {why}", line(at)),
@@ -67,6 +67,8 @@ fn name_at(table: &Spanned<DeTable<'_>>, name: &str) -> usize {
 /// The keys of one phase.
 struct Keys<'a> {
     table: &'a DeTable<'a>,
+    /// Among the phases, from 1.
+    number: u32,
     at: usize,
 }
 
@@ -98,7 +100,8 @@ impl Keys<'_> {
             None => false,
             Some((at, value)) => value.as_bool().ok_or_else(|| wrong(at, "warmup", "it is true or false"))?,
         };
-        let phase = |from, to, arrivals, duration| Phase { from, to, arrivals, duration, warmup };
+        let number = self.number;
+        let phase = |from, to, arrivals, duration| Phase { number, step: None, from, to, arrivals, duration, warmup };
         let rate = |key| self.number(key, 1, MOST, "records a second");
         Ok(match kind.1 {
             "constant" => {
@@ -118,7 +121,11 @@ impl Keys<'_> {
                         as u64
                 };
                 let each = duration / steps as u32;
-                (0..steps).map(|step| phase(rate(step), rate(step), Arrivals::Constant, each)).collect()
+                let step = |step: u64| Phase {
+                    step: Some((step as u32 + 1, steps as u32)),
+                    ..phase(rate(step), rate(step), Arrivals::Constant, each)
+                };
+                (0..steps).map(step).collect()
             }
         })
     }
@@ -215,7 +222,9 @@ duration = "30s"
 
     #[test]
     fn each_kind_is_read() {
-        let phase = |from, to, arrivals, seconds, warmup| Phase {
+        let phase = |number, step, (from, to), arrivals, seconds, warmup| Phase {
+            number,
+            step,
             from,
             to,
             arrivals,
@@ -223,12 +232,12 @@ duration = "30s"
             warmup,
         };
         let expected = [
-            phase(1_000, 1_000, Arrivals::Constant, 2, true),
-            phase(500, 500, Arrivals::Poisson, 10, false),
-            phase(500, 5_000, Arrivals::Constant, 60, false),
-            phase(100, 100, Arrivals::Constant, 10, false),
-            phase(200, 200, Arrivals::Constant, 10, false),
-            phase(300, 300, Arrivals::Constant, 10, false),
+            phase(1, None, (1_000, 1_000), Arrivals::Constant, 2, true),
+            phase(2, None, (500, 500), Arrivals::Poisson, 10, false),
+            phase(3, None, (500, 5_000), Arrivals::Constant, 60, false),
+            phase(4, Some((1, 3)), (100, 100), Arrivals::Constant, 10, false),
+            phase(4, Some((2, 3)), (200, 200), Arrivals::Constant, 10, false),
+            phase(4, Some((3, 3)), (300, 300), Arrivals::Constant, 10, false),
         ];
         assert_eq!(parse(ALL).unwrap(), expected);
     }

@@ -104,9 +104,15 @@ impl Pace {
     /// What is wanted when; `None` where answers say it.
     pub(crate) fn phases(&self) -> Option<Vec<Phase>> {
         match self {
-            Self::OpenLoop { rate, arrivals } => {
-                Some(vec![Phase { from: *rate, to: *rate, arrivals: *arrivals, duration: ENDLESS, warmup: false }])
-            }
+            Self::OpenLoop { rate, arrivals } => Some(vec![Phase {
+                number: 1,
+                step: None,
+                from: *rate,
+                to: *rate,
+                arrivals: *arrivals,
+                duration: ENDLESS,
+                warmup: false,
+            }]),
             Self::Phases(phases) => Some(phases.clone()),
             Self::ClosedLoop { .. } | Self::Backlog => None,
         }

@@ -1,5 +1,6 @@
 //! A thread that sends, by a schedule or as answers come.
 
+use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -63,6 +64,7 @@ impl Generator {
         start: u64,
         room: &Arc<Room>,
     ) -> Self {
+        account.starts(start);
         let producers = u64::from(plan.producers);
         let left = match plan.length {
             Length::Records(records) => {
@@ -125,20 +127,22 @@ impl Generator {
             let too_late = now > at + nanoseconds(HOPELESS) || end.is_some_and(|end| now > end + nanoseconds(OVERTIME));
             if too_late || !self.room() {
                 // Nothing is left out in silence: what was due by now, or by the end, counts as late.
-                let due = match (self.left, end) {
-                    (Some(left), _) => left,
+                let mut due = BTreeMap::new();
+                match (self.left, end) {
+                    (Some(left), _) => drop(due.insert(self.account.phase_of(at), left)),
                     (None, end) => {
                         let until = end.unwrap_or(now);
                         let behind = std::iter::from_fn(|| schedule.next()).map(|at| self.start + at);
-                        let behind = behind.take_while(|at| *at < until).filter(|at| *at >= warm);
-                        u64::from(!warm_up) + behind.count() as u64
+                        for at in
+                            std::iter::once(at).chain(behind.take_while(|at| *at < until)).filter(|at| *at >= warm)
+                        {
+                            *due.entry(self.account.phase_of(at)).or_default() += 1;
+                        }
                     }
-                };
+                }
                 if !self.account.stop.is_cancelled() {
                     let mut sending = self.account.sending();
-                    sending.scheduled += due;
-                    sending.late += due;
-                    sending.given_up += due;
+                    due.into_iter().for_each(|(phase, records)| sending.gave_up(phase, records));
                 }
                 return;
             }
@@ -147,10 +151,8 @@ impl Generator {
             }
             if !warm_up {
                 let delay = self.account.clock.now().saturating_sub(at);
-                let mut sending = self.account.sending();
-                sending.scheduled += 1;
-                sending.late += u64::from(delay > nanoseconds(LATE_AFTER));
-                sending.schedule_delay.record(delay);
+                let phase = self.account.phase_of(at);
+                self.account.sending().sent(phase, delay, delay > nanoseconds(LATE_AFTER));
             }
         }
     }

@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::families::ByFamily;
 use super::figures::Figures;
 use super::gates::Gates;
+use super::of_phases::OfPhase;
 use super::plan::Plan;
 use super::recovery::Recovered;
 use super::run::{Measured, OfPartition};
@@ -33,6 +34,8 @@ pub(crate) struct RunResult {
     pub(crate) faults: Vec<Recovered>,
     /// By latency, pairs of a share of the records and the microseconds within which they were.
     pub(crate) curves: ByFamily<Vec<(f64, u64)>>,
+    /// Of a load with phases, each of them.
+    pub(crate) phases: Vec<OfPhase>,
     /// By number.
     pub(crate) partitions: Vec<OfPartition>,
     pub(crate) settings: Effective,
@@ -108,6 +111,7 @@ impl RunResult {
             plan: plan.clone(),
             host: Host::this(),
             curves: measured.curves,
+            phases: measured.phases,
             partitions: measured.partitions,
             settings,
             faults: measured.recovered,

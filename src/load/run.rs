@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::account::Account;
+use super::by_phase::Kept;
 use super::clock::nanoseconds;
 use super::crew::{Crew, MemberSettings};
 use super::families::ByFamily;
@@ -23,8 +24,9 @@ use super::figures::Figures;
 use super::hdr_log::HdrLogs;
 use super::latencies::Latencies;
 use super::log::Log;
+use super::of_phases::{Around, Noted, OfPhase, of_phases};
 use super::payload::Payload;
-use super::plan::Plan;
+use super::plan::{Pace, Plan};
 use super::recovery::Recovered;
 use super::resources::Resources;
 use super::sample::Sample;
@@ -46,6 +48,8 @@ pub(crate) struct Target<'a> {
     pub(crate) timeout: Duration,
     /// Where histograms are logged.
     pub(crate) folder: PathBuf,
+    /// Cancelled where nobody wants to wait for the drain of a load that a stop has ended.
+    pub(crate) no_drain: CancellationToken,
 }
 
 /// What was measured.
@@ -57,6 +61,8 @@ pub(crate) struct Measured {
     /// Percentiles of the latencies in `figures`.
     pub(crate) curves: ByFamily<Vec<(f64, u64)>>,
     pub(crate) partitions: Vec<OfPartition>,
+    /// Of a load with phases, each of them.
+    pub(crate) phases: Vec<OfPhase>,
     /// What came of the faults that the group was given.
     pub(crate) recovered: Vec<Recovered>,
     /// What the load alone took: processor time of this process, and records handled meanwhile.
@@ -81,7 +87,7 @@ pub(crate) struct OfPartition {
     pub(crate) committed: u64,
 }
 
-/// Runs the plan. `stop` ends the load early; what was sent is judged all the same. `show` gets a sample a second.
+/// Runs the plan. `stop` ends the load early, or else its drain; what was sent is judged all the same. `show` gets a sample a second.
 ///
 /// `None` where the stop came before anything was measured.
 ///
@@ -134,8 +140,10 @@ pub(crate) async fn run(
     let load_end = account.clock.now();
     let (behind, unconfirmed) = (account.lag(), account.unconfirmed(load_end, 0));
     let (mut spent, mut resources) = (sampler.spent_on_load(), Resources::now());
+    // A stop that comes now is of the drain; one that has ended the load is not.
+    let cut = if stop.is_cancelled() { &target.no_drain } else { stop };
     tokio::select! {
-        drained = sampler.drain(&producer, &members) => drained?,
+        drained = sampler.drain(&producer, &members, cut) => drained?,
         error = &mut strikes => return Err(error),
     }
     drop(strikes);
@@ -163,6 +171,31 @@ pub(crate) async fn run(
     };
     let saturated = sampler.backlog.grew(load_start, calm_end, behind, rate);
     let queued = !held_up && sampler.queue.grew(load_start, load_end, unconfirmed, rate);
+    let phases = match &plan.pace {
+        Pace::Phases(phases) => {
+            let around = Around {
+                start,
+                load_end,
+                calm_end,
+                backlog: &sampler.backlog,
+                queue: &sampler.queue,
+                held_back: sending.held_back > 0,
+            };
+            let noted = (0..phases.len()).map(|phase| {
+                anyhow::Ok(Noted {
+                    due: sending.phases.get(phase).copied().unwrap_or_default(),
+                    confirmed: answers.phases.get(phase).copied().unwrap_or_default(),
+                    latency: sampler.phases.try_map(|of| {
+                        let kept = of.get(&phase).map(Kept::latencies).transpose()?;
+                        anyhow::Ok(kept.and_then(|it| it.summary()))
+                    })?,
+                })
+            });
+            let noted = noted.collect::<anyhow::Result<Vec<_>>>()?;
+            of_phases(phases, noted.into_iter(), &around)
+        }
+        _ => Vec::new(),
+    };
     let mut latencies = sampler.latencies;
     // They would say how long a backlog was, or a queue before the broker.
     if queued || held_up {
@@ -198,6 +231,7 @@ pub(crate) async fn run(
         samples: sampler.series.finish(),
         curves: latencies.map(Latencies::curve),
         partitions: at_the_end.partitions,
+        phases,
         recovered,
         cpu_seconds: spent.cpu_seconds,
         handled_meanwhile: spent.handled,

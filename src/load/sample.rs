@@ -26,6 +26,8 @@ pub(crate) struct Sample {
     pub(crate) end_to_end: Option<Summary>,
     /// From the intended send to the confirmation, likewise.
     pub(crate) produce_ack: Option<Summary>,
+    /// Of handlers, since the start: they were to fail, and are made again.
+    pub(crate) failed_attempts: u64,
     /// Since the start.
     pub(crate) late: u64,
     pub(crate) duplicated: u64,
@@ -71,7 +73,7 @@ impl Sample {
         worse(&mut self.produce_ack, next.produce_ack);
         self.cpu_seconds = self.cpu_seconds.zip(next.cpu_seconds).map(|(one, other)| one + other);
         (self.seconds, self.target) = (next.seconds, next.target);
-        (self.late, self.duplicated) = (next.late, next.duplicated);
+        (self.failed_attempts, self.late, self.duplicated) = (next.failed_attempts, next.late, next.duplicated);
         self.sent += next.sent;
         self.acked += next.acked;
         self.done += next.done;
@@ -83,7 +85,7 @@ impl Sample {
         self.rss_bytes = self.rss_bytes.max(next.rss_bytes);
     }
 
-    pub(crate) const HEADER: &str = "    time  phase     target      sent     acked      done       lag  in-flight        p50        p99      p99.9        max    late   dup  ahead  lost";
+    pub(crate) const HEADER: &str = "    time  phase     target      sent     acked      done       lag  in-flight        p50        p99      p99.9        max  retries    late   dup  ahead  lost";
 }
 
 /// One line below [`Sample::HEADER`].
@@ -101,7 +103,11 @@ impl fmt::Display for Sample {
         for latency in [latency(|it| it.p50), latency(|it| it.p99), latency(|it| it.p99_9), latency(|it| it.max)] {
             write!(f, "  {latency:>9}")?;
         }
-        write!(f, "  {:>6}  {:>4}  {:>5}  {:>4}", self.late, self.duplicated, self.committed_ahead, self.lost)
+        write!(
+            f,
+            "  {:>7}  {:>6}  {:>4}  {:>5}  {:>4}",
+            self.failed_attempts, self.late, self.duplicated, self.committed_ahead, self.lost
+        )
     }
 }
 
@@ -133,6 +139,7 @@ pub(crate) mod tests {
             in_flight: 0,
             end_to_end: None,
             produce_ack: None,
+            failed_attempts: 0,
             late: 0,
             duplicated: 0,
             committed_ahead: 0,
@@ -153,6 +160,7 @@ pub(crate) mod tests {
             lag: 7,
             in_flight: 2,
             end_to_end: Some(summary),
+            failed_attempts: 38,
             late: 4,
             duplicated: 5,
             committed_ahead: 6,
@@ -161,7 +169,10 @@ pub(crate) mod tests {
         };
         let line = sample.to_string();
         assert_eq!(line.len(), Sample::HEADER.len());
-        assert!(line.ends_with("0.812ms     12.3ms    123.5ms     1235ms       4     5      6     7"), "{line}");
+        assert!(
+            line.ends_with("0.812ms     12.3ms    123.5ms     1235ms       38       4     5      6     7"),
+            "{line}"
+        );
         (sample.end_to_end, sample.target) = (None, None);
         assert_eq!(sample.to_string().len(), Sample::HEADER.len());
     }

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -8,15 +9,18 @@ use anyhow::Context;
 use kafka_troupe::Producer;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
 
 use super::account::Account;
 use super::backlog::Backlog;
+use super::by_phase::Kept;
 use super::clock::nanoseconds;
 use super::crew::Crew;
-use super::families::ByFamily;
+use super::families::{ByFamily, FromIntended};
 use super::hdr_log::HdrLogs;
 use super::keys::KeyChooser;
 use super::latencies::Latencies;
+use super::phases;
 use super::plan::Plan;
 use super::producing::Generator;
 use super::resources::Resources;
@@ -27,6 +31,8 @@ use super::series::Series;
 const SECOND: Duration = Duration::from_secs(1);
 /// How often it is looked whether all is handled and committed.
 const LOOK: Duration = Duration::from_millis(20);
+/// Further ahead no border of phases is waited for: it is looked at again by then.
+const FAR: Duration = Duration::from_secs(86_400);
 
 /// Carries a run through its phases and looks at it once a second meanwhile.
 pub(crate) struct Sampler<'a, S> {
@@ -43,6 +49,10 @@ pub(crate) struct Sampler<'a, S> {
     pub(crate) queue: Backlog,
     /// Of the load, as far as they were taken.
     pub(crate) latencies: ByFamily<Latencies>,
+    /// The same by phase, where the schedule has phases.
+    pub(crate) phases: FromIntended<BTreeMap<usize, Kept>>,
+    /// What the phases are called, where more than one is measured.
+    names: Vec<String>,
     /// None where they could not be written.
     logs: Option<HdrLogs>,
     /// When latencies were last taken.
@@ -80,7 +90,11 @@ impl<'a, S: FnMut(&Sample)> Sampler<'a, S> {
     ) -> anyhow::Result<Self> {
         let mut ticks = interval_at(Instant::now() + SECOND, SECOND);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let phases = plan.pace.phases().unwrap_or_default();
+        let measured = phases.iter().filter(|it| !it.warmup).count();
         Ok(Self {
+            phases: FromIntended::default(),
+            names: phases.iter().filter(|_| measured > 1).map(phases::Phase::name).collect(),
             plan,
             account,
             start,
@@ -128,6 +142,10 @@ impl<'a, S: FnMut(&Sample)> Sampler<'a, S> {
         });
         let to_load = nanoseconds(self.plan.warmup) + self.start.saturating_sub(self.account.clock.now());
         let mut load = pin!(sleep_until(Instant::now() + Duration::from_nanos(to_load)));
+        let start = self.start;
+        let mut borders = self.account.timeline.ends().iter().map(|end| start.saturating_add(*end));
+        let mut next = borders.next();
+        let mut border = pin!(sleep_until(self.at(next)));
         loop {
             tokio::select! {
                 sent = &mut ended => {
@@ -138,6 +156,13 @@ impl<'a, S: FnMut(&Sample)> Sampler<'a, S> {
                     return sent;
                 }
                 () = &mut load, if self.at_load.is_none() => self.at_load = Some(self.spent()),
+                () = &mut border, if next.is_some() => {
+                    if let Some(time) = next.filter(|time| *time <= self.account.clock.now()) {
+                        self.note_behind(time);
+                        next = borders.next();
+                    }
+                    border.as_mut().reset(self.at(next));
+                }
                 _ = self.ticks.tick() => {
                     if let Some(members) = members
                         && let Err(error) = members.check().await
@@ -151,16 +176,35 @@ impl<'a, S: FnMut(&Sample)> Sampler<'a, S> {
         }
     }
 
-    /// Waits until all is answered, handled and committed, as long as the plan allows.
-    pub(crate) async fn drain(&mut self, producer: &Producer, members: &Crew) -> anyhow::Result<()> {
+    /// That time on the run's clock; for none, one that does not come soon.
+    fn at(&self, time: Option<u64>) -> Instant {
+        let left = time.map_or(FAR, |time| Duration::from_nanos(time.saturating_sub(self.account.clock.now())));
+        Instant::now() + left.min(FAR)
+    }
+
+    /// How far behind handlers and broker are at the border of two phases.
+    fn note_behind(&mut self, border: u64) {
+        let target = self.plan.pace.rate_at(border.saturating_sub(self.start));
+        self.backlog.sampled(border, self.account.lag());
+        self.queue.sampled(border, self.account.unconfirmed(border, target.unwrap_or_default()));
+    }
+
+    /// Waits until all is answered, handled and committed, as long as the plan allows, or until `cut`.
+    pub(crate) async fn drain(
+        &mut self,
+        producer: &Producer,
+        members: &Crew,
+        cut: &CancellationToken,
+    ) -> anyhow::Result<()> {
         let until = Instant::now() + self.plan.drain;
         let mut flushed = pin!(producer.flush(self.plan.drain));
         let mut answered = false;
-        while Instant::now() < until && !(answered && self.is_over(members)) {
+        while Instant::now() < until && !cut.is_cancelled() && !(answered && self.is_over(members)) {
             tokio::select! {
                 // What is not answered in time is given up by the producer's end, and counted.
                 _ = &mut flushed, if !answered => answered = true,
                 () = sleep(LOOK) => {}
+                () = cut.cancelled() => {}
                 _ = self.ticks.tick() => {
                     members.check().await?;
                     self.look(Phase::Drain, Some(members));
@@ -242,11 +286,13 @@ impl<'a, S: FnMut(&Sample)> Sampler<'a, S> {
         let target = self.plan.pace.rate_at(now.saturating_sub(self.start));
         self.backlog.sampled(now, lag);
         self.queue.sampled(now, self.account.unconfirmed(now, target.unwrap_or_default()));
+        // What was wanted on average since the last sample: of a ramp, half way.
+        let wanted = self.plan.pace.rate_at(self.taken.midpoint(now).saturating_sub(self.start));
         let (latencies, resources) = (self.take_latencies(), Resources::now());
         let sample = Sample {
             seconds: now.saturating_sub(self.start) as f64 / 1e9,
             phase,
-            target: target.filter(|_| phase != Phase::Drain),
+            target: wanted.filter(|_| phase != Phase::Drain),
             sent: counts.sent - self.last.sent,
             acked: counts.acked - self.last.acked,
             done: counts.done - self.last.done,
@@ -255,6 +301,7 @@ impl<'a, S: FnMut(&Sample)> Sampler<'a, S> {
             in_flight: counts.sent.saturating_sub(counts.acked + failed),
             end_to_end: latencies.end_to_end.summary(),
             produce_ack: latencies.produce_ack.summary(),
+            failed_attempts: self.account.failed_attempts.load(Ordering::Relaxed),
             late: self.account.sending().late,
             duplicated,
             committed_ahead: ahead,
@@ -269,17 +316,37 @@ impl<'a, S: FnMut(&Sample)> Sampler<'a, S> {
 
     /// What came since the last sample.
     pub(crate) fn take_latencies(&mut self) -> ByFamily<Latencies> {
-        let (taken, now) = (self.account.take_latencies(), self.account.clock.now());
+        let ((taken, by_phase), now) = (self.account.take_latencies(), self.account.clock.now());
         for (family, latencies) in taken.each() {
             self.latencies.of_mut(family).add(latencies);
         }
-        let seconds = |at: u64| at as f64 / 1e9;
-        let logged = self.logs.as_mut().map_or(Ok(()), |logs| logs.add(seconds(self.taken), seconds(now), &taken));
-        if let Err(error) = logged {
+        for (of, (_, taken)) in self.phases.each_mut().zip(by_phase.each()) {
+            taken.iter().for_each(|(phase, kept)| of.entry(*phase).or_default().merge(kept));
+        }
+        if let Err(error) = self.log(&taken, &by_phase, now) {
             tracing::warn!("the HDR logs end here, for they cannot be written: {error}");
             self.logs = None;
         }
         self.taken = now;
         taken
+    }
+
+    fn log(
+        &mut self,
+        taken: &ByFamily<Latencies>,
+        by_phase: &FromIntended<BTreeMap<usize, Kept>>,
+        now: u64,
+    ) -> anyhow::Result<()> {
+        let Some(logs) = &mut self.logs else { return Ok(()) };
+        let (from, until) = (self.taken as f64 / 1e9, now as f64 / 1e9);
+        logs.add(from, until, taken)?;
+        for (family, phases) in by_phase.each() {
+            for (phase, kept) in phases {
+                if let Some(name) = self.names.get(*phase) {
+                    logs.add_tagged(family, name, (from, until), &kept.latencies()?)?;
+                }
+            }
+        }
+        Ok(())
     }
 }

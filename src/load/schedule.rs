@@ -105,7 +105,15 @@ mod tests {
     use super::*;
 
     fn phase(arrivals: Arrivals, rate: u64, seconds: u64) -> Phase {
-        Phase { from: rate, to: rate, arrivals, duration: Duration::from_secs(seconds), warmup: false }
+        Phase {
+            number: 1,
+            step: None,
+            from: rate,
+            to: rate,
+            arrivals,
+            duration: Duration::from_secs(seconds),
+            warmup: false,
+        }
     }
 
     fn times(phases: &[Phase], producers: u16, seed: u64) -> Vec<u64> {

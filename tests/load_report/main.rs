@@ -30,6 +30,29 @@ fn the_report_of_a_run_can_be_read_on_a_wide_and_on_a_narrow_page() {
 }
 
 #[test]
+fn the_phases_of_a_run_can_be_told_apart_on_a_wide_and_on_a_narrow_page() {
+    let Some(mut browser) = Browser::start() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("phases.toml");
+    fs::write(
+        &file,
+        "[[phase]]\nkind = 'constant'\nrate = 200\nduration = '1s'\nwarmup = true\n\n\
+         [[phase]]\nkind = 'constant'\nrate = 300\nduration = '3s'\n\n\
+         [[phase]]\nkind = 'poisson'\nrate = 500\nduration = '2s'\n\n\
+         [[phase]]\nkind = 'ramp'\nfrom = 100\nto = 1000\nduration = '4s'\n\n\
+         [[phase]]\nkind = 'step'\nfrom = 200\nto = 600\nsteps = 2\nduration = '4s'\n",
+    )
+    .unwrap();
+    load(&format!("--phases {} --members 2", file.display()), folder.path());
+    let report = folder.path().join("report.html");
+    browser.look_at_all(&report, Path::new(env!("CARGO_TARGET_TMPDIR")), "load-report-phases");
+    let page = fs::read_to_string(&report).unwrap();
+    // In each chart over time, for a wide page and for a narrow one; warm-up and drain are shaded.
+    assert_eq!(page.matches("class=\"band outlined\"").count() % 10, 0, "{page}");
+    assert!(page.contains(">4 ramp</text>") && page.contains(">4</text>"), "{page}");
+}
+
+#[test]
 fn the_report_of_a_run_that_measured_next_to_nothing_has_no_empty_section() {
     let Some(mut browser) = Browser::start() else { return };
     let folder = tempfile::tempdir().unwrap();

@@ -4,6 +4,7 @@ mod effective;
 mod folder;
 mod latency_table;
 mod member;
+mod phase_table;
 mod pipeline;
 mod report;
 mod shape;
@@ -23,6 +24,7 @@ use kafka_troupe::consume::{CommitWhen, Order, StartAt};
 use rdkafka::ClientConfig;
 use serde::Serialize;
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
 use super::connect::Connect;
 use super::data;
@@ -74,8 +76,9 @@ const PAGE: usize = 20;
 /// With --topic IN and --verify-topic OUT an application of yours is what is judged: records go into
 /// IN, and what it writes to OUT is held against them. docs/load.md says how it carries their identity.
 ///
-/// Ctrl-C ends the load; what was sent is handled, and judged. One line a second goes to stderr;
-/// the report, or with --json the result, to stdout and to the run's folder.
+/// Ctrl-C ends the load; what was sent is handled, and judged. While that lasts, Ctrl-C cuts it short,
+/// and what is left is counted as unseen. One line a second goes to stderr; the report, or with --json
+/// the result, to stdout and to the run's folder.
 #[derive(Args, Debug)]
 #[command(verbatim_doc_comment)]
 #[command(group(ArgGroup::new("length").args(["duration", "records"])))]
@@ -103,7 +106,13 @@ const PAGE: usize = 20;
     --manifest manifest.json        the same from two hosts"))]
 pub(crate) struct Load {
     /// Records a second, of all producers together
-    #[arg(long, value_name = "RECORDS", default_value_t = 2_000, alias = "throughput", conflicts_with = "in_flight")]
+    #[arg(
+        long,
+        value_name = "RECORDS",
+        default_value_t = 2_000,
+        visible_alias = "throughput",
+        conflicts_with = "in_flight"
+    )]
     #[arg(value_parser = shape::rate, allow_negative_numbers = true)]
     rate: u64,
     /// How send times follow each other: constant, or poisson
@@ -119,7 +128,7 @@ pub(crate) struct Load {
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     duration: Option<Duration>,
     /// How many records the load has, instead of how long it lasts
-    #[arg(long, value_name = "RECORDS", aliases = ["num-records", "messages"], value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "RECORDS", visible_aliases = ["num-records", "messages"], value_parser = clap::value_parser!(u64).range(1..))]
     records: Option<u64>,
     /// Load that is verified like the rest, and left out of the figures
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = parse_duration)]
@@ -144,7 +153,7 @@ pub(crate) struct Load {
     /// In which order the records of a partition are handled
     #[arg(long, value_name = "ORDER", default_value = "partition", value_enum)]
     order: KeptOrder,
-    /// Handler calls at once, of a member; with the orders key and unordered
+    /// Handler calls at once, of a member [default: 100; with the order partition one for each partition]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     concurrency: Option<u32>,
     #[command(flatten)]
@@ -202,6 +211,11 @@ enum KeptOrder {
 }
 
 impl Load {
+    /// Modules that would warn of each attempt that is to fail.
+    pub(crate) fn brings_about(&self) -> &'static [&'static str] {
+        if self.shape.failure_rate > 0.0 { &["troupe_actors::order::failure"] } else { &[] }
+    }
+
     pub(crate) async fn run(&self, terminal: &Terminal, shutdown: &Shutdown) -> anyhow::Result<Exit> {
         if let Some(of) = &self.member_of {
             return member::run(self, of).await;
@@ -248,6 +262,7 @@ impl Load {
         }
         let folder = folder::make(self.out.as_ref(), started, seed)?;
         target.folder.clone_from(&folder);
+        target.no_drain = shutdown.insisted_on();
         if let Some(most) = plan.most_outstanding {
             tracing::info!(
                 "the embedded broker keeps 5 MiB a partition: at most {} records are sent and not handled at a time{}",
@@ -401,6 +416,7 @@ impl Load {
             client: connection.client_config(),
             timeout: connection.timeout(),
             folder: PathBuf::new(),
+            no_drain: CancellationToken::new(),
         }
     }
 }

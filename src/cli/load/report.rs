@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use indicatif::HumanBytes;
 
 use super::latency_table::latency_table;
+use super::phase_table::PhaseTable;
 use crate::cli::table::{Column, Table};
 use crate::load::result::RunResult;
 use crate::load::verdict::Judgement;
@@ -25,6 +26,9 @@ impl fmt::Display for Report<'_> {
         verdict.reasons.iter().try_for_each(|reason| write!(f, "\n  {reason}"))?;
         if let Some(error) = &self.result.first_error {
             write!(f, "\n  the first record that was not confirmed: {error}")?;
+        }
+        if self.result.stopped_early {
+            f.write_str("\n  a signal ended the load, or the wait for its last records, early")?;
         }
         write!(
             f,
@@ -78,7 +82,7 @@ impl fmt::Display for Report<'_> {
         }
 
         let table = latency_table(figures.latency.each().map(|(family, summary)| (family.title(), *summary)));
-        write!(f, "{table}\n\n")?;
+        write!(f, "{table}\n\n{}", PhaseTable(&self.result.phases))?;
 
         let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
         writeln!(

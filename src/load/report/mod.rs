@@ -1,8 +1,9 @@
 //! `report.html`: a run on one page that needs nothing else, neither network nor script.
 //!
-//! [`sections`] says in words and tables what [`plots`] shows over time; [`svg`] draws along an [`axis`]; [`text`] is the only way of text into the page.
+//! [`sections`], and [`phases`] of a load with several, says in words and tables what [`plots`] shows over time; [`svg`] draws along an [`axis`]; [`text`] is the only way of text into the page.
 
 mod axis;
+mod phases;
 mod plots;
 mod sections;
 mod svg;
@@ -37,6 +38,7 @@ impl fmt::Display for Page<'_> {
         sections::records(f, result)?;
         sections::gates(f, result)?;
         sections::latencies(f, result)?;
+        phases::phases(f, result)?;
         plots::throughput(f, result)?;
         plots::latency_over_time(f, result)?;
         plots::percentiles(f, result)?;

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::super::result::RunResult;
 use super::axis::{Axis, Unit};
+use super::phases;
 use super::sections::{close, note, open};
 use super::svg::{Band, Bar, Bars, Chart, Line};
 use super::text::{grouped, short};
@@ -68,7 +69,7 @@ fn time(samples: &[Sample]) -> Axis {
 }
 
 /// Where the load was not on.
-fn bands(samples: &[Sample]) -> Vec<Band> {
+fn shades(samples: &[Sample]) -> Vec<Band> {
     let (mut bands, mut from): (Vec<Band>, f64) = (Vec::new(), 0.0);
     for sample in samples {
         let label = match sample.phase {
@@ -80,7 +81,9 @@ fn bands(samples: &[Sample]) -> Vec<Band> {
         if let Some(label) = label {
             match bands.last_mut().filter(|last| last.label == label && last.to == from) {
                 Some(last) => last.to = sample.seconds,
-                None => bands.push(Band { from, to: sample.seconds, label: label.to_owned() }),
+                None => {
+                    bands.push(Band { from, to: sample.seconds, label: label.to_owned(), short: None, shaded: true })
+                }
             }
         }
         from = sample.seconds;
@@ -93,11 +96,18 @@ fn line(label: &str, color: usize, points: impl Iterator<Item = (f64, Option<f64
 }
 
 /// A chart over time of these lines, without those that have nothing.
-fn over_time(name: &'static str, unit: Unit, samples: &[Sample], mut lines: Vec<Line>) -> Option<Chart> {
+fn over_time(name: &'static str, unit: Unit, result: &RunResult, mut lines: Vec<Line>) -> Option<Chart> {
+    let samples = &result.samples;
     lines.retain(|line| line.points.iter().any(|(_, y)| y.is_some()));
     let values = || lines.iter().flat_map(|line| line.points.iter().filter_map(|(_, y)| *y));
     let y = if unit == Unit::Micros { Axis::latencies(values()) } else { Axis::up_to(unit, values()) };
-    (!lines.is_empty()).then(|| Chart { name, x: time(samples), y, lines, bands: bands(samples) })
+    (!lines.is_empty()).then(|| Chart {
+        name,
+        x: time(samples),
+        y,
+        lines,
+        bands: shades(samples).into_iter().chain(phases::bands(result)).collect(),
+    })
 }
 
 pub(super) fn throughput(f: Page<'_, '_>, result: &RunResult) -> fmt::Result {
@@ -110,7 +120,7 @@ pub(super) fn throughput(f: Page<'_, '_>, result: &RunResult) -> fmt::Result {
         line("handled", 2, of(|it| Some(it.done))),
     ];
     lines.push(Line { dashed: true, ..line("target", 6, of(|it| it.target)) });
-    match over_time("Throughput against target over time", Unit::Number, &result.samples, lines) {
+    match over_time("Throughput against target over time", Unit::Number, result, lines) {
         Some(chart) => write!(f, "{chart}")?,
         None => note(f, NO_SAMPLES)?,
     }
@@ -144,7 +154,7 @@ pub(super) fn latency_over_time(f: Page<'_, '_>, result: &RunResult) -> fmt::Res
     if result.figures.latency.produce_ack.is_some() {
         lines.push(Line { dashed: true, ..line("produce ack, p99", 3, of(Family::Ack, |it| it.p99)) });
     }
-    match over_time("Latency over time", Unit::Micros, &result.samples, lines) {
+    match over_time("Latency over time", Unit::Micros, result, lines) {
         Some(chart) => write!(f, "{chart}")?,
         None => note(f, "No latency was measured.")?,
     }
@@ -190,7 +200,7 @@ pub(super) fn lag(f: Page<'_, '_>, result: &RunResult) -> fmt::Result {
         line("unseen: confirmed, not handled", 1, of(|it| it.lag)),
         Line { dashed: true, ..line("in flight: sent, not answered", 6, of(|it| it.in_flight)) },
     ];
-    match over_time("Lag and unseen records over time", Unit::Number, &result.samples, lines) {
+    match over_time("Lag and unseen records over time", Unit::Number, result, lines) {
         Some(chart) => write!(f, "{chart}")?,
         None => note(f, NO_SAMPLES)?,
     }
@@ -253,8 +263,8 @@ pub(super) fn resources(f: Page<'_, '_>, result: &RunResult) -> fmt::Result {
     let memory = samples.iter().map(|it| (it.seconds, it.rss_bytes.map(|it| it as f64)));
     let (busy, memory) = (vec![line("processors busy", 4, busy)], vec![line("resident memory", 3, memory)]);
     let charts = [
-        over_time("Processors busy over time", Unit::Number, samples, busy),
-        over_time("Resident memory over time", Unit::Bytes, samples, memory),
+        over_time("Processors busy over time", Unit::Number, result, busy),
+        over_time("Resident memory over time", Unit::Bytes, result, memory),
     ];
     charts.into_iter().flatten().try_for_each(|chart| write!(f, "{chart}"))
 }
@@ -283,8 +293,8 @@ mod tests {
     #[test]
     fn what_is_not_the_load_is_shaded() {
         let samples = [(2.0, Phase::Warmup), (3.0, Phase::Load), (4.0, Phase::Drain), (5.0, Phase::Drain)];
-        let bands = bands(&samples.map(|(seconds, phase)| sample(seconds, phase)));
-        let band = |from, to, label: &str| Band { from, to, label: label.to_owned() };
+        let bands = shades(&samples.map(|(seconds, phase)| sample(seconds, phase)));
+        let band = |from, to, label: &str| Band { from, to, label: label.to_owned(), short: None, shaded: true };
         assert_eq!(bands, [band(0.0, 2.0, "warm-up"), band(3.0, 5.0, "drain")]);
     }
 }

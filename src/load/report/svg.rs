@@ -33,6 +33,10 @@ pub(super) struct Band {
     pub(super) from: f64,
     pub(super) to: f64,
     pub(super) label: String,
+    /// What stands there where the label has no room.
+    pub(super) short: Option<String>,
+    /// Or else it has a border only.
+    pub(super) shaded: bool,
 }
 
 /// Bars from left to right.
@@ -112,11 +116,13 @@ impl Display for Chart {
 impl Chart {
     fn draw(&self, f: &mut fmt::Formatter<'_>, size: Size) -> fmt::Result {
         size.open(f, self.name)?;
-        for Band { from, to, label } in &self.bands {
+        for Band { from, to, label, short, shaded } in &self.bands {
             let (from, to) = (size.x(self.x.at(*from)), size.x(self.x.at(*to)));
             let (top, height, width) = (size.y(1.0), size.y(0.0) - size.y(1.0), to - from);
-            write!(f, r#"<rect class="band" x="{from:.1}" y="{top:.1}" width="{width:.1}" height="{height:.1}"/>"#)?;
-            if width > label.len() as f64 * 8.0 {
+            let class = if *shaded { "band" } else { "band outlined" };
+            write!(f, r#"<rect class="{class}" x="{from:.1}" y="{top:.1}" width="{width:.1}" height="{height:.1}"/>"#)?;
+            let label = [Some(label), short.as_ref()].into_iter().flatten().find(|it| width > it.len() as f64 * 8.0);
+            if let Some(label) = label {
                 let x = from + width / 2.0;
                 write!(f, r#"<text x="{x:.1}" y="{:.1}" text-anchor="middle">{}</text>"#, top - 6.0, Text(label))?;
             }
@@ -228,7 +234,7 @@ mod tests {
             x: Axis::up_to(Unit::Seconds, points.iter().map(|it| it.0)),
             y: Axis::up_to(Unit::Number, points.iter().filter_map(|it| it.1)),
             lines: vec![Line { label: "<script>".to_owned(), color: 2, dashed: true, points }],
-            bands: vec![Band { from: 0.0, to: 1.0, label: "<i>".to_owned() }],
+            bands: vec![Band { from: 0.0, to: 1.0, label: "<i>".to_owned(), short: None, shaded: true }],
         }
     }
 

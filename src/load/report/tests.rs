@@ -122,6 +122,7 @@ fn eventful(name: &str, saturated: bool) -> RunResult {
         },
         samples: samples.collect(),
         curves,
+        phases: Vec::new(),
         partitions: (0..200)
             .map(|it| OfPartition { end: 10_000 + it * 50, handled: 10_000, committed: 10_000 })
             .collect(),

@@ -1,5 +1,10 @@
 //! What producers, the broker's answers and handlers write down, and the run reads.
 
+mod answers;
+mod book;
+mod sending;
+
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -7,16 +12,23 @@ use kafka_troupe::consume::Order;
 use kafka_troupe::produce::{Delivery, ErrorClass, SendError};
 use tokio_util::sync::CancellationToken;
 
+use super::by_phase::Kept;
 use super::clock::Clock;
-use super::commits::Commits;
-use super::families::ByFamily;
+use super::families::{ByFamily, FromIntended};
 use super::frame::Frame;
 use super::keys::KeyText;
 use super::latencies::Latencies;
-use super::ledger::{Held, Ledger, Place};
+use super::ledger::{Held, Place};
 use super::payload::{Odd, Payload};
+use super::phases::Timeline;
 use super::plan::Plan;
 use super::relay::Relay;
+use answers::Answers;
+pub(crate) use answers::Confirmed;
+use book::Book;
+pub(crate) use book::Call;
+pub(crate) use sending::Due;
+use sending::Sending;
 
 /// A producer has no record to send.
 const NOTHING_DUE: u64 = u64::MAX;
@@ -27,6 +39,10 @@ pub(crate) struct Account {
     run: u64,
     verify: bool,
     pub(crate) clock: Clock,
+    /// Of the schedule's phases, from the run's start.
+    pub(crate) timeline: Timeline,
+    /// On the run's clock.
+    start: AtomicU64,
     book: Mutex<Book>,
     answers: Mutex<Answers>,
     sending: Mutex<Sending>,
@@ -52,77 +68,19 @@ pub(crate) struct Account {
     pub(crate) stop: CancellationToken,
 }
 
-/// Handlers' side.
-#[derive(Debug)]
-pub(crate) struct Book {
-    pub(crate) ledger: Ledger,
-    pub(crate) commits: Commits,
-    /// Calls for an offset that was known to be committed when its record was received.
-    pub(crate) redelivered_after_commit: u64,
-    /// By partition, what members in other processes have committed, as far as is known.
-    committed: Vec<u64>,
-    /// So many records may have been repeated for the faults of the run.
-    pub(crate) excused: u64,
-    /// Of the load since they were last taken.
-    pub(crate) end_to_end: Latencies,
-    /// When the first record was handled, and the last that none had been before, on the run's clock.
-    span: Option<(u64, u64)>,
-    pub(crate) residence: Latencies,
-    pub(crate) handler: Latencies,
-    pub(crate) commit_lag: Latencies,
-}
-
-/// Producers' side, of the load.
-#[derive(Debug)]
-pub(crate) struct Sending {
-    /// Since it was last taken.
-    pub(crate) schedule_delay: Latencies,
-    /// Records whose time came, those included that were not sent any more.
-    pub(crate) scheduled: u64,
-    pub(crate) late: u64,
-    /// Those of them that were not sent any more.
-    pub(crate) given_up: u64,
-    /// How often a producer waited for room that the broker would not have had.
-    pub(crate) held_back: u64,
-}
-
-/// The broker's answers.
-#[derive(Debug)]
-pub(crate) struct Answers {
-    /// Of the load since it was last taken.
-    pub(crate) produce_ack: Latencies,
-    /// Confirmed records of the load.
-    pub(crate) acked: u64,
-    /// When the last of them was, on the run's clock.
-    pub(crate) last_acked: u64,
-    /// The first record that was not confirmed, and why.
-    pub(crate) first_error: Option<String>,
-    /// The producer takes nothing more.
-    pub(crate) fatal: bool,
-}
-
 impl Account {
     pub(crate) fn new(plan: &Plan, stop: CancellationToken) -> anyhow::Result<Self> {
         let held = if plan.order == Order::Partition { Held::ToPartitions } else { Held::ToKeys };
+        let timeline = plan.pace.phases().map(|phases| Timeline::of(&phases)).unwrap_or_default();
         Ok(Self {
             run: plan.run,
             verify: plan.verify,
             clock: Clock::start(),
             book: Mutex::new(Book::new(held, plan.producers, plan.partitions)?),
-            answers: Mutex::new(Answers {
-                produce_ack: Latencies::new()?,
-                acked: 0,
-                last_acked: 0,
-                first_error: None,
-                fatal: false,
-            }),
-            sending: Mutex::new(Sending {
-                schedule_delay: Latencies::new()?,
-                scheduled: 0,
-                late: 0,
-                given_up: 0,
-                held_back: 0,
-            }),
+            answers: Mutex::new(Answers::new(timeline.ends().len())?),
+            sending: Mutex::new(Sending::new(timeline.ends().len())?),
+            start: AtomicU64::new(0),
+            timeline,
             sent: AtomicU64::new(0),
             acked: AtomicU64::new(0),
             failed: AtomicU64::new(0),
@@ -165,10 +123,8 @@ impl Account {
                     end.fetch_max(offset.0 + 1, Ordering::Relaxed);
                 }
                 if !payload.warm_up && self.verify {
-                    let mut answers = self.answers();
-                    answers.acked += 1;
-                    answers.last_acked = answers.last_acked.max(now);
-                    answers.produce_ack.record(now.saturating_sub(payload.intended));
+                    let phase = self.phase_of(payload.intended);
+                    self.answers().confirmed(phase, now.saturating_sub(payload.intended), now);
                 }
                 self.acked.fetch_add(1, Ordering::Release);
             }
@@ -228,7 +184,8 @@ impl Account {
     }
 
     fn note(&self, read: Result<Payload, Odd>, place: Place, length: usize, call: Call, ended: u64) {
-        if self.book().handled(read, place, call, ended) {
+        let phase = read.as_ref().map_or(0, |payload| self.phase_of(payload.intended));
+        if self.book().handled(read, phase, place, call, ended) {
             self.handled.fetch_add(1, Ordering::Release);
             if self.counts_bytes {
                 self.handled_bytes.fetch_add(Plan::bytes_in_log(length), Ordering::Release);
@@ -253,18 +210,31 @@ impl Account {
         self.book().confirmed(partition, next, now);
     }
 
-    /// The latencies of the load since they were last taken.
-    pub(crate) fn take_latencies(&self) -> ByFamily<Latencies> {
-        let (schedule_delay, produce_ack) = (self.sending().schedule_delay.take(), self.answers().produce_ack.take());
+    /// The latencies of the load since they were last taken; and of those that count from the intended send, which phase had which.
+    pub(crate) fn take_latencies(&self) -> (ByFamily<Latencies>, FromIntended<BTreeMap<usize, Kept>>) {
+        let (schedule_delay, delays) = self.sending().schedule_delay.take();
+        let (produce_ack, acks) = self.answers().produce_ack.take();
         let mut book = self.book();
-        ByFamily {
+        let (end_to_end, ends) = book.end_to_end.take();
+        let whole = ByFamily {
             schedule_delay,
             produce_ack,
-            end_to_end: book.end_to_end.take(),
+            end_to_end,
             residence: book.residence.take(),
             handler: book.handler.take(),
             commit_lag: book.commit_lag.take(),
-        }
+        };
+        (whole, FromIntended { schedule_delay: delays, produce_ack: acks, end_to_end: ends })
+    }
+
+    /// The schedule begins at that time on the run's clock.
+    pub(crate) fn starts(&self, start: u64) {
+        self.start.store(start, Ordering::Release);
+    }
+
+    /// In which phase a record was to be sent.
+    pub(crate) fn phase_of(&self, intended: u64) -> usize {
+        self.timeline.phase_at(intended.saturating_sub(self.start.load(Ordering::Acquire)))
     }
 
     /// A handler failed as it was to.
@@ -338,134 +308,5 @@ impl Account {
     /// One more than the highest confirmed offset of each partition.
     pub(crate) fn ends(&self) -> impl Iterator<Item = i64> {
         self.ends.iter().map(|end| end.load(Ordering::Relaxed))
-    }
-}
-
-/// How a record came to its handler, on the run's clock.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Call {
-    /// When the engine had taken it over from librdkafka; without an engine, when it was polled.
-    pub(crate) received: u64,
-    /// When its handler was called, where that is known.
-    pub(crate) called: Option<u64>,
-}
-
-impl Book {
-    fn new(held: Held, producers: u16, partitions: u32) -> anyhow::Result<Self> {
-        Ok(Self {
-            ledger: Ledger::new(held, producers, partitions),
-            commits: Commits::new(partitions),
-            redelivered_after_commit: 0,
-            committed: vec![0; partitions as usize],
-            excused: 0,
-            end_to_end: Latencies::new()?,
-            residence: Latencies::new()?,
-            handler: Latencies::new()?,
-            commit_lag: Latencies::new()?,
-            span: None,
-        })
-    }
-
-    /// A handler is through with a record; says whether it is a record of this run that none had before.
-    fn handled(&mut self, read: Result<Payload, Odd>, place: Place, call: Call, ended: u64) -> bool {
-        let Call { received, called } = call;
-        let anew = self.ledger.handled(read, place);
-        if !anew {
-            self.redelivered_after_commit += u64::from(place.offset < self.commits.known_at(place.partition, received));
-            return false;
-        }
-        let (first, last) = self.span.unwrap_or((ended, ended));
-        self.span = Some((first, last.max(ended)));
-        if let Ok(payload) = read
-            && !payload.warm_up
-        {
-            self.end_to_end.record(ended.saturating_sub(payload.intended));
-            self.residence.record(ended.saturating_sub(received));
-            if let Some(called) = called {
-                self.handler.record(ended.saturating_sub(called));
-            }
-            self.commits.handled(place, ended);
-        }
-        true
-    }
-
-    /// Different records handled a second, from the first to the last.
-    pub(crate) fn handled_rate(&self) -> f64 {
-        let seconds = self.span.map_or(0.0, |(first, last)| last.saturating_sub(first) as f64 / 1e9);
-        if seconds > 0.0 { self.ledger.count_handled() as f64 / seconds } else { 0.0 }
-    }
-
-    /// It became known that all of a partition below `next` is committed.
-    fn confirmed(&mut self, partition: u32, next: u64, now: u64) {
-        self.commits.confirmed(partition, next, now, &mut self.commit_lag);
-    }
-}
-
-impl Answers {
-    /// Confirmed records of the load a second: from its start to its end, or to the last confirmation, where that came later. What the producer had
-    /// only taken over by the end is no faster for it.
-    pub(crate) fn rate(&self, start: u64, end: u64) -> f64 {
-        let seconds = end.max(self.last_acked).saturating_sub(start) as f64 / 1e9;
-        if seconds > 0.0 { self.acked as f64 / seconds } else { 0.0 }
-    }
-}
-
-#[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_rate_counts_the_time_until_the_last_confirmation() {
-        const SECOND: u64 = 1_000_000_000;
-        let answers = |acked, last_acked| {
-            let produce_ack = Latencies::new().unwrap();
-            Answers { produce_ack, acked, last_acked, first_error: None, fatal: false }
-        };
-        // All were taken over within a second, and confirmed in ten.
-        assert_eq!(answers(1_000, 12 * SECOND).rate(2 * SECOND, 3 * SECOND), 100.0);
-        assert_eq!(answers(1_000, 11 * SECOND).rate(2 * SECOND, 12 * SECOND), 100.0);
-        assert_eq!(answers(0, 0).rate(2 * SECOND, 2 * SECOND), 0.0);
-    }
-
-    fn read(sequence: u64) -> Result<Payload, Odd> {
-        let (key, warm_up) = (None, false);
-        Ok(Payload { producer: 0, sequence, key, key_sequence: sequence, intended: 1_000, warm_up })
-    }
-
-    #[test]
-    fn what_comes_again_counts_against_the_commit_where_that_was_known_when_it_was_received() {
-        let mut book = Book::new(Held::ToKeys, 1, 1).unwrap();
-        let place = Place { partition: 0, offset: 5 };
-        let handled = |book: &mut Book, received| {
-            let anew = book.handled(read(0), place, Call { received, called: None }, received + 10);
-            (anew, book.redelivered_after_commit)
-        };
-        assert_eq!(handled(&mut book, 100), (true, 0));
-        // A second member has it, and the first has not committed.
-        assert_eq!(handled(&mut book, 200), (false, 0));
-        book.confirmed(0, 6, 300);
-        assert_eq!(handled(&mut book, 299), (false, 0));
-        assert_eq!(handled(&mut book, 300), (false, 1));
-        // The producer stored a record twice, which is no redelivery.
-        let above = Place { offset: 6, ..place };
-        assert!(!book.handled(read(0), above, Call { received: 400, called: None }, 410));
-        assert_eq!(book.redelivered_after_commit, 1);
-    }
-
-    #[test]
-    fn each_latency_has_its_beginning_and_warm_up_and_repeats_have_none() {
-        let mut book = Book::new(Held::ToKeys, 1, 1).unwrap();
-        let call = Call { received: 101_000, called: Some(201_000) };
-        let at = |offset| Place { partition: 0, offset };
-        assert!(book.handled(read(0), at(0), call, 501_000));
-        assert!(!book.handled(read(0), at(0), call, 501_000));
-        assert!(book.handled(read(1).map(|it| Payload { warm_up: true, ..it }), at(1), call, 501_000));
-        book.confirmed(0, 2, 1_101_000);
-        let micros = |latencies: &Latencies| latencies.summary().map(|it| (it.max, it.count));
-        assert_eq!(micros(&book.end_to_end), Some((500, 1)));
-        assert_eq!(micros(&book.residence), Some((400, 1)));
-        assert_eq!(micros(&book.handler), Some((300, 1)));
-        assert_eq!(micros(&book.commit_lag), Some((600, 1)));
     }
 }

@@ -1,0 +1,219 @@
+//! What each phase of a load comes to.
+
+use serde::Serialize;
+
+use super::account::{Confirmed, Due};
+use super::backlog::Backlog;
+use super::families::FromIntended;
+use super::latencies::Summary;
+use super::phases::{Phase, Timeline};
+use super::verdict::is_late;
+
+/// One phase of the load. Its records are those whose intended time lies in it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct OfPhase {
+    pub(crate) name: String,
+    /// `constant`, `poisson`, `ramp` or `step`.
+    pub(crate) kind: &'static str,
+    /// Records a second that the schedule wants at its start, and at its end.
+    pub(crate) from: u64,
+    pub(crate) to: u64,
+    /// Since the warm-up began.
+    pub(crate) start_seconds: f64,
+    /// How long it was on.
+    pub(crate) seconds: f64,
+    pub(crate) sent: u64,
+    pub(crate) acked: u64,
+    /// Confirmed records a second, until the last confirmation.
+    pub(crate) rate: f64,
+    /// Records whose time came, those included that were not sent any more.
+    pub(crate) scheduled: u64,
+    pub(crate) late: u64,
+    /// Handlers fell behind for good in it, or had a backlog of an earlier phase to make good.
+    pub(crate) saturated: bool,
+    /// The same of what waited for the broker's confirmation.
+    pub(crate) queued: bool,
+    /// Producers came late for want of room that the broker would not have had.
+    pub(crate) held_up: bool,
+    /// Microseconds; `None` where there are none, or where they would say how long a backlog was.
+    pub(crate) latency: FromIntended<Option<Summary>>,
+}
+
+/// What was written down of one.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Noted {
+    pub(crate) due: Due,
+    pub(crate) confirmed: Confirmed,
+    pub(crate) latency: FromIntended<Option<Summary>>,
+}
+
+/// How it was around the phases, on the run's clock.
+pub(crate) struct Around<'a> {
+    pub(crate) start: u64,
+    pub(crate) load_end: u64,
+    /// From here on a fault is to blame for what piles up.
+    pub(crate) calm_end: u64,
+    /// Confirmed and not handled.
+    pub(crate) backlog: &'a Backlog,
+    /// To be sent and not confirmed.
+    pub(crate) queue: &'a Backlog,
+    /// Whether producers had to wait for room.
+    pub(crate) held_back: bool,
+}
+
+/// What the phases come to that began before the load ended, without the warm-up.
+///
+/// Each is judged for itself, as the whole load is. One that begins more than a second behind, in the wake of one that was not kept up with, has
+/// that one's backlog in its latencies: these are refused as well.
+pub(crate) fn of_phases(phases: &[Phase], noted: impl Iterator<Item = Noted>, around: &Around<'_>) -> Vec<OfPhase> {
+    let timeline = Timeline::of(phases);
+    let (mut begin, mut found) = (0, Vec::new());
+    let (mut saturated, mut queued) = (false, false);
+    for ((phase, end), Noted { due, confirmed, mut latency }) in phases.iter().zip(timeline.ends()).zip(noted) {
+        let from = around.start.saturating_add(begin);
+        let until = around.start.saturating_add(*end).min(around.load_end);
+        if from >= around.load_end {
+            break;
+        }
+        let rate = confirmed.rate(from, until);
+        let behind = |backlog: &Backlog, end: u64, before: bool| {
+            let grew = end > from && backlog.grew(from, end, backlog.at(end), rate);
+            grew || (before && backlog.is_deep(from, rate))
+        };
+        saturated = behind(around.backlog, until.min(around.calm_end), saturated);
+        let held_up = around.held_back && is_late(due.late, due.scheduled);
+        queued = !held_up && behind(around.queue, until, queued);
+        if queued || held_up {
+            latency.produce_ack = None;
+        }
+        if saturated || queued || held_up {
+            latency.end_to_end = None;
+        }
+        if !phase.warmup {
+            found.push(OfPhase {
+                name: phase.name(),
+                kind: phase.kind(),
+                from: phase.from,
+                to: phase.to,
+                start_seconds: begin as f64 / 1e9,
+                seconds: (until - from) as f64 / 1e9,
+                sent: due.scheduled - due.given_up,
+                acked: confirmed.acked,
+                rate,
+                scheduled: due.scheduled,
+                late: due.late,
+                saturated,
+                queued,
+                held_up,
+                latency,
+            });
+        }
+        begin = *end;
+    }
+    found
+}
+
+impl OfPhase {
+    /// The rate that the schedule wants, for people: `1000`, or `1000 to 5000`.
+    pub(crate) fn target(&self) -> String {
+        if self.from == self.to { self.from.to_string() } else { format!("{} to {}", self.from, self.to) }
+    }
+
+    /// Why it has no latencies, where they are refused.
+    pub(crate) fn refusal(&self) -> Option<&'static str> {
+        if self.held_up {
+            Some("producers had to wait for what the broker can keep")
+        } else if self.queued {
+            Some("records were not confirmed as fast as they were to be sent")
+        } else if self.saturated {
+            Some("handlers did not keep up, or had the backlog of an earlier phase to make good")
+        } else {
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::schedule::Arrivals;
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+    const RATE: u64 = 1_000;
+
+    fn phase(number: u32, seconds: u64) -> Phase {
+        let duration = Duration::from_secs(seconds);
+        Phase { number, step: None, from: RATE, to: RATE, arrivals: Arrivals::Constant, duration, warmup: number == 1 }
+    }
+
+    fn noted(end: u64) -> Noted {
+        let summary = Summary { min: 1, p50: 2, p90: 3, p99: 4, p99_9: 5, p99_99: 6, max: 7, count: 8 };
+        let latency = Some(summary);
+        Noted {
+            due: Due { scheduled: 4_000, late: 0, given_up: 0 },
+            confirmed: Confirmed { acked: 4_000, last: end },
+            latency: FromIntended { schedule_delay: latency, produce_ack: latency, end_to_end: latency },
+        }
+    }
+
+    /// A warm-up and four phases of 4 s each, with so many records behind at each second.
+    fn found(load_end: u64, backlog: impl Fn(u64) -> u64, queue: impl Fn(u64) -> u64, held_back: bool) -> Vec<OfPhase> {
+        let (mut behind, mut waiting) = (Backlog::default(), Backlog::default());
+        for second in 0..=load_end {
+            behind.sampled(second * SECOND, backlog(second));
+            waiting.sampled(second * SECOND, queue(second));
+        }
+        let load_end = load_end * SECOND;
+        let around = Around { start: 0, load_end, calm_end: load_end, backlog: &behind, queue: &waiting, held_back };
+        let phases: Vec<Phase> = (1..=5).map(|number| phase(number, 4)).collect();
+        of_phases(&phases, (1..=5).map(|number| noted(number * 4 * SECOND)), &around)
+    }
+
+    fn names(phases: &[OfPhase], which: impl Fn(&OfPhase) -> bool) -> Vec<&str> {
+        phases.iter().filter(|it| which(it)).map(|it| it.name.as_str()).collect()
+    }
+
+    #[test]
+    fn a_calm_load_has_the_latencies_of_each_phase_but_the_warm_up() {
+        let phases = found(20, |_| 5, |_| 5, false);
+        let all = ["2 constant", "3 constant", "4 constant", "5 constant"];
+        assert_eq!(names(&phases, |it| it.latency.each().all(|(_, summary)| summary.is_some())), all);
+        assert_eq!((phases[1].start_seconds, phases[1].seconds, phases[1].rate), (8.0, 4.0, 1_000.0));
+        assert!(phases.iter().all(|it| it.refusal().is_none()));
+    }
+
+    #[test]
+    fn a_backlog_is_no_latency_in_the_phase_in_which_it_grows_nor_where_it_is_made_good() {
+        // It grows from the 8th second to the 12th, and is gone by the 17th.
+        let backlog = |second: u64| match second {
+            0..=8 => 0,
+            9..=12 => (second - 8) * 1_000,
+            _ => 4_000_u64.saturating_sub((second - 12) * 800),
+        };
+        let phases = found(20, backlog, |_| 0, false);
+        assert_eq!(names(&phases, |it| it.saturated), ["3 constant", "4 constant"]);
+        assert_eq!(names(&phases, |it| it.latency.end_to_end.is_none()), ["3 constant", "4 constant"]);
+        // What the broker did has nothing to do with it.
+        assert!(phases.iter().all(|it| it.latency.produce_ack.is_some() && !it.queued));
+
+        let phases = found(20, |_| 0, backlog, false);
+        assert_eq!(names(&phases, |it| it.queued), ["3 constant", "4 constant"]);
+        assert_eq!(names(&phases, |it| it.latency.produce_ack.is_none()), ["3 constant", "4 constant"]);
+        assert!(phases.iter().all(|it| it.latency.schedule_delay.is_some() && !it.saturated));
+    }
+
+    #[test]
+    fn handlers_that_take_seconds_and_keep_up_are_no_backlog_in_any_phase() {
+        let phases = found(20, |second| (second * 1_000).min(2_000), |_| 0, false);
+        assert_eq!(names(&phases, |it| it.saturated), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn what_began_after_the_end_of_a_load_is_not_there_and_what_was_cut_is_as_long_as_it_was() {
+        let phases = found(10, |_| 0, |_| 0, false);
+        assert_eq!(names(&phases, |_| true), ["2 constant", "3 constant"]);
+        assert_eq!(phases[1].seconds, 2.0);
+    }
+}
