@@ -64,8 +64,8 @@ const NOTHING: &str = "nothing was measured: a signal came before that began";
 /// IN, and what it writes to OUT is held against them. docs/load.md says how it carries their identity.
 ///
 /// Ctrl-C ends the load; what was sent is handled, and judged. While that lasts, Ctrl-C cuts it short,
-/// and what is left is counted as unseen. One line a second goes to stderr;
-/// the report, or with --json the result, to stdout and to the run's folder.
+/// and what is left is counted as unseen. One line a second goes to stderr; the report, or with --json
+/// the result, to stdout and to the run's folder.
 #[derive(Args, Debug)]
 #[command(verbatim_doc_comment)]
 #[command(group(ArgGroup::new("length").args(["duration", "records"])))]
@@ -93,7 +93,13 @@ const NOTHING: &str = "nothing was measured: a signal came before that began";
     --manifest manifest.json        the same from two hosts"))]
 pub(crate) struct Load {
     /// Records a second, of all producers together
-    #[arg(long, value_name = "RECORDS", default_value_t = 2_000, alias = "throughput", conflicts_with = "in_flight")]
+    #[arg(
+        long,
+        value_name = "RECORDS",
+        default_value_t = 2_000,
+        visible_alias = "throughput",
+        conflicts_with = "in_flight"
+    )]
     #[arg(value_parser = shape::rate, allow_negative_numbers = true)]
     rate: u64,
     /// How send times follow each other: constant, or poisson
@@ -109,7 +115,7 @@ pub(crate) struct Load {
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     duration: Option<Duration>,
     /// How many records the load has, instead of how long it lasts
-    #[arg(long, value_name = "RECORDS", aliases = ["num-records", "messages"], value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "RECORDS", visible_aliases = ["num-records", "messages"], value_parser = clap::value_parser!(u64).range(1..))]
     records: Option<u64>,
     /// Load that is verified like the rest, and left out of the figures
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = parse_duration)]
@@ -134,7 +140,7 @@ pub(crate) struct Load {
     /// In which order the records of a partition are handled
     #[arg(long, value_name = "ORDER", default_value = "partition", value_enum)]
     order: KeptOrder,
-    /// Handler calls at once, of a member; with the orders key and unordered
+    /// Handler calls at once, of a member [default: 100; with the order partition one for each partition]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     concurrency: Option<u32>,
     #[command(flatten)]
