@@ -33,8 +33,8 @@ settings! {
     #[serde(deserialize_with = "number::within::<1, 2147483647, _, _>")]
     buffer_records: usize = 100_000, "100000", "a number of records";
 
-    /// Bytes of keys, values and headers accepted and not answered yet, shared by the actors: a record above a share is too large. Twice Java's
-    /// `buffer.memory`.
+    /// Bytes of keys, values and headers accepted and not answered yet, shared by the actors: a record above a share is too large. Up to four
+    /// emptied batches per actor are kept beside it. Twice Java's `buffer.memory`.
     #[serde(with = "size")]
     buffer_bytes: usize = 64 << 20, "64MiB", "a size, as in `128MiB`";
 

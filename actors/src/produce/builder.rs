@@ -105,14 +105,19 @@ impl ProducerBuilder {
         self
     }
 
-    /// The most records accepted and not yet answered; 100,000. The actors share it evenly. Each costs its bytes and some 300 more in librdkafka.
+    /// The most records accepted and not yet answered; 100,000. The actors share it evenly. Each costs its bytes and some 300 more in librdkafka. Delivery
+    /// callbacks that [send again](super::Sender::send_with) may exceed it: up to twice as many and two more, for each actor.
     pub fn buffer_records(mut self, records: usize) -> Self {
         self.buffer_records = records;
         self
     }
 
     /// The most bytes (keys, values, headers) accepted and not yet answered; 64 MiB. The actors share it evenly, and a record above an actor's share is
-    /// too large.
+    /// too large. Delivery callbacks that [send again](super::Sender::send_with) may exceed it up to twice, and by twice the record that is let in above it.
+    ///
+    /// Not counted: librdkafka's copies, and up to 4 emptied batches that each actor keeps to fill them again. They grew to what batches needed, to at most
+    /// twice [`batch_bytes`](Self::batch_bytes) each and some 40 bytes for each of [`batch_records`](Self::batch_records): about 2 MiB for each actor by
+    /// default.
     pub fn buffer_bytes(mut self, bytes: usize) -> Self {
         self.buffer_bytes = bytes;
         self

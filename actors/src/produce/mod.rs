@@ -38,6 +38,7 @@ mod credits;
 mod delivery;
 mod encode;
 mod error;
+mod gate;
 mod group;
 mod in_flight;
 mod intake;
@@ -58,6 +59,7 @@ mod route;
 mod send_many;
 mod sender;
 mod state;
+mod succession;
 mod waking;
 
 pub use crate::blocking::MustNotBlock;

@@ -26,8 +26,9 @@ impl OffsetTracker {
     /// Sends a round if the policy, the app, or a commit that failed asks for one.
     pub(super) fn look(&mut self, now: Instant) {
         self.looked = now;
+        // Half a look of room: a timer that is late for one look is not for the next, which must not wait for another for that.
         if let CommitWhen::Interval(interval) = self.options.policy.when
-            && now.saturating_duration_since(self.ticked) >= interval
+            && now.saturating_duration_since(self.ticked) + self.pace() / 2 >= interval
         {
             self.ticked = now;
             self.wanted = true;

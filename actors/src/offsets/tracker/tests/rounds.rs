@@ -25,6 +25,27 @@ fn a_standalone_engine_follows_the_watermark_and_commits_nothing() {
 }
 
 #[test]
+fn looks_that_come_a_little_late_and_a_little_early_keep_the_interval() {
+    for (interval, every) in [(100, 1), (250, 3), (1_000, 10)] {
+        let mut stage = Stage::of(Membership::default(), CommitWhen::Interval(Duration::from_millis(interval)));
+        stage.begin(1);
+        let began = stage.now;
+        for look in 1..=60_u32 {
+            stage.report_in(0, 1, i64::from(look) - 1..i64::from(look));
+            // By turns half a millisecond after its time, and before.
+            let late = Duration::from_micros(if look % 2 == 0 { 0 } else { 1_000 });
+            stage.now = began + stage.tracker.pace() * look + late;
+            stage.tracker.look(stage.now);
+            let due = look % every == 0;
+            assert_eq!(stage.sent().is_some(), due, "{interval} ms, look {look}");
+            if due {
+                stage.answer(1, i64::from(look), None);
+            }
+        }
+    }
+}
+
+#[test]
 fn a_commit_that_failed_is_built_again_with_what_was_finished_since() {
     let mut stage = Stage::new();
     stage.begin(1);
