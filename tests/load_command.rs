@@ -340,6 +340,27 @@ fn what_piles_up_before_the_broker_is_no_latency_either() {
 }
 
 #[test]
+fn a_result_that_cannot_be_written_is_printed_and_ends_it_with_3() {
+    let folder = tempfile::tempdir().unwrap();
+    // In the way of the file, also for root.
+    fs::create_dir(folder.path().join("result.json.unfinished")).unwrap();
+    let arguments = "--in-flight 50 --records 100 --warmup 0s";
+    let output = load(arguments, folder.path()).arg("--json").output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{stderr}");
+    assert!(stderr.contains("cannot write") && stderr.contains("result.json"), "{stderr}");
+    let result: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&result["verdict"], &result["figures"]["handled"]), (&"passed".into(), &100.into()), "{result}");
+    // The page is no worse for that.
+    assert!(folder.path().join("report.html").exists());
+
+    let output = load(arguments, folder.path()).output().unwrap();
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(3), "{stdout}");
+    assert!(stdout.starts_with("verdict: passed\n") && !stdout.contains("\nreport: "), "{stdout}");
+}
+
+#[test]
 fn a_second_run_leaves_the_result_of_the_first_alone() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("result.json"), "the first").unwrap();
@@ -363,11 +384,15 @@ fn a_signal_before_the_group_has_formed_makes_the_run_invalid() {
         assert_eq!(unsafe { libc::kill(i32::try_from(child.id()).unwrap(), libc::SIGINT) }, 0);
         stderr.for_each(drop);
         let output = child.wait_with_output().unwrap();
-        if fs::remove_file(folder.path().join("result.json")).is_ok() {
+        let result: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let kept = folder.path().join("result.json");
+        assert_eq!(serde_json::from_slice::<Value>(&fs::read(&kept).unwrap()).unwrap(), result);
+        fs::remove_file(kept).unwrap();
+        if !result["figures"].is_null() {
             eprintln!("once more: the load had begun");
             continue;
         }
-        let result: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(result["schema"], 1);
         assert_eq!((output.status.code(), &result["verdict"]), (Some(4), &"invalid".into()), "{result}");
         assert!(result["reasons"][0].as_str().unwrap().starts_with("nothing was measured"), "{result}");
         return;
@@ -496,6 +521,27 @@ fn on_apache_kafka_members_share_skewed_keys_and_the_topic_is_gone_in_the_end() 
         assert!(Instant::now() < until, "{topic} is still there");
         std::thread::yield_now();
     }
+    // And so is the group.
+    let groups = client.fetch_group_list(None, patience).unwrap();
+    assert!(groups.groups().iter().all(|it| it.name() != result["plan"]["group"].as_str().unwrap()));
+
+    // They are left where the log can tell more of what is wrong, and the report says so.
+    let servers = kafka.bootstrap_servers();
+    let failed = |arguments: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        let arguments = format!("--bootstrap-server {servers} --in-flight 10 --records 20 --warmup 0s {arguments}");
+        let output = load(&arguments, folder.path()).output().unwrap();
+        let stdout = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{stdout}{}", String::from_utf8_lossy(&output.stderr));
+        stdout
+    };
+    let unseen = failed("--work sleep:10m --drain 1s");
+    assert!(unseen.contains("\ntopic troupe-load-") && unseen.contains(" are left, to look into"), "{unseen}");
+    for tool in ["kafka-topics.sh", "kafka-consumer-groups.sh"] {
+        assert!(unseen.contains(&format!("{tool} --bootstrap-server {servers} --delete --")), "{unseen}");
+    }
+    let slow = failed("--assert ack.max<1us");
+    assert!(!slow.contains("are left"), "{slow}");
 }
 
 #[test]

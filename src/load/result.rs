@@ -13,7 +13,7 @@ use super::run::{Measured, OfPartition};
 use super::sample::Sample;
 use super::verdict::{Judgement, Verdict};
 
-const SCHEMA: u32 = 1;
+pub(crate) const SCHEMA: u32 = 1;
 
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct RunResult {

@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::cli::exit::Misuse;
 
 /// What a run's folder holds in any case.
-const RESULT: &str = "result.json";
+pub(super) const RESULT: &str = "result.json";
 pub(super) const REPORT: &str = "report.html";
 /// Where runs go unless told otherwise.
 const RUNS: &str = "troupe-runs";
@@ -68,10 +68,18 @@ pub(super) fn unmake(folder: &Path) {
     let _ = fs::remove_dir(folder);
 }
 
-/// Writes what came of the run: for programs, and as a page for people.
+/// Writes what came of the run: for programs, and as a page for people. Each of them, whatever becomes of the other.
+///
+/// # Errors
+/// Why one of them is not there. What was measured is worth no less for that: it is still to be printed.
 pub(super) fn keep(folder: &Path, result: &impl Serialize, page: &impl Display) -> anyhow::Result<()> {
-    write(folder, RESULT, &(serde_json::to_string_pretty(result)? + "\n"))?;
-    write(folder, REPORT, &page.to_string())
+    let kept = write_json(folder, RESULT, result);
+    kept.and(write(folder, REPORT, &page.to_string()))
+}
+
+/// Writes a file of the folder as JSON for people to read too.
+pub(super) fn write_json(folder: &Path, name: &str, content: &impl Serialize) -> anyhow::Result<()> {
+    write(folder, name, &(serde_json::to_string_pretty(content)? + "\n"))
 }
 
 /// A time as results have it.
@@ -80,10 +88,14 @@ pub(super) fn written(time: Timestamp) -> String {
 }
 
 /// Writes a file of the folder, whole or not at all.
-pub(super) fn write(folder: &Path, name: &str, content: &str) -> anyhow::Result<()> {
+fn write(folder: &Path, name: &str, content: &str) -> anyhow::Result<()> {
     let (path, unfinished) = (folder.join(name), folder.join(format!("{name}.unfinished")));
     fs::write(&unfinished, content)
         .and_then(|()| fs::rename(&unfinished, &path))
+        .inspect_err(|_| {
+            // On a full disk its place is needed.
+            let _ = fs::remove_file(&unfinished);
+        })
         .with_context(|| format!("cannot write {}", path.display()))
 }
 

@@ -3,6 +3,7 @@
 mod effective;
 mod folder;
 mod latency_table;
+mod left;
 mod member;
 mod phase_table;
 mod pipeline;
@@ -32,7 +33,7 @@ use crate::load::gates::Gates;
 use crate::load::keys::Keys;
 use crate::load::plan::Plan;
 use crate::load::report::EnginePage;
-use crate::load::result::{RunResult, Scene};
+use crate::load::result::{RunResult, SCHEMA, Scene};
 use crate::load::run;
 use crate::load::schedule::Arrivals;
 use crate::load::verdict::Judgement;
@@ -57,8 +58,8 @@ const NOTHING: &str = "nothing was measured: a signal came before that began";
 ///
 /// Without a Kafka of yours the broker runs in this process and nothing has to be installed. It
 /// keeps 5 MiB a partition, so what is sent and not handled is bounded there; a load that meets
-/// the bound is no valid measurement. The topic is the run's own. On a Kafka of yours it is deleted
-/// in the end, unless the verdict is a failure.
+/// the bound is no valid measurement. Topic and group are the run's own. On a Kafka of yours they are
+/// deleted in the end, unless something is wrong with the records: the report says what is left then.
 ///
 /// With --topic IN and --verify-topic OUT an application of yours is what is judged: records go into
 /// IN, and what it writes to OUT is held against them. docs/load.md says how it carries their identity.
@@ -134,7 +135,7 @@ pub(crate) struct Load {
     /// Threads that send, and producing actors
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     producers: u16,
-    /// Members of the consumer group, all in this process
+    /// Members of the consumer group: in this process, or with --fault each in one of its own
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     members: u16,
     /// In which order the records of a partition are handled
@@ -201,9 +202,13 @@ impl Load {
         }
         match self.judged(terminal, shutdown).await {
             Err(error) if error.is::<Interrupted>() => {
-                let nothing = json!({ "verdict": Judgement::Invalid, "reasons": [NOTHING] });
+                let nothing = json!({ "schema": SCHEMA, "verdict": Judgement::Invalid, "reasons": [NOTHING] });
+                let kept = self.out.as_ref().map_or(Ok(()), |out| {
+                    let folder = folder::make(Some(out), Timestamp::now(), 0)?;
+                    folder::write_json(&folder, folder::RESULT, &nothing)
+                });
                 self.format().print(&nothing, format_args!("verdict: INVALID\n  {NOTHING}"))?;
-                Ok(Exit::Invalid)
+                kept.map(|()| Exit::Invalid)
             }
             judged => judged,
         }
@@ -246,7 +251,7 @@ impl Load {
         let measured = match run::run(&plan, target, stop, |sample| live.show(sample)).await {
             Ok(Some(measured)) => measured,
             nothing => {
-                stage.delete_topic(&plan.topic).await;
+                stage.clear(&plan).await;
                 folder::unmake(&folder);
                 nothing.map_err(explained)?;
                 return Err(Interrupted.into());
@@ -255,15 +260,16 @@ impl Load {
         let scene =
             Scene { broker: stage.name(), settings: effective::of(&stage, &plan), started: folder::written(started) };
         let result = RunResult::new(&plan, scene, &gates, measured);
-        folder::keep(&folder, &result, &EnginePage(&result))?;
-        let judgement = result.outcome.judgement();
-        if judgement == Judgement::Failed {
-            tracing::debug!("topic {} is left as it is", plan.topic);
-        } else {
-            stage.delete_topic(&plan.topic).await;
+        let kept = folder::keep(&folder, &result, &EnginePage(&result));
+        let left = left::is_worth_a_look(&result).then(|| stage.left(&plan)).flatten();
+        match &left {
+            None => stage.clear(&plan).await,
+            Some(left) if self.format() != Format::People => tracing::info!("{left}"),
+            Some(_) => {}
         }
-        self.format().print(&result, Report { result: &result, folder })?;
-        Ok(telling::exit(judgement))
+        let folder = kept.is_ok().then_some(&*folder);
+        self.format().print(&result, Report { result: &result, folder, left })?;
+        kept.map(|()| telling::exit(result.outcome.judgement()))
     }
 
     fn format(&self) -> Format {

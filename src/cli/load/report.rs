@@ -1,10 +1,11 @@
 use std::fmt;
-use std::path::PathBuf;
+use std::path::Path;
 
 use indicatif::HumanBytes;
 
 use super::folder::REPORT;
 use super::latency_table::latency_table;
+use super::left::Left;
 use super::phase_table::PhaseTable;
 use crate::cli::table::{Column, Table};
 use crate::load::result::{Outcome, RunResult};
@@ -13,7 +14,9 @@ use crate::load::verdict::Judgement;
 /// A result as people read it: the verdict first.
 pub(super) struct Report<'a> {
     pub(super) result: &'a RunResult,
-    pub(super) folder: PathBuf,
+    /// The run's folder, where all could be written.
+    pub(super) folder: Option<&'a Path>,
+    pub(super) left: Option<Left<'a>>,
 }
 
 impl fmt::Display for Report<'_> {
@@ -94,7 +97,13 @@ impl fmt::Display for Report<'_> {
             or_dash(resources.peak_rss_bytes.map(|it| HumanBytes(it).to_string())),
             or_dash(resources.threads.map(|it| it.to_string())),
         )?;
-        writeln!(f, "broker: {}; keys {}, order {:?}, seed {}", outcome.broker, plan.keys, plan.order, plan.seed)?;
-        write!(f, "report: {}", self.folder.join(REPORT).display())
+        write!(f, "broker: {}; keys {}, order {:?}, seed {}", outcome.broker, plan.keys, plan.order, plan.seed)?;
+        if let Some(left) = &self.left {
+            write!(f, "\n{left}")?;
+        }
+        match self.folder {
+            Some(folder) => write!(f, "\nreport: {}", folder.join(REPORT).display()),
+            None => Ok(()),
+        }
     }
 }

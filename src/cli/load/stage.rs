@@ -10,6 +10,9 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::apart::apart_until;
 use crate::cli::connect::{Connect, Connection, Said};
 use crate::cli::produce::topic;
+use crate::load::plan::Plan;
+
+use super::left::{self, Left};
 
 /// After how long a member that was killed counts as dead on the embedded broker: long enough for one that a busy machine keeps waiting.
 const EMBEDDED_SESSION: Duration = Duration::from_secs(6);
@@ -121,13 +124,24 @@ impl Stage {
         Ok(())
     }
 
-    /// Deletes the topic of a run that nobody has to look into.
-    pub(super) async fn delete_topic(&self, topic: &str) {
-        if let Running::Elsewhere = self.running
-            && let Err(error) = topic::delete(&self.connection, topic).await
-        {
+    /// Deletes topic and group of a run that nobody has to look into. Its members have left.
+    pub(super) async fn clear(&self, plan: &Plan) {
+        if !matches!(self.running, Running::Elsewhere) {
+            return;
+        }
+        let (topic, group) = (&plan.topic, &plan.group);
+        if let Err(error) = left::delete_group(&self.connection, group).await {
+            tracing::warn!("group {group} stays behind: {error:#}");
+        }
+        if let Err(error) = topic::delete(&self.connection, topic).await {
             tracing::warn!("topic {topic} stays behind: {error:#}");
         }
+    }
+
+    /// What stays behind of a run that is not cleared, where that outlives this process.
+    pub(super) fn left<'a>(&'a self, plan: &'a Plan) -> Option<Left<'a>> {
+        let servers = self.connection.get("bootstrap.servers").unwrap_or_default();
+        matches!(self.running, Running::Elsewhere).then_some(Left { servers, topic: &plan.topic, group: &plan.group })
     }
 
     /// Which Kafka it is, for the result.

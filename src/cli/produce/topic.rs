@@ -123,12 +123,12 @@ pub(in crate::cli) async fn delete(connection: &Connection, topic: &str) -> anyh
     }
 }
 
-fn options(connection: &Connection) -> AdminOptions {
+pub(in crate::cli) fn options(connection: &Connection) -> AdminOptions {
     AdminOptions::new().request_timeout(Some(connection.timeout())).operation_timeout(Some(connection.timeout()))
 }
 
 /// rdkafka's words hold the value of a property that is refused, which may be a secret.
-fn without_values(error: KafkaError) -> anyhow::Error {
+pub(in crate::cli) fn without_values(error: KafkaError) -> anyhow::Error {
     match error {
         KafkaError::ClientConfig(_, _, name, _) => anyhow::anyhow!("property {name} is refused"),
         KafkaError::AdminOp(code) => anyhow::anyhow!("{code}"),

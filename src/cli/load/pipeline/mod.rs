@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use kafka_troupe::config::tool::Role;
 use tokio_util::sync::CancellationToken;
 
+use super::folder::REPORT;
 use super::telling::{self, Live};
 use super::{Load, effective, folder};
 use crate::cli::connect::Connection;
@@ -19,6 +20,7 @@ use crate::cli::terminal::Terminal;
 use crate::load::gates::Gates;
 use crate::load::pipeline::manifest::RunId;
 use crate::load::pipeline::measured::Measured;
+use crate::load::pipeline::part::Part;
 use crate::load::pipeline::result::{PipelineResult, Settings};
 use crate::load::pipeline::run::{self, Site, Source};
 use crate::load::plan::Plan;
@@ -57,7 +59,7 @@ impl Load {
         let folder = folder::make(self.out.as_ref(), started, seed)?;
         let live = Live::new(terminal, self.format());
         let measured = self.measure(&asked, plan, &connection, live, stop, &folder).await;
-        let Some((measured, plan)) = measured.inspect_err(|_| folder::unmake(&folder))? else {
+        let Some((measured, plan, told)) = measured.inspect_err(|_| folder::unmake(&folder))? else {
             folder::unmake(&folder);
             return Err(Interrupted.into());
         };
@@ -72,11 +74,17 @@ impl Load {
             id_pointer: self.pipeline.carried().pointer(),
         };
         let result = PipelineResult::new((run, part), settings, scene, &gates, measured)?;
-        folder::keep(&folder, &result, &ApplicationPage(&result))?;
-        self.format().print(&result, Report { result: &result, folder: &folder, manifest: MANIFEST })?;
-        Ok(Some(telling::exit(result.outcome.judgement())))
+        let kept = folder::keep(&folder, &result, &ApplicationPage(&result));
+        let report = Report {
+            result: &result,
+            report: kept.is_ok().then(|| folder.join(REPORT)),
+            manifest: (told.is_ok() && part == Part::ProduceOnly).then(|| folder.join(MANIFEST)),
+        };
+        self.format().print(&result, report)?;
+        told.and(kept).map(|()| Some(telling::exit(result.outcome.judgement())))
     }
 
+    /// What was measured by which plan, and whether the other host is told.
     async fn measure(
         &self,
         asked: &Asked,
@@ -85,7 +93,8 @@ impl Load {
         mut live: Live<'_>,
         stop: &CancellationToken,
         folder: &Path,
-    ) -> anyhow::Result<Option<(Measured, Arc<Plan>)>> {
+    ) -> anyhow::Result<Option<(Measured, Arc<Plan>, anyhow::Result<()>)>> {
+        let mut told = Ok(());
         let run = RunId(plan.run);
         if let Some(into) = asked.into() {
             plan.partitions = u32::try_from(connection.reach_topic(into, stop)?)?;
@@ -111,7 +120,7 @@ impl Load {
                 tracing::info!("this is run {run}: verify it with --verify-only --run {run}");
                 match run::produce_only(source, out.as_deref(), site, show).await? {
                     Some((measured, manifest)) => {
-                        folder::write(folder, MANIFEST, &(serde_json::to_string_pretty(&manifest)? + "\n"))?;
+                        told = told::tell(folder, &manifest);
                         Some(measured)
                     }
                     None => None,
@@ -119,6 +128,6 @@ impl Load {
             }
             Asked::VerifyOnly(verify) => Some(run::verify_only(verify, site, || self.pipeline.told(run), show).await?),
         };
-        Ok(measured.map(|measured| (measured, plan)))
+        Ok(measured.map(|measured| (measured, plan, told)))
     }
 }

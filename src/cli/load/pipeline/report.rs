@@ -1,7 +1,6 @@
 use std::fmt;
-use std::path::Path;
+use std::path::PathBuf;
 
-use super::super::folder::REPORT;
 use super::super::latency_table::latency_table;
 use crate::load::families::Family;
 use crate::load::pipeline::ledger::Fault;
@@ -13,9 +12,9 @@ use crate::load::verdict::Judgement;
 /// A result as people read it: the verdict first.
 pub(super) struct Report<'a> {
     pub(super) result: &'a PipelineResult,
-    pub(super) folder: &'a Path,
-    /// What the manifest's file is called.
-    pub(super) manifest: &'static str,
+    /// What could be written.
+    pub(super) report: Option<PathBuf>,
+    pub(super) manifest: Option<PathBuf>,
 }
 
 impl fmt::Display for Report<'_> {
@@ -74,11 +73,13 @@ impl fmt::Display for Report<'_> {
             )?;
         }
         write!(f, "\n\nrun {run}, broker: {}", outcome.broker)?;
-        if *part == Part::ProduceOnly {
-            let manifest = self.folder.join(self.manifest);
+        if let Some(manifest) = &self.manifest {
             write!(f, "\nmanifest: {}; the verifying host needs it: --manifest", manifest.display())?;
         }
-        write!(f, "\nreport: {}", self.folder.join(REPORT).display())
+        match &self.report {
+            Some(report) => write!(f, "\nreport: {}", report.display()),
+            None => Ok(()),
+        }
     }
 }
 

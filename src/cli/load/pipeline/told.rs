@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::ErrorKind;
+use std::path::Path;
 
 use anyhow::Context;
 
@@ -11,6 +12,16 @@ use crate::cli::exit::Misuse;
 use crate::load::pipeline::manifest::{Manifest, RunId};
 
 pub(super) const MANIFEST: &str = "manifest.json";
+
+/// Leaves the manifest in the folder, for the other host. Where that cannot be, it is logged: without it nothing that was sent can be verified.
+///
+/// # Errors
+/// It cannot be written.
+pub(super) fn tell(folder: &Path, manifest: &Manifest) -> anyhow::Result<()> {
+    let text = serde_json::to_string(manifest)?;
+    folder::write_json(folder, MANIFEST, manifest)
+        .inspect_err(|error| tracing::error!("{error:#}; verify the run with this line as its {MANIFEST}:\n{text}"))
+}
 
 impl Pipeline {
     /// What the producing host has told of a run, if it has.
