@@ -366,6 +366,8 @@ fn two_hosts_share_a_run_and_its_last_record_is_missed_by_who_knows_how_many_the
     assert_eq!((code, counts(&late, ["handled", "filtered"])), (0, [299, 1]), "{late}");
     assert!(late["figures"]["latency"]["end_to_end"].is_null());
     assert_eq!(late["verification"]["not_timed"], 299);
+    // What may be left out is no fault.
+    assert_eq!(late["verification"]["faults"], json!([]));
 
     for (arguments, why) in [
         ("--run 2f --verify-topic out", "is of run 000000000000001f"),
@@ -375,6 +377,39 @@ fn two_hosts_share_a_run_and_its_last_record_is_missed_by_who_knows_how_many_the
         let arguments = format!("--verify-only {arguments} --manifest {}", manifest.display());
         refused(&arguments, why);
     }
+}
+
+#[test]
+fn a_manifest_that_cannot_be_written_is_told_and_the_run_can_be_verified_by_that() {
+    let broker = EmbeddedBroker::start().unwrap();
+    let servers = broker.bootstrap_servers();
+    for topic in ["in", "out"] {
+        broker.create_topic(topic, PARTITIONS).unwrap();
+    }
+    let _app = App::start(servers, ("in", "out"), |entry| vec![entry]);
+    let folders = tempfile::tempdir().unwrap();
+    let [sent, seen] = ["sent", "seen"].map(|name| folders.path().join(name));
+    // In the way of the file, also for root.
+    std::fs::create_dir_all(sent.join("manifest.json.unfinished")).unwrap();
+    let arguments = "--topic in --verify-topic out --produce-only --run 1f --in-flight 50 --records 100 --warmup 0s";
+    let output = load(servers, arguments, &sent).output().unwrap();
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(3), "{stdout}{stderr}");
+    assert!(stdout.starts_with("verdict: passed, for what was sent") && !stdout.contains("\nmanifest: "), "{stdout}");
+    assert!(stdout.contains("\nreport: "), "{stdout}");
+
+    let manifest = folders.path().join("told.json");
+    std::fs::write(&manifest, stderr.lines().find(|line| line.starts_with('{')).unwrap()).unwrap();
+    let arguments = format!("--verify-only --run 1f --verify-topic out --settle 60s --manifest {}", manifest.display());
+    let (code, verified) = result(&mut load(servers, &arguments, &seen));
+    assert_eq!((code, counts(&verified, ["handled", "lost"])), (0, [100, 0]), "{verified}");
+
+    // Where nothing is waited for, all that is there counts as come all the same.
+    let (code, verified) = result(&mut load(servers, &arguments.replace("60s", "0s"), &folders.path().join("at once")));
+    let waited_until = &verified["verification"]["waited_until"];
+    assert_eq!((code, waited_until), (0, &"all records had come out".into()), "{verified}");
+    let done = verified["samples"].as_array().unwrap().iter().map(|it| it["done"].as_u64().unwrap());
+    assert_eq!(done.sum::<u64>(), 100, "{verified}");
 }
 
 fn files(folder: &Path) -> Vec<String> {

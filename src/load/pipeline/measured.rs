@@ -5,7 +5,7 @@ use crate::load::resources::Resources;
 use crate::load::sample::Sample;
 
 use super::expect::Expect;
-use super::ledger::{Fault, Findings};
+use super::ledger::{Fault, Findings, Kind};
 use super::out::Book;
 use super::verdict::{Circumstances, Waited};
 
@@ -41,7 +41,9 @@ pub(crate) struct Verified {
 }
 
 impl Verified {
-    pub(super) fn of(book: &Book, found: Findings, waited: Waited, two_clocks: bool) -> Self {
+    pub(super) fn of(book: &Book, mut found: Findings, expect: Expect, waited: Waited, two_clocks: bool) -> Self {
+        // What may be left out is not at fault.
+        found.faults.retain(|it| !expect.filtered || it.fault != Kind::Missing);
         Self {
             waited,
             two_clocks,

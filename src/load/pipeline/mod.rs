@@ -9,6 +9,7 @@
 //! [`watch`]; [`measured`] and [`result`](mod@result) in the end.
 
 mod carrier;
+mod ends;
 pub(crate) mod expect;
 pub(crate) mod identity;
 pub(crate) mod ledger;

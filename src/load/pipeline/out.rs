@@ -18,6 +18,7 @@ use crate::load::latencies::Latencies;
 use crate::load::ledger::Place;
 
 use super::carrier::WallClock;
+use super::ends::Ends;
 use super::identity::{Carried, HEADER};
 use super::ledger::Ledger;
 
@@ -107,6 +108,8 @@ pub(crate) struct Search {
 /// A thread that reads until it is told to read to the end.
 pub(crate) struct Reader {
     finish: CancellationToken,
+    /// Not even to the end.
+    cut: CancellationToken,
     ended: oneshot::Receiver<anyhow::Result<()>>,
 }
 
@@ -137,12 +140,19 @@ impl Out {
         Ok(i32::try_from(count)?)
     }
 
-    fn assign(&self, positions: &[Offset]) -> anyhow::Result<()> {
+    fn assign(&self, positions: impl Iterator<Item = (usize, Offset)>) -> anyhow::Result<()> {
         let mut list = TopicPartitionList::new();
-        for (partition, position) in (0..).zip(positions) {
-            list.add_partition_offset(&self.topic, partition, *position)?;
+        for (partition, position) in positions {
+            list.add_partition_offset(&self.topic, i32::try_from(partition)?, position)?;
         }
         self.client.assign(&list).with_context(|| format!("cannot read {}", self.topic))
+    }
+
+    /// Nothing more comes of the partition, which others may go on to write.
+    fn pause(&self, partition: usize) -> anyhow::Result<()> {
+        let mut list = TopicPartitionList::new();
+        list.add_partition(&self.topic, i32::try_from(partition)?);
+        self.client.pause(&list).with_context(|| format!("cannot leave {} [{partition}] alone", self.topic))
     }
 
     /// Connections come back; what is in the way for good ends the run.
@@ -179,15 +189,16 @@ struct Reading {
 }
 
 enum Polled {
-    Record,
-    End(i32),
+    /// Up to this offset a partition is read.
+    To(usize, i64),
+    End(usize),
 }
 
 impl Reading {
     fn on(&mut self) -> anyhow::Result<Option<Polled>> {
         let record = match self.out.client.poll(NAP) {
             Some(Ok(record)) => record,
-            Some(Err(KafkaError::PartitionEOF(partition))) => return Ok(Some(Polled::End(partition))),
+            Some(Err(KafkaError::PartitionEOF(partition))) => return Ok(Some(Polled::End(partition as usize))),
             Some(Err(error)) => return self.out.go_on_after(error).map(|()| None),
             None => return Ok(None),
         };
@@ -214,22 +225,33 @@ impl Reading {
                 book.end_to_end.record(now - payload.intended);
             }
         }
-        Ok(Some(Polled::Record))
+        Ok(Some(Polled::To(index, offset + 1)))
     }
 
-    fn on_to_the_end(&mut self) -> anyhow::Result<()> {
-        // The topic may have grown. Assigned anew, each partition tells of its end anew.
-        self.positions.resize(self.out.partitions()? as usize, Offset::Beginning);
-        self.seen.book().partitions.resize(self.positions.len(), 0);
-        self.out.assign(&self.positions)?;
-        let (mut ended, mut until) = (vec![false; self.positions.len()], Instant::now() + SILENCE);
-        while ended.contains(&false) {
+    /// To where OUT ends now, or until it is `cut`.
+    fn on_to_the_end(&mut self, cut: &CancellationToken) -> anyhow::Result<()> {
+        let ends = self.out.ends()?;
+        // The topic may have grown.
+        self.positions.resize(ends.len(), Offset::Beginning);
+        self.seen.book().partitions.resize(ends.len(), 0);
+        let mut ends = Ends::new(ends);
+        for (partition, position) in self.positions.iter().enumerate() {
+            if let Offset::Offset(next) = position {
+                ends.read_to(partition, *next);
+            }
+        }
+        // Assigned anew, each partition tells of its end anew.
+        self.out.assign(ends.left().map(|partition| (partition, self.positions[partition])))?;
+        let mut until = Instant::now() + SILENCE;
+        while ends.left().next().is_some() && !cut.is_cancelled() {
             if let Some(polled) = self.on()? {
                 until = Instant::now() + SILENCE;
-                if let Polled::End(partition) = polled
-                    && let Some(ended) = ended.get_mut(partition as usize)
-                {
-                    *ended = true;
+                let (partition, reached) = match polled {
+                    Polled::To(partition, next) => (partition, ends.read_to(partition, next)),
+                    Polled::End(partition) => (partition, ends.read_all(partition)),
+                };
+                if reached {
+                    self.out.pause(partition)?;
                 }
             }
             anyhow::ensure!(
@@ -255,8 +277,8 @@ impl Reader {
     ) -> anyhow::Result<Self> {
         let (begin, begun) = oneshot::channel();
         let (end, ended) = oneshot::channel();
-        let finish = CancellationToken::new();
-        let finishing = finish.clone();
+        let [finish, cut] = [(); 2].map(|()| CancellationToken::new());
+        let (finishing, cutting) = (finish.clone(), cut.clone());
         let read = move || {
             let begun = (|| {
                 let timed_from = out.ends()?;
@@ -264,7 +286,7 @@ impl Reader {
                 for (position, start) in positions.iter_mut().zip(starts.unwrap_or_default()) {
                     *position = Offset::Offset(start);
                 }
-                out.assign(&positions)?;
+                out.assign(positions.iter().copied().enumerate())?;
                 anyhow::Ok(Reading { out, positions, timed_from, search, seen })
             })();
             let mut reading = match begun {
@@ -276,14 +298,14 @@ impl Reader {
                 while !finishing.is_cancelled() {
                     reading.on()?;
                 }
-                reading.on_to_the_end()
+                reading.on_to_the_end(&cutting)
             })();
             let _ = end.send(read);
         };
         let thread = thread::Builder::new().name("load-reader".to_owned());
         thread.spawn(read).context("a thread cannot be started")?;
         begun.await.context("the reader died")??;
-        Ok(Self { finish, ended })
+        Ok(Self { finish, cut, ended })
     }
 
     /// Waits for the reader to end by itself.
@@ -294,19 +316,25 @@ impl Reader {
         (&mut self.ended).await.context("the reader died")?
     }
 
-    /// Has it read what is there by now.
+    /// Has it read what is there by now, unless a `stop` comes first. Whether that was all read.
     ///
     /// # Errors
     /// OUT cannot be read to its end.
-    pub(crate) async fn finish(mut self) -> anyhow::Result<()> {
+    pub(crate) async fn finish(mut self, stop: Option<&CancellationToken>) -> anyhow::Result<bool> {
         self.finish.cancel();
-        self.ended().await
+        let never = CancellationToken::new();
+        tokio::select! {
+            ended = self.ended() => return ended.map(|()| true),
+            () = stop.unwrap_or(&never).cancelled() => self.cut.cancel(),
+        }
+        self.ended().await.map(|()| false)
     }
 }
 
 impl Drop for Reader {
     /// The thread ends by itself, soon.
     fn drop(&mut self) {
+        self.cut.cancel();
         self.finish.cancel();
     }
 }

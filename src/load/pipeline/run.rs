@@ -28,7 +28,7 @@ use super::out::{Out, Reader, Search, Seen};
 use super::part::Part;
 use super::sending::{self, produce};
 use super::verdict::Circumstances;
-use super::wait::{Waiting, wait};
+use super::wait::{Waiting, read_to_the_end, wait};
 use super::watch::Watch;
 
 /// From the producers' start to the first intended time.
@@ -105,8 +105,8 @@ pub(crate) async fn whole(
     let waiting = Waiting { settle: verify.settle, clock, stop: Some(site.stop).filter(|stop| !stop.is_cancelled()) };
     let mut known = |_: bool| Ok(Some(sent.clone()));
     let waited = wait(&waiting, &mut reader, &seen, &mut watch, &mut known).await?;
-    reader.finish().await?;
-    watch.take_latencies();
+    let waited = read_to_the_end(&waiting, reader, waited).await?;
+    watch.all_is_read();
 
     let (of_sending, queued) = sending::figures(&account, &plan, &sent, start, &watch);
     let load_start = start + nanoseconds(plan.warmup);
@@ -114,6 +114,7 @@ pub(crate) async fn whole(
     let latencies = meant(&watch.latencies.whole, queued, saturated)?;
     let book = seen.book();
     let found = book.ledger.findings(&sent);
+    let waited = waited.in_the_end(Some(found.missing));
     let around = Circumstances {
         expect: verify.expect,
         open_loop: plan.pace.in_flight().is_none(),
@@ -135,7 +136,7 @@ pub(crate) async fn whole(
         resources,
         first_error: account.answers().first_error.clone(),
         stopped: site.stop.is_cancelled(),
-        verified: Some(Verified::of(&book, found, waited, false)),
+        verified: Some(Verified::of(&book, found, verify.expect, waited, false)),
     }))
 }
 
@@ -239,12 +240,13 @@ pub(crate) async fn verify_only(
         Ok(told.as_ref().map(Manifest::sent))
     };
     let waited = wait(&waiting, &mut reader, &seen, &mut watch, &mut known).await?;
-    reader.finish().await?;
-    watch.take_latencies();
+    let waited = read_to_the_end(&waiting, reader, waited).await?;
+    watch.all_is_read();
     let sent = known(true)?;
 
     let book = seen.book();
     let found = book.ledger.findings(sent.as_ref().unwrap_or(&book.ledger.sent_at_least()));
+    let waited = waited.in_the_end(sent.as_ref().map(|_| found.missing));
     let of_sending = told.as_ref().map_or_else(Figures::default, |told| Figures {
         sent: told.producers.iter().map(|it| it.sent).sum(),
         acked: told.acked,
@@ -275,6 +277,6 @@ pub(crate) async fn verify_only(
         resources: Resources::now(),
         first_error: None,
         stopped: site.stop.is_cancelled(),
-        verified: Some(Verified::of(&book, found, waited, true)),
+        verified: Some(Verified::of(&book, found, verify.expect, waited, true)),
     })
 }

@@ -37,6 +37,16 @@ pub(crate) enum Waited {
     Stopped,
 }
 
+impl Waited {
+    /// When OUT was read to its end, and so many are missing still, if that is known.
+    pub(super) fn in_the_end(self, missing: Option<u64>) -> Self {
+        match (self, missing) {
+            (Self::Settled(_), Some(0)) => Self::AllCame,
+            _ => self,
+        }
+    }
+}
+
 impl fmt::Display for Waited {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

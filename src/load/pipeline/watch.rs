@@ -151,6 +151,14 @@ impl<'a, S: FnMut(&Sample)> Watch<'a, S> {
         self.series.push(sample);
     }
 
+    /// OUT is read to its end: a last sample of what that has brought, if anything.
+    pub(super) fn all_is_read(&mut self) {
+        if self.seen.is_some_and(|seen| seen.book().ledger.count() > self.last[2]) {
+            self.look(Phase::Wait);
+        }
+        self.take_latencies();
+    }
+
     /// What came since the last look.
     pub(super) fn take_latencies(&mut self) -> ByFamily<Latencies> {
         let mut taken = self.sending.map_or_else(|| self.none.clone(), |(_, account)| account.take_latencies().0);
