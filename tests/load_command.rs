@@ -125,6 +125,20 @@ fn with_ndjson_a_line_comes_each_second_and_the_result_in_the_end() {
 }
 
 #[test]
+fn a_reader_that_goes_away_ends_the_load() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = load("--rate 200 --duration 2m --warmup 0s --ndjson", folder.path());
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut first = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut first).unwrap();
+    // A busy machine may not have held the schedule.
+    assert!(matches!(child.wait().unwrap().code(), Some(0 | 4)), "{first}");
+    let result: Value = serde_json::from_slice(&fs::read(folder.path().join("result.json")).unwrap()).unwrap();
+    assert_eq!(result["stopped_early"], true, "{result}");
+    assert_eq!(result["figures"]["handled"], result["figures"]["sent"]);
+}
+
+#[test]
 fn a_bare_loop_takes_the_same_load_and_is_verified_like_the_engine() {
     let folder = tempfile::tempdir().unwrap();
     let arguments = "--engine bare --rate 500 --duration 2s --warmup 0s --members 2 --work sleep:lognormal:500us:0.5 --failure-rate 5% --seed 3";
@@ -239,6 +253,12 @@ fn a_backlog_is_made_first_and_its_rate_is_that_of_handling() {
     assert_eq!((&result["figures"]["handled"], &result["figures"]["scheduled"]), (&5_000.into(), &5_000.into()));
     assert!(result["figures"]["latency"]["end_to_end"].is_null(), "{result}");
     let samples = result["samples"].as_array().unwrap();
+    assert!(samples.iter().all(|sample| sample["end_to_end"].is_null()), "{result}");
+    let done = samples.iter().map(|sample| sample["done"].as_u64().unwrap());
+    assert_eq!(done.sum::<u64>(), 5_000, "{result}");
+    let intervals = samples.iter().map(|sample| sample["interval_seconds"].as_f64().unwrap());
+    let ended = samples.last().unwrap()["seconds"].as_f64().unwrap();
+    assert!((intervals.sum::<f64>() - ended).abs() < 1e-6, "{result}");
     let filled = samples.iter().filter(|sample| sample["phase"] == "fill").collect::<Vec<_>>();
     assert!(filled.iter().all(|sample| sample["done"] == 0), "{result}");
     assert_eq!(filled.last().unwrap()["lag"], 5_000, "{result}");

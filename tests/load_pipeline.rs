@@ -412,6 +412,30 @@ fn a_manifest_that_cannot_be_written_is_told_and_the_run_can_be_verified_by_that
     assert_eq!(done.sum::<u64>(), 100, "{verified}");
 }
 
+#[test]
+fn an_application_that_filters_and_does_not_keep_up_is_found_out() {
+    let broker = EmbeddedBroker::start().unwrap();
+    let servers = broker.bootstrap_servers();
+    for topic in ["in", "out"] {
+        broker.create_topic(topic, PARTITIONS).unwrap();
+    }
+    let app = counted(|number, entry| {
+        if number % 2 == 0 {
+            return vec![];
+        }
+        // Half of 1,200 records, in 12 s: the load lasts for half of that.
+        thread::sleep(Duration::from_millis(20));
+        vec![entry]
+    });
+    let _app = App::start(servers, ("in", "out"), app);
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = "--topic in --verify-topic out --rate 200 --duration 6s --warmup 0s --settle 8s --expect filtered";
+    let (code, result) = result(&mut load(servers, arguments, folder.path()));
+    assert_eq!((code, counts(&result, ["filtered", "handled"])), (4, [600, 600]), "{result}");
+    assert!(result["reasons"].to_string().contains("did not keep up"), "{result}");
+    assert!(result["figures"]["latency"]["end_to_end"].is_null(), "{result}");
+}
+
 fn files(folder: &Path) -> Vec<String> {
     let names = std::fs::read_dir(folder).unwrap().map(|it| it.unwrap().file_name().into_string().unwrap());
     let mut names: Vec<String> = names.collect();

@@ -153,7 +153,7 @@ pub(crate) async fn run(
     let recovered = striking.found();
     producer.shutdown(PRODUCER_END).await.context("the producer ended before its time")?;
     members.leave().await?;
-    sampler.take_latencies();
+    sampler.members_left();
 
     let log = Log::new(plan, target.client, target.timeout)?;
     let (book, of_plan) = (Arc::clone(&account), Arc::clone(plan));

@@ -10,6 +10,8 @@ use super::latencies::Summary;
 pub(crate) struct Sample {
     /// Since the warm-up began.
     pub(crate) seconds: f64,
+    /// Since the sample before: the last of a phase is mostly a shorter one.
+    pub(crate) interval_seconds: f64,
     pub(crate) phase: Phase,
     /// Records a second that the schedule wants; `None` where there is no schedule.
     pub(crate) target: Option<u64>,
@@ -82,6 +84,7 @@ impl Sample {
         worse(&mut self.end_to_end, next.end_to_end);
         worse(&mut self.produce_ack, next.produce_ack);
         self.cpu_seconds = self.cpu_seconds.zip(next.cpu_seconds).map(|(one, other)| one + other);
+        self.interval_seconds += next.interval_seconds;
         (self.seconds, self.target) = (next.seconds, next.target);
         (self.late, self.duplicated, self.reordered) = (next.late, next.duplicated, next.reordered);
         self.failed_attempts = next.failed_attempts;

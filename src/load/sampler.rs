@@ -54,6 +54,8 @@ pub(crate) struct Sampler<'a, S> {
     /// At the last look.
     committed_before: Vec<i64>,
     at_load: Option<Spent>,
+    /// When the last sample was taken.
+    looked: u64,
     last: Counts,
     cpu_seconds: Option<f64>,
 }
@@ -96,10 +98,11 @@ impl<'a, S: FnMut(&Sample)> Sampler<'a, S> {
             series: Series::default(),
             backlog: Backlog::default(),
             queue: Backlog::default(),
-            committed_before: Vec::new(),
+            committed_before: vec![0; plan.partitions as usize],
             latencies: Collected::new(start, logs)?,
             committed_ahead: 0,
             at_load: None,
+            looked: start,
             last: Counts::default(),
             cpu_seconds: Resources::now().cpu_seconds,
         })
@@ -237,7 +240,8 @@ impl<'a, S: FnMut(&Sample)> Sampler<'a, S> {
     fn look(&mut self, phase: Phase, members: Option<&Crew>) {
         // Commits first: what is handled in between cannot make them look early.
         let committed = members.filter(|_| self.plan.verify).map(|it| it.committed(self.plan));
-        let committed = committed.unwrap_or_else(|| vec![0; self.plan.partitions as usize]);
+        // Members that have left said it before.
+        let committed = committed.unwrap_or_else(|| self.committed_before.clone());
         let uncommitted = self.account.ends().zip(&committed).map(|(end, next)| (end - next).max(0) as u64).sum();
         let (ahead, lost, duplicated, reordered) = {
             let ledger = &self.account.book().ledger;
@@ -273,6 +277,7 @@ impl<'a, S: FnMut(&Sample)> Sampler<'a, S> {
         let (latencies, resources) = (self.take_latencies(), Resources::now());
         let sample = Sample {
             seconds: now.saturating_sub(self.start) as f64 / 1e9,
+            interval_seconds: now.saturating_sub(self.looked) as f64 / 1e9,
             phase,
             target: wanted.filter(|_| phase != Phase::Drain),
             sent: Some(counts.sent - self.last.sent),
@@ -281,7 +286,8 @@ impl<'a, S: FnMut(&Sample)> Sampler<'a, S> {
             lag: Some(lag),
             uncommitted: Some(uncommitted),
             in_flight: Some(counts.sent.saturating_sub(counts.acked + failed)),
-            end_to_end: latencies.end_to_end.summary(),
+            // Of a backlog it would say when the records were made.
+            end_to_end: latencies.end_to_end.summary().filter(|_| !self.plan.pace.is_backlog()),
             produce_ack: latencies.produce_ack.summary(),
             failed_attempts: Some(self.account.failed_attempts.load(Ordering::Relaxed)),
             late: Some(self.account.sending().late),
@@ -292,13 +298,21 @@ impl<'a, S: FnMut(&Sample)> Sampler<'a, S> {
             cpu_seconds: resources.cpu_seconds.zip(self.cpu_seconds).map(|(now, before)| now - before),
             rss_bytes: resources.rss_bytes,
         };
-        (self.last, self.cpu_seconds) = (counts, resources.cpu_seconds);
+        (self.looked, self.last, self.cpu_seconds) = (now, counts, resources.cpu_seconds);
         (self.show)(&sample);
         self.series.push(sample);
     }
 
+    /// The members have left: a last sample of what they have handled meanwhile, if anything.
+    pub(crate) fn members_left(&mut self) {
+        if self.account.handled.load(Ordering::Acquire) > self.last.done {
+            self.look(Phase::Drain, None);
+        }
+        self.take_latencies();
+    }
+
     /// What came since the last sample.
-    pub(crate) fn take_latencies(&mut self) -> ByFamily<Latencies> {
+    fn take_latencies(&mut self) -> ByFamily<Latencies> {
         let ((taken, by_phase), now) = (self.account.take_latencies(), self.account.clock.now());
         let from = self.latencies.until;
         self.latencies.add(now, &taken);

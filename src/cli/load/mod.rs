@@ -218,7 +218,8 @@ impl Load {
     /// [`Interrupted`] where a signal came before anything was measured.
     async fn judged(&self, terminal: &Terminal, shutdown: &Shutdown) -> anyhow::Result<Exit> {
         let gates = Gates::all(&self.assert);
-        let (stop, started) = (shutdown.requested(), Timestamp::now());
+        // A reader that goes ends the load as a signal does.
+        let (stop, started) = (&shutdown.requested().child_token(), Timestamp::now());
         if let Some(out) = &self.out {
             folder::refuse_if_taken(out)?;
         }
@@ -247,7 +248,7 @@ impl Load {
             );
         }
         stage.create_topic(&plan.topic, plan.partitions, stop).await.inspect_err(|_| folder::unmake(&folder))?;
-        let mut live = Live::new(terminal, self.format());
+        let mut live = Live::new(terminal, self.format(), stop);
         let measured = match run::run(&plan, target, stop, |sample| live.show(sample)).await {
             Ok(Some(measured)) => measured,
             nothing => {

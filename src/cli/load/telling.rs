@@ -1,6 +1,7 @@
 use std::fmt::Display;
 
 use serde::Serialize;
+use tokio_util::sync::CancellationToken;
 
 use crate::cli::data;
 use crate::cli::exit::Exit;
@@ -34,18 +35,22 @@ enum Line<'a, R> {
 pub(super) struct Live<'a> {
     terminal: &'a Terminal,
     format: Format,
+    /// Ends the run that nobody reads of any longer.
+    stop: CancellationToken,
     lines: usize,
 }
 
 impl<'a> Live<'a> {
-    pub(super) fn new(terminal: &'a Terminal, format: Format) -> Self {
-        Self { terminal, format, lines: 0 }
+    pub(super) fn new(terminal: &'a Terminal, format: Format, stop: &CancellationToken) -> Self {
+        Self { terminal, format, stop: stop.clone(), lines: 0 }
     }
 
     pub(super) fn show(&mut self, sample: &Sample) {
         if self.format == Format::Ndjson {
-            // Whoever reads it has gone, or the result cannot be printed either, which is then told.
-            let _ = serde_json::to_string(&Line::<()>::Sample(sample)).map(data::print);
+            // Where this fails the result cannot be printed either, which is then told.
+            if let Ok(Ok(false)) = serde_json::to_string(&Line::<()>::Sample(sample)).map(data::offer) {
+                self.stop.cancel();
+            }
             return;
         }
         if self.lines.is_multiple_of(PAGE) {

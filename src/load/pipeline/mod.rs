@@ -18,6 +18,7 @@ pub(crate) mod measured;
 pub(crate) mod out;
 pub(crate) mod part;
 pub(crate) mod pointer;
+mod progress;
 pub(crate) mod result;
 pub(crate) mod run;
 mod sending;

@@ -26,6 +26,7 @@ use super::manifest::{Ends, Manifest, OfProducer, RunId, SCHEMA};
 use super::measured::{Measured, Verified, meant, with_findings};
 use super::out::{Out, Reader, Search, Seen};
 use super::part::Part;
+use super::progress::Counts;
 use super::sending::{self, produce};
 use super::verdict::Circumstances;
 use super::wait::{Waiting, read_to_the_end, wait};
@@ -101,7 +102,7 @@ pub(crate) async fn whole(
         early = reader.ended() => return Err(early.err().unwrap_or_else(|| anyhow::anyhow!("the reader ended early"))),
     };
     let (load_end, resources) = (watch.load_end, Resources::now());
-    let behind = watch.behind().unwrap_or_default();
+    let at_the_end = watch.counts().unwrap_or_default();
     let waiting = Waiting { settle: verify.settle, clock, stop: Some(site.stop).filter(|stop| !stop.is_cancelled()) };
     let mut known = |_: bool| Ok(Some(sent.clone()));
     let waited = wait(&waiting, &mut reader, &seen, &mut watch, &mut known).await?;
@@ -110,11 +111,15 @@ pub(crate) async fn whole(
 
     let (of_sending, queued) = sending::figures(&account, &plan, &sent, start, &watch);
     let load_start = start + nanoseconds(plan.warmup);
-    let saturated = !verify.expect.filtered && watch.backlog.grew(load_start, load_end, behind, of_sending.rate);
-    let latencies = meant(&watch.latencies.whole, queued, saturated)?;
     let book = seen.book();
     let found = book.ledger.findings(&sent);
     let waited = waited.in_the_end(Some(found.missing));
+    // Of what may be left out it is known only now how much that was.
+    let counts = Counts { acked: of_sending.acked, came: found.came };
+    let share = if verify.expect.filtered { counts.share() } else { 1.0 };
+    let behind = at_the_end.behind(share);
+    let saturated = watch.progress.backlog(share).grew(load_start, load_end, behind, of_sending.rate * share);
+    let latencies = meant(&watch.latencies.whole, queued, saturated)?;
     let around = Circumstances {
         expect: verify.expect,
         open_loop: plan.pace.in_flight().is_none(),

@@ -17,6 +17,7 @@ use crate::load::sample::{Phase, Sample};
 use crate::load::series::Series;
 
 use super::out::Seen;
+use super::progress::{Counts, Progress};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -32,8 +33,8 @@ pub(super) struct Watch<'a, S> {
     ticks: Interval,
     show: S,
     pub(super) series: Series,
-    /// Confirmed in IN, and not in OUT.
-    pub(super) backlog: Backlog,
+    /// Where this host both sends and looks at OUT.
+    pub(super) progress: Progress,
     /// To be sent by then, and not confirmed.
     queue: Backlog,
     /// Of the load, as far as they were taken.
@@ -43,6 +44,8 @@ pub(super) struct Watch<'a, S> {
     /// When all was sent, and what was not confirmed by then.
     pub(super) load_end: u64,
     unconfirmed: u64,
+    /// When the last sample was taken.
+    looked: u64,
     last: [u64; 3],
     cpu_seconds: Option<f64>,
 }
@@ -66,12 +69,13 @@ impl<'a, S: FnMut(&Sample)> Watch<'a, S> {
             ticks,
             show,
             series: Series::default(),
-            backlog: Backlog::default(),
+            progress: Progress::default(),
             queue: Backlog::default(),
             latencies: Collected::new(start, logs)?,
             none: ByFamily::try_new(|_| Latencies::new())?,
             load_end: 0,
             unconfirmed: 0,
+            looked: start,
             last: [0; 3],
             cpu_seconds: Resources::now().cpu_seconds,
         })
@@ -103,19 +107,19 @@ impl<'a, S: FnMut(&Sample)> Watch<'a, S> {
         self.queue.grew(load_start, self.load_end, self.unconfirmed, rate)
     }
 
-    /// Records confirmed in IN and not in OUT.
-    pub(super) fn behind(&self) -> Option<u64> {
+    /// Records confirmed in IN, and come out.
+    pub(super) fn counts(&self) -> Option<Counts> {
         // OUT first: what comes meanwhile cannot make it look ahead.
         let came = self.seen?.book().ledger.count();
-        self.sending.map(|(_, account)| account.acked.load(Ordering::Acquire).saturating_sub(came))
+        self.sending.map(|(_, account)| Counts { acked: account.acked.load(Ordering::Acquire), came })
     }
 
     pub(super) fn look(&mut self, phase: Phase) {
-        let behind = self.behind();
+        let progress = self.counts();
         let now = self.clock.now();
         self.queue.sampled(now, self.unconfirmed(now));
-        if let Some(behind) = behind {
-            self.backlog.sampled(now, behind);
+        if let Some(counts) = progress {
+            self.progress.sampled(now, counts);
         }
         let counts = self
             .sending
@@ -129,12 +133,13 @@ impl<'a, S: FnMut(&Sample)> Watch<'a, S> {
         let (latencies, resources) = (self.take_latencies(), Resources::now());
         let sample = Sample {
             seconds: now.saturating_sub(self.start) as f64 / 1e9,
+            interval_seconds: now.saturating_sub(self.looked) as f64 / 1e9,
             phase,
             target: target.filter(|_| phase != Phase::Wait),
             sent: sent.map(|it| it - self.last[0]),
             acked: acked.map(|it| it - self.last[1]),
             done: came.map(|it| it - self.last[2]),
-            lag: behind,
+            lag: progress.map(|it| it.behind(1.0)),
             in_flight: counts.map(|[sent, acked, failed]| sent.saturating_sub(acked + failed)),
             end_to_end: latencies.end_to_end.summary(),
             produce_ack: latencies.produce_ack.summary(),
@@ -146,7 +151,7 @@ impl<'a, S: FnMut(&Sample)> Watch<'a, S> {
             ..Sample::default()
         };
         self.last = [sent, acked, came].map(Option::unwrap_or_default);
-        self.cpu_seconds = resources.cpu_seconds;
+        (self.looked, self.cpu_seconds) = (now, resources.cpu_seconds);
         (self.show)(&sample);
         self.series.push(sample);
     }

@@ -140,7 +140,8 @@ pub(super) fn throughput(f: Page<'_, '_>, result: &Outcome, done: &str) -> fmt::
 /// The run was above saturation: end to end there is nothing to show but the backlog.
 pub(super) fn is_refused(result: &Outcome) -> bool {
     let figures = &result.figures;
-    figures.latency.end_to_end.is_none() && result.samples.iter().any(|it| it.end_to_end.is_some())
+    figures.latency.end_to_end.is_none()
+        && result.samples.iter().any(|it| it.end_to_end.is_some() || it.phase == Phase::Fill)
 }
 
 pub(super) fn latency_over_time(f: Page<'_, '_>, result: &Outcome) -> fmt::Result {

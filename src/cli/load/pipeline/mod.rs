@@ -57,7 +57,7 @@ impl Load {
             self.pipeline.told(run)?;
         }
         let folder = folder::make(self.out.as_ref(), started, seed)?;
-        let live = Live::new(terminal, self.format());
+        let live = Live::new(terminal, self.format(), stop);
         let measured = self.measure(&asked, plan, &connection, live, stop, &folder).await;
         let Some((measured, plan, told)) = measured.inspect_err(|_| folder::unmake(&folder))? else {
             folder::unmake(&folder);
