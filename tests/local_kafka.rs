@@ -4,12 +4,16 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use kafka_troupe::broker::LocalKafka;
 
 /// The tests' own process, started again, is one that is killed: it starts a node, tells of it, and waits.
+///
+/// A node also ends by itself when its folder goes. So the folder is kept for as long as the node is there: only a kill ends it.
 #[test]
 fn nothing_outlives_a_process_that_is_killed() {
     if std::env::var_os("TROUPE_TEST_VICTIM").is_some() {
@@ -22,11 +26,12 @@ fn nothing_outlives_a_process_that_is_killed() {
     if skipped() {
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
+    let (folder, hold) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let mut victim = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "nothing_outlives_a_process_that_is_killed", "--nocapture"])
         .env("TROUPE_TEST_VICTIM", "1")
         .env("TMPDIR", folder.path())
+        .env("PATH", format!("{}:{}", patient_rm(hold.path()), std::env::var("PATH").unwrap()))
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
@@ -37,9 +42,26 @@ fn nothing_outlives_a_process_that_is_killed() {
     assert!(listens() && entries() == 1);
     victim.kill().unwrap();
     victim.wait().unwrap();
+    eventually("the node is killed", || !listens());
+    assert_eq!(entries(), 1, "its folder is there");
+    hold.close().unwrap();
+    eventually("its folder goes", || entries() == 0);
+}
+
+/// A folder for the search path, with an `rm` that waits until that folder is gone.
+fn patient_rm(hold: &Path) -> &str {
+    let folder = hold.to_str().unwrap();
+    let rm = hold.join("rm");
+    std::fs::write(&rm, format!("#!/bin/sh\nwhile [ -e '{folder}' ]; do sleep 0.05; done\nexec /bin/rm \"$@\"\n"))
+        .unwrap();
+    std::fs::set_permissions(&rm, std::fs::Permissions::from_mode(0o755)).unwrap();
+    folder
+}
+
+fn eventually(what: &str, condition: impl Fn() -> bool) {
     let until = Instant::now() + Duration::from_secs(20);
-    while listens() || entries() > 0 {
-        assert!(Instant::now() < until, "listening: {}, {} folders", listens(), entries());
+    while !condition() {
+        assert!(Instant::now() < until, "waited in vain: {what}");
         std::thread::park_timeout(Duration::from_millis(20));
     }
 }

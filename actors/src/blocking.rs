@@ -49,11 +49,6 @@ pub(crate) fn in_callback<T>(callback: impl FnOnce() -> T) -> T {
     callback()
 }
 
-/// Whether this is within a delivery callback.
-pub(crate) fn is_callback() -> bool {
-    HERE.get() == Some(MustNotBlock::Callback)
-}
-
 /// Why this thread must not wait, if it must not.
 pub(crate) fn must_not_block() -> Option<MustNotBlock> {
     // Most threads that may wait are no runtime's.
@@ -108,7 +103,7 @@ mod tests {
             assert_eq!(must_not_block(), None);
             this_is_an_arbiter();
             assert_eq!(must_not_block(), Some(MustNotBlock::Arbiter));
-            assert!(in_callback(is_callback));
+            assert_eq!(in_callback(must_not_block), Some(MustNotBlock::Callback));
             assert_eq!(must_not_block(), Some(MustNotBlock::Arbiter));
         })
         .join()

@@ -15,12 +15,12 @@ settings! {
     #[serde(with = "duration")]
     linger: Duration = Duration::from_millis(5), "5ms", "a duration, as in `250ms`";
 
-    /// Records in a batch, which travels between actors as one message. As a consumer's chunk: larger ones fall out of the
-    /// processor's cache.
+    /// Records in a batch, which travels between actors as one message; for each eight partitions of its topic. As a consumer's chunk: larger
+    /// ones fall out of the processor's cache, and ones with few records for a partition cost more.
     #[serde(deserialize_with = "number::within::<1, 65536, _, _>")]
     batch_records: usize = 512, "512", "a number of records, 1 to 65536";
 
-    /// Bytes of keys, values and headers in a batch. As `batch_records`, for larger ones.
+    /// Bytes of keys, values and headers in a batch, for each eight partitions. As `batch_records`, for larger ones.
     #[serde(serialize_with = "size::serialize", deserialize_with = "size::up_to_1_gib")]
     batch_bytes: usize = 256 << 10, "256KiB", "a size, as in `128KiB`, up to 1 GiB";
 
@@ -29,12 +29,12 @@ settings! {
     actors: usize = 1, "1", "a number, 1 to 64";
 
     /// Records accepted and not answered yet; senders wait beyond. librdkafka's own number; each costs its bytes and some
-    /// 300 more.
+    /// 300 more. Over hundreds of partitions a larger one makes larger requests.
     #[serde(deserialize_with = "number::within::<1, 2147483647, _, _>")]
     buffer_records: usize = 100_000, "100000", "a number of records";
 
-    /// Bytes of keys, values and headers accepted and not answered yet, shared by the actors: a record above a share is too large. Twice Java's
-    /// `buffer.memory`.
+    /// Bytes of keys, values and headers accepted and not answered yet, shared by the actors: a record above a share is too large. Up to four
+    /// emptied batches per actor are kept beside it. Twice Java's `buffer.memory`.
     #[serde(with = "size")]
     buffer_bytes: usize = 64 << 20, "64MiB", "a size, as in `128MiB`";
 

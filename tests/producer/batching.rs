@@ -1,8 +1,11 @@
 //! When a batch leaves.
 
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use troupe_actors::produce::{ProducerBuilder, ProducerRecord};
+use troupe_actors::produce::{Partitioner, Placement, ProducerBuilder, ProducerRecord, Unplaced};
 
 use crate::fixture::{AGES, LONG, cluster, in_time, is_pending, producer};
 
@@ -38,6 +41,46 @@ async fn a_batch_leaves_when_its_count_is_full() {
 async fn a_batch_leaves_when_its_bytes_are_full() {
     let cluster = cluster(&[("t", 1)]);
     sent_unasked(producer(&cluster).batch_bytes(1_000), 300, 8, 6).await;
+}
+
+/// Counts the records of the topic `many` that leave their batch.
+#[derive(Clone, Default)]
+struct Leaving(Arc<AtomicUsize>);
+
+impl Partitioner for Leaving {
+    fn partition(&self, record: Unplaced<'_>, _: NonZeroU32) -> Placement {
+        self.0.fetch_add(usize::from(record.topic == "many"), Ordering::SeqCst);
+        Placement::Any
+    }
+}
+
+#[tokio::test]
+async fn a_batch_is_as_large_as_the_partitions_of_its_topic_ask_for() {
+    let cluster = cluster(&[("many", 24), ("one", 1)]);
+    let leaving = Leaving::default();
+    let producer = producer(&cluster).partitioner(leaving.clone()).batch_records(10).linger(AGES).start().unwrap();
+    let sender = producer.sender();
+    let enqueue = async |topic, count| {
+        let mut confirmations = Vec::new();
+        for _ in 0..count {
+            confirmations.push(sender.enqueue(ProducerRecord::to(topic).value("x")).await.unwrap());
+        }
+        confirmations
+    };
+    // From the first answer on, the partitions are known.
+    let first = enqueue("many", 1).await;
+    producer.flush(LONG).await.unwrap();
+    let mut many = enqueue("many", 29).await;
+    // What was full before these has left before them.
+    for confirmation in first.into_iter().chain(enqueue("one", 10).await) {
+        in_time(confirmation).await.unwrap();
+    }
+    assert_eq!(leaving.0.load(Ordering::SeqCst), 1);
+    many.extend(enqueue("many", 1).await);
+    for confirmation in many {
+        in_time(confirmation).await.unwrap();
+    }
+    in_time(producer.shutdown(LONG)).await.unwrap();
 }
 
 #[tokio::test]

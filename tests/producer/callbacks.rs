@@ -1,6 +1,7 @@
 //! Callbacks per record.
 
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 
 use troupe_actors::produce::{ProducerRecord, Sender};
 
@@ -56,6 +57,38 @@ async fn callbacks_send_again_also_where_the_buffer_is_full_and_others_wait_for_
     assert!(in_time(last).await.unwrap().iter().all(|ended| ended.is_ok()));
     let report = in_time(producer.shutdown(LONG)).await.unwrap();
     assert_eq!(report.confirmed as usize, 1 + 5 + CHAINS * LENGTH as usize);
+}
+
+/// However many each sends, through whichever actor, and though those who were let in go on in the same way.
+#[tokio::test]
+async fn callbacks_that_send_several_for_ever_keep_nobody_out_who_waits() {
+    const BUFFER: usize = 10;
+    let cluster = cluster(&[("t", 1)]);
+    let producer = producer(&cluster).actors(2).buffer_records(2 * BUFFER).start().unwrap();
+    let senders = [producer.sender(), producer.sender()];
+    let ends = Arc::new(AtomicBool::new(false));
+    (0..2 * BUFFER).for_each(|_| multiplies(&senders, &ends));
+    for n in 0..4 * BUFFER {
+        let (all, ended) = (senders.clone(), ends.clone());
+        let waits = senders[n % 2].send_with(ProducerRecord::to("t"), move |_| multiplies(&all, &ended));
+        in_time(waits).await.unwrap();
+    }
+    ends.store(true, Ordering::Relaxed);
+    let report = in_time(producer.shutdown(LONG)).await.unwrap();
+    assert_eq!(report.accepted, report.confirmed);
+}
+
+/// Sends a record through each, and in its callback as many for each.
+fn multiplies(senders: &[Sender; 2], ends: &Arc<AtomicBool>) {
+    for sender in senders {
+        let (all, ended) = (senders.clone(), ends.clone());
+        // One that finds no room is one too many.
+        let _ = sender.try_send_with(ProducerRecord::to("t"), move |_| {
+            if !ended.load(Ordering::Relaxed) {
+                (0..2).for_each(|_| multiplies(&all, &ended));
+            }
+        });
+    }
 }
 
 /// Sends a record, and in its callback the next.

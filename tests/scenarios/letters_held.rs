@@ -1,12 +1,14 @@
 //! Dead letters that are long on their way, or cannot be written for a while.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use kafka_troupe::broker::{RDKafkaApiKey, RDKafkaRespErr};
 use kafka_troupe::consume::{
     ConsumerBuilder, ConsumerError, ConsumerHandle, DeadLetterState, OnDeadLetterFailure, Order, Outcome,
-    PartitionPhase, Record,
+    PartitionPhase, Record, RetryTopics,
 };
 use kafka_troupe::ids::{NextOffset, Offset, TopicPartition};
 
@@ -15,12 +17,14 @@ use crate::letters::{counts, found, letters_to};
 
 scenarios! {
     on both brokers:
+        a_letter_too_large_by_its_headers_is_written_with_short_ones,
         a_record_too_large_for_the_dead_letters_stops_the_engine_with_the_command_that_lets_it_in,
         a_consumer_that_starts_while_no_broker_answers_looks_for_the_topic_when_one_does;
     on the embedded broker, "requests can be made to fail there":
         while_a_dead_letter_is_on_its_way_only_its_key_or_partition_waits,
         a_dead_letter_on_its_way_is_waited_for_when_its_partition_goes_and_not_written_by_the_next_owner,
         a_dead_letter_that_a_seek_or_a_death_cuts_off_is_not_written_twice,
+        a_record_that_was_on_its_way_to_a_retry_topic_counts_as_retried_whatever_is_said_of_it_later,
         dead_letters_that_cannot_be_written_are_named_and_tried_again_until_they_can,
         a_stop_does_not_wait_for_a_dead_letter_that_cannot_be_written,
         a_producer_of_dead_letters_that_fails_for_good_is_replaced_and_loses_none;
@@ -163,6 +167,80 @@ fn a_dead_letter_that_a_seek_or_a_death_cuts_off_is_not_written_twice(on: On) {
         eventually("all is committed", || stage.committed("g") == [(0, 20)].into());
         assert!(consumer.shutdown_blocking(STOP).unwrap().drained);
         assert_eq!(counts(&found(&held.letters)), once(1), "{order:?}, dies: {dies}");
+    }
+}
+
+fn a_record_that_was_on_its_way_to_a_retry_topic_counts_as_retried_whatever_is_said_of_it_later(on: On) {
+    for order in ORDERS {
+        let stage = Stage::new(on, 1);
+        let retry = stage.another_topic(1);
+        stage.produce(0, 20, 20);
+        let held = Held::new(&stage);
+        let seen = Arc::new(AtomicUsize::new(0));
+        let handler = {
+            let seen = Arc::clone(&seen);
+            move |record: &Record| {
+                if record.origin().is_some() || record.offset().0 != BAD {
+                    return Ok(Outcome::Done);
+                }
+                match seen.fetch_add(1, Ordering::SeqCst) {
+                    0 => Err("not yet"),
+                    _ => Ok(Outcome::DeadLetter { cause: "hopeless".into() }),
+                }
+            }
+        };
+        let builder = stage.consumer("g").order(order).drain_deadline(Duration::from_millis(100)).max_attempts(1);
+        let builder = if order == Order::Unordered { builder } else { builder.allow_reordering() };
+        let consumer = builder
+            .retry_topics(RetryTopics::new([(&retry.topic, Duration::from_millis(1))]))
+            .dead_letters(letters_to(&held.letters))
+            .handler(handler)
+            .start()
+            .unwrap();
+        eventually("it is on its way to the retry topic", || dead(&consumer).on_the_way == 1);
+        consumer.seek(TopicPartition::new(stage.topic.as_str(), 0), NextOffset(BAD)).wait_blocking().unwrap();
+        eventually("it is given up", || seen.load(Ordering::SeqCst) == 2 && dead(&consumer).on_the_way == 1);
+        held.let_go();
+        eventually("all is committed", || {
+            let group = stage.group("g");
+            stage.committed("g") == [(0, 20)].into() && retry.committed_of(&group) == [(0, 1)].into()
+        });
+        assert_eq!((dead(&consumer).retried, dead(&consumer).written), (1, 0), "{order:?}");
+        assert!(consumer.shutdown_blocking(STOP).unwrap().drained);
+        assert_eq!((counts(&found(&retry)), found(&held.letters).len()), (once(1), 0), "{order:?}");
+    }
+}
+
+fn a_letter_too_large_by_its_headers_is_written_with_short_ones(on: On) {
+    for order in ORDERS {
+        let stage = Stage::new(on, 1);
+        // Of 10,000 bytes each.
+        stage.produce(0, 20, 5000);
+        let letters = match on {
+            On::Embedded => stage.another_topic(1),
+            On::Kafka => Stage::on(stage.broker.clone(), 1, &[("max.message.bytes", "11000")]),
+        };
+        if on == On::Embedded {
+            let too_large = RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE;
+            stage.broker.embedded().fail_requests(RDKafkaApiKey::Produce, &[too_large]);
+        }
+        let consumer = stage
+            .consumer("g")
+            .order(order)
+            .dead_letters(letters_to(&letters).on_failure(OnDeadLetterFailure::Stop))
+            .handler(|record: &Record| match record.offset().0 {
+                BAD => Outcome::DeadLetter { cause: "no such customer ".repeat(200).into() },
+                _ => Outcome::Done,
+            })
+            .start()
+            .unwrap();
+        eventually("all is committed", || stage.committed("g") == [(0, 20)].into());
+        assert_eq!((dead(&consumer).written, dead(&consumer).failures), (1, 0), "{order:?}");
+        assert!(consumer.shutdown_blocking(STOP).unwrap().drained);
+        let [letter] = &found(&letters)[..] else { panic!("one letter") };
+        assert_eq!((letter.source(), letter.value.as_ref().map(String::len)), ((0, BAD), Some(5000)), "{order:?}");
+        assert_eq!(letter.header("message"), Some("no such customer no such cust…"), "{order:?}");
+        assert_eq!((letter.header("attempts"), letter.header("group")), (Some("1"), None), "{order:?}");
     }
 }
 

@@ -31,6 +31,7 @@ mod letters;
 mod listener;
 mod process;
 mod random;
+mod retries;
 
 mod acting;
 mod assignors;
@@ -63,7 +64,9 @@ mod pull;
 mod rebalancing;
 mod refusals;
 mod retry_topics;
+mod retry_waits;
 mod routing;
+mod runtimes;
 mod seeking;
 mod seeks_among_others;
 mod standalone;

@@ -313,19 +313,29 @@ fn a_memory_of_a_topic_that_was_created_again_is_not_believed(on: On) {
     let stage = Stage::new(on, 1);
     stage.produce(0, 100, 20);
     stage.plant("g", &[(0, 0, stage.memory(0, 0, &[run(50, 59)]).as_bytes())]);
-    let builder = stage.consumer("g").async_handler(|record: Record| async move {
-        if record.offset().0 >= 10 {
-            // A commit each 100 ms, so that one is made when the topic's id is known.
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        if record.offset().0 == 40 {
-            std::future::pending::<()>().await;
+    // One record after the other, so that a commit is made when the topic's id is known.
+    let (may_go, mut let_go) = (Arc::new(tokio::sync::Semaphore::new(1)), 1);
+    let waits = Arc::clone(&may_go);
+    let builder = stage.consumer("g").async_handler(move |record: Record| {
+        let waits = Arc::clone(&waits);
+        async move {
+            waits.acquire().await.unwrap().forget();
+            if record.offset().0 == 40 {
+                std::future::pending::<()>().await;
+            }
         }
     });
     let consumer = builder.drain_deadline(Duration::from_millis(100)).start().unwrap();
-    eventually("it has come so far", || stage.committed("g") == [(0, 40)].into());
-    let text = stage.committed_with_metadata("g").swap_remove(0).metadata;
-    assert!(decode(&text).unwrap().names_topic_id());
+    let mut text = Box::default();
+    eventually("it has come so far, and what is remembered is bound to the topic's id", || {
+        let committed = stage.committed_with_metadata("g").swap_remove(0);
+        if committed.next == Some(NextOffset(let_go)) {
+            may_go.add_permits(1);
+            let_go += 1;
+        }
+        text = committed.metadata;
+        committed.next == Some(NextOffset(40)) && decode(&text).unwrap().names_topic_id()
+    });
     consumer.shutdown_blocking(STOP).unwrap();
     stage.recreate_topic();
     stage.produce(0, 100, 20);

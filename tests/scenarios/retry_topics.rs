@@ -1,13 +1,11 @@
 //! Records that have failed, and the topics in which they wait until they are tried again.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use kafka_troupe::broker::{RDKafkaApiKey, RDKafkaRespErr};
 use kafka_troupe::consume::{
-    AutoOffsetReset, BatchBounds, ConsumerBuilder, ConsumerError, ConsumerHandle, Failure, FailureKind,
-    OnDeadLetterFailure, Order, Outcome, RETRY_DUE_HEADER, Record, RetryTopics, StartAt,
+    BatchBounds, ConsumerError, ConsumerHandle, Failure, FailureKind, OnDeadLetterFailure, Order, Outcome,
+    RETRY_DUE_HEADER, Record, RetryTopics,
 };
 use kafka_troupe::ids::Offset;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
@@ -15,14 +13,12 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use crate::fixture::{Journal, On, PATIENCE, Stage, eventually, since_1970};
 use crate::letters::{counts, found, letters_to};
 use crate::process;
+use crate::retries::{ORDERS, STOP, Story, all_committed, fails_first, millis, quick};
 
 scenarios! {
     on both brokers:
         a_record_that_fails_waits_in_each_retry_topic_in_turn_and_is_tried_with_its_story_until_it_is_dead,
         records_of_batches_and_records_that_are_pulled_wait_too,
-        a_record_that_waits_longer_than_its_member_may_go_without_a_poll_keeps_its_member_in_the_group,
-        a_record_that_waits_is_left_to_the_next_owner_for_whom_it_is_due_at_the_same_time,
-        a_record_waits_also_where_a_consumer_would_begin_at_the_end,
         a_retry_topic_that_is_missing_ends_the_consumer_with_the_command_that_creates_it,
         a_record_that_its_retry_topic_does_not_take_stops_the_engine_uncommitted,
         without_a_topic_for_dead_letters_the_last_retry_decides_as_if_there_were_none,
@@ -30,61 +26,6 @@ scenarios! {
         a_member_that_is_killed_among_retries_repeats_those_alone_that_were_not_committed;
     on the embedded broker, "requests can be made to fail there":
         a_record_that_cannot_be_put_off_holds_the_watermark_and_is_tried_there_until_it_can;
-}
-
-const STOP: Duration = Duration::from_secs(20);
-const ORDERS: [Order; 3] = [Order::Partition, Order::Key, Order::Unordered];
-
-fn millis(ms: u64) -> Duration {
-    Duration::from_millis(ms)
-}
-
-/// Two attempts in each topic.
-fn quick(stage: &Stage, order: Order) -> ConsumerBuilder {
-    let builder = stage.steady_consumer("g").order(order).retry_pause(millis(2), millis(2)).max_attempts(2);
-    if order == Order::Unordered { builder } else { builder.allow_reordering() }
-}
-
-fn all_committed(stage: &Stage, topics: &[&Stage]) -> bool {
-    let group = stage.group("g");
-    topics.iter().all(|topic| {
-        let ends: BTreeMap<_, _> = topic.ends().into_iter().filter(|(_, end)| *end > 0).collect();
-        topic.committed_of(&group) == ends
-    })
-}
-
-/// One attempt at a record, as the handler saw it.
-#[derive(Debug, Clone)]
-struct Seen {
-    topic: String,
-    attempt: u32,
-    at: i64,
-    due: Option<i64>,
-    origin: Option<(String, i32, i64)>,
-    timestamp: Option<i64>,
-}
-
-/// What handlers saw of each record, told apart by their values, in order.
-#[derive(Clone, Default)]
-struct Story(Arc<Mutex<BTreeMap<String, Vec<Seen>>>>);
-
-impl Story {
-    fn note(&self, record: &Record) {
-        let value = String::from_utf8(record.value().unwrap().to_vec()).unwrap();
-        let due = record.header(RETRY_DUE_HEADER).map(|due| String::from_utf8(due.to_vec()).unwrap().parse().unwrap());
-        let origin = record.origin().map(|from| (from.topic.to_owned(), from.partition.0, from.offset.0));
-        let (topic, attempt, timestamp) = (record.topic().to_owned(), record.attempt(), record.timestamp());
-        let seen = Seen { topic, attempt, at: since_1970(), due, origin, timestamp };
-        self.0.lock().unwrap().entry(value).or_default().push(seen);
-    }
-
-    fn of(&self, value: &str) -> Vec<Seen> {
-        self.0.lock().unwrap().get(value).cloned().unwrap_or_default()
-    }
-
-    fn attempts(&self) -> usize {
-        self.0.lock().unwrap().values().map(Vec::len).sum()
-    }
 }
 
 fn a_record_that_fails_waits_in_each_retry_topic_in_turn_and_is_tried_with_its_story_until_it_is_dead(on: On) {
@@ -223,123 +164,6 @@ fn records_of_batches_and_records_that_are_pulled_wait_too(on: On) {
             assert_eq!((&*last.topic, last.attempt), (&*retry.topic, 3), "{order:?} {number}");
             assert!(last.at >= last.due.unwrap(), "{order:?} {number}");
         }
-    }
-}
-
-/// Fails at the first record in the topic where it is read first, and notes all attempts.
-fn fails_first(story: &Story) -> impl Fn(&Record) -> Result<(), &'static str> + Send + Sync + use<> {
-    let notes = story.clone();
-    move |record| {
-        notes.note(record);
-        if record.origin().is_none() && record.offset() == Offset(0) { Err("not yet") } else { Ok(()) }
-    }
-}
-
-/// Until when the next record of this topic waits, with a partition that nobody has paused.
-fn waits(consumer: &ConsumerHandle, topic: &str) -> Option<i64> {
-    let state = consumer.state();
-    let mut partitions = state.partitions.iter().filter(|partition| partition.topic == topic && !partition.paused);
-    partitions.find_map(|partition| partition.waits_until)
-}
-
-fn a_record_that_waits_longer_than_its_member_may_go_without_a_poll_keeps_its_member_in_the_group(on: On) {
-    for order in ORDERS {
-        let stage = Stage::new(on, 1);
-        let retry = stage.another_topic(1);
-        stage.produce(0, 10, 20);
-        let story = Story::default();
-        let consumer = quick(&stage, order)
-            .property("session.timeout.ms", "3000")
-            .property("max.poll.interval.ms", "3000")
-            .retry_topics(RetryTopics::new([(&retry.topic, millis(5000))]))
-            .slow_record_after(millis(500))
-            .handler(fails_first(&story))
-            .start()
-            .unwrap();
-        eventually("it waits, and is not paused", || waits(&consumer, &retry.topic).is_some());
-        let state = consumer.state();
-        let assigned = state.counters.assigned;
-        let waiting = state.partitions.iter().find(|partition| partition.topic == retry.topic).unwrap();
-        assert!(
-            waiting.watermark_holder.is_none() && waiting.in_flight == 0,
-            "it is none that takes long: {waiting:?}"
-        );
-        // Others go on meanwhile, and are committed.
-        stage.produce(10, 10, 20);
-        eventually("the others are committed", || stage.committed("g") == [(0, 20)].into());
-        eventually("it is done", || all_committed(&stage, &[&stage, &retry]) && story.attempts() == 22);
-        let seen = story.of(&format!("{:020}", 0));
-        assert!(seen[2].at >= seen[2].due.unwrap() && seen[2].at - seen[1].at >= 5000, "{seen:?}");
-        let counters = consumer.state().counters;
-        assert_eq!((counters.assigned, counters.revoked, counters.lost), (assigned, 0, 0), "{order:?}: it stayed");
-        assert!(consumer.shutdown_blocking(STOP).unwrap().drained);
-    }
-}
-
-fn a_record_that_waits_is_left_to_the_next_owner_for_whom_it_is_due_at_the_same_time(on: On) {
-    for order in ORDERS {
-        let stage = Stage::new(on, 2);
-        let retry = stage.another_topic(1);
-        stage.produce_to(&[0], 0, 10, 20);
-        let story = Story::default();
-        let member = |delay| {
-            let retries = RetryTopics::new([(&retry.topic, millis(delay))]);
-            quick(&stage, order)
-                .drain_deadline(STOP)
-                .retry_topics(retries)
-                .handler(fails_first(&story))
-                .start()
-                .unwrap()
-        };
-        // So long that nobody waits for it here.
-        let first = member(600_000);
-        eventually("it waits", || waits(&first, &retry.topic).is_some());
-        let due = waits(&first, &retry.topic);
-        eventually("what sent it there is committed", || stage.committed("g").get(&0) == Some(&10));
-        let second = member(600_000);
-        eventually("the second has a part", || !second.state().partitions.is_empty());
-        let waiting = || [&first, &second].map(|member| waits(member, &retry.topic));
-        eventually("it waits with one of the two", || waiting().iter().flatten().count() == 1);
-        assert_eq!(waiting().into_iter().find(Option::is_some), Some(due), "{order:?}: it is due when it was");
-        let (leaves, stays) = if waiting()[0].is_some() { (first, second) } else { (second, first) };
-        let begun = std::time::Instant::now();
-        assert!(leaves.shutdown_blocking(STOP).unwrap().drained);
-        assert!(begun.elapsed() < STOP / 2, "{order:?}: a record that is not due is waited for by nobody");
-        eventually("it waits with the other", || waits(&stays, &retry.topic) == due);
-        assert!(stays.shutdown_blocking(STOP).unwrap().drained);
-        assert_eq!((story.attempts(), retry.committed_of(&stage.group("g"))), (11, BTreeMap::new()), "{order:?}");
-        // A wait is never longer than the topic's delay, which is shorter now.
-        let last = member(100);
-        eventually("it is done", || all_committed(&stage, &[&retry]));
-        assert!(last.shutdown_blocking(STOP).unwrap().drained);
-        let seen = story.of(&format!("{:020}", 0));
-        assert_eq!(seen.iter().map(|seen| seen.attempt).collect::<Vec<_>>(), [1, 2, 3], "{order:?}: {seen:?}");
-    }
-}
-
-fn a_record_waits_also_where_a_consumer_would_begin_at_the_end(on: On) {
-    for at_end in [false, true] {
-        let stage = Stage::new(on, 1);
-        let retry = stage.another_topic(1);
-        let story = Story::default();
-        let member = |delay| {
-            let builder =
-                quick(&stage, Order::Unordered).retry_topics(RetryTopics::new([(&retry.topic, millis(delay))]));
-            let builder = if at_end { builder.start_at(StartAt::Latest) } else { builder };
-            builder.auto_offset_reset(AutoOffsetReset::Latest).handler(fails_first(&story)).start().unwrap()
-        };
-        let first = member(600_000);
-        eventually("it is there", || first.state().partitions.len() == 2);
-        stage.produce(0, 1, 20);
-        eventually("it waits", || waits(&first, &retry.topic).is_some());
-        eventually("that is committed", || stage.committed("g") == [(0, 1)].into());
-        assert!(first.shutdown_blocking(STOP).unwrap().drained);
-        assert_eq!(retry.committed_of(&stage.group("g")), BTreeMap::new(), "nothing is finished there");
-        // It never waits for longer than the topic's delay, which is shorter now.
-        let second = member(100);
-        eventually("it is done", || all_committed(&stage, &[&retry]));
-        assert!(second.shutdown_blocking(STOP).unwrap().drained);
-        assert_eq!(story.attempts(), 3, "at the end: {at_end}");
     }
 }
 

@@ -95,7 +95,7 @@ impl PumpIo {
     ) -> Option<Duration> {
         let reason = letterbox.failed(record, letter, error);
         let (partition, offset) = (record.topic_partition().clone(), record.offset());
-        let topic = letterbox.topic_of(letter).to_owned();
+        let topic = letterbox.topic_of(&letter.to).to_owned();
         let refused = match letter.to {
             Destination::DeadLetters => ConsumerError::DeadLetterRefused { partition, offset, topic, reason },
             Destination::Retry { .. } => ConsumerError::RetryRefused { partition, offset, topic, reason },

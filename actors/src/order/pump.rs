@@ -72,6 +72,15 @@ impl PumpIo {
         }
     }
 
+    /// The next chunk that is there.
+    pub(crate) fn take_chunk(&self) -> Option<Arc<RecordChunk>> {
+        let chunk = self.inbox.pop()?;
+        if self.retry_delay.is_some() {
+            self.cell.take_up(chunk.credit_records());
+        }
+        Some(chunk)
+    }
+
     /// The next chunk; `None` when no further record may be started.
     pub(crate) async fn next_chunk(&self) -> Option<Arc<RecordChunk>> {
         poll_fn(|cx| {
@@ -79,7 +88,7 @@ impl PumpIo {
                 if self.cell.is_ending() {
                     return Poll::Ready(None);
                 }
-                self.inbox.pop().map_or(Poll::Pending, |chunk| Poll::Ready(Some(chunk)))
+                self.take_chunk().map_or(Poll::Pending, |chunk| Poll::Ready(Some(chunk)))
             };
             if let Poll::Ready(found) = look() {
                 return Poll::Ready(found);

@@ -178,7 +178,7 @@ impl Schedule {
             }
         }
         loop {
-            let chunk = self.io.inbox.pop()?;
+            let chunk = self.io.take_chunk()?;
             if chunk.len() > 0 {
                 let open = Arc::new(OpenChunk::new(chunk));
                 cell.open_chunk(&open);

@@ -6,11 +6,12 @@ use super::completion::{Listeners, Rest, Verdict};
 use super::credits::Generation;
 use super::intake::{Intake, Settled};
 use super::leftovers::Accepted;
+use super::succession::Origin;
 use super::{ProducerRecord, SendError, Undelivered};
 use crate::ids::PartitionId;
 
 /// The number of a topic within one intake: where its state is found without looking at its name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct TopicIndex(pub(super) usize);
 
 /// The most records a batch can hold: a record's place in it is 16 bits of its mark on the delivery report.
@@ -233,7 +234,7 @@ impl Answers {
     /// The same, and all that follows from it, where nobody holds a lock.
     pub(super) fn answer_now(&mut self, place: usize, verdict: Verdict, settled: &mut Settled) {
         let rest = self.answer(place, verdict, settled);
-        settled.called(rest.finish(&self.topic));
+        settled.called(rest.finish(&self.topic, Origin::of(&self.intake)));
     }
 
     /// Records not answered.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::batch::MAX_BATCH_RECORDS;
-use super::intake::Limits;
 use super::layer::Layers;
+use super::limits::{BatchBounds, Limits, MAX_BATCH_BYTES};
 use super::properties::Properties;
 use super::{BuiltInPartitioner, Outgoing, Partitioner, Producer, ProducerError};
 
@@ -14,10 +14,6 @@ use super::{BuiltInPartitioner, Outgoing, Partitioner, Producer, ProducerError};
 const MAX_ACTORS: usize = 64;
 /// Whoever asks for more has a batch wait until it is full, or flushed.
 const LONGEST_LINGER: Duration = Duration::from_secs(86_400);
-/// Below the least `message.timeout.ms`, which librdkafka wants above it.
-const LIBRARY_LINGER: Duration = Duration::from_micros(900);
-/// An arena is addressed with 32 bits.
-const MAX_BATCH_BYTES: usize = 1 << 30;
 
 /// Builds a [`Producer`]. Every setting but the brokers' addresses has a default to keep.
 #[must_use = "it starts nothing until `start`"]
@@ -80,19 +76,21 @@ impl ProducerBuilder {
     }
 
     /// How long a batch that is not full waits for more records; 5 ms, with the millisecond's grain of a timer. Longer makes larger requests, and
-    /// adds to the latency of each record. librdkafka has a fifth of it, 0.9 ms at most, to make requests of several batches; a flush waits for that too.
+    /// adds to the latency of each record. librdkafka adds none of its own: what comes while its requests are on their way makes the next ones larger.
     pub fn linger(mut self, linger: Duration) -> Self {
         self.linger = linger;
         self
     }
 
-    /// The most records in a batch, 1 to 65,536; 512.
+    /// The most records in a batch, 1 to 65,536; 512. Of a topic with more than eight partitions it is as many for each eight of them, up to an eighth of
+    /// an actor's [buffer](Self::buffer_records): what a record costs depends on how many of a batch go to its partition.
     pub fn batch_records(mut self, records: usize) -> Self {
         self.batch_records = records;
         self
     }
 
-    /// The most bytes (keys, values, headers) in a batch, at most 1 GiB; 256 KiB. A record above that is a batch of its own.
+    /// The most bytes (keys, values, headers) in a batch, at most 1 GiB; 256 KiB. It grows as [`batch_records`](Self::batch_records) does, up to an eighth of
+    /// an actor's [buffer](Self::buffer_bytes). A record above that is a batch of its own.
     pub fn batch_bytes(mut self, bytes: usize) -> Self {
         self.batch_bytes = bytes;
         self
@@ -105,14 +103,22 @@ impl ProducerBuilder {
         self
     }
 
-    /// The most records accepted and not yet answered; 100,000. The actors share it evenly. Each costs its bytes and some 300 more in librdkafka.
+    /// The most records accepted and not yet answered; 100,000. The actors share it evenly. Each costs its bytes and some 300 more in librdkafka. Delivery
+    /// callbacks that [send again](super::Sender::send_with) may exceed it: up to twice as many and two more, for each actor.
+    ///
+    /// A request of librdkafka carries records of one partition, so over hundreds of partitions that are all written to, more room makes larger requests,
+    /// and a higher rate: with 200 for each of 512 partitions it is two thirds of what it is with 1,200.
     pub fn buffer_records(mut self, records: usize) -> Self {
         self.buffer_records = records;
         self
     }
 
     /// The most bytes (keys, values, headers) accepted and not yet answered; 64 MiB. The actors share it evenly, and a record above an actor's share is
-    /// too large.
+    /// too large. Delivery callbacks that [send again](super::Sender::send_with) may exceed it up to twice, and by twice the record that is let in above it.
+    ///
+    /// Not counted: librdkafka's copies, and up to 4 emptied batches that each actor keeps to fill them again. They grew to what batches needed, to at most
+    /// twice [`batch_bytes`](Self::batch_bytes) each and some 40 bytes for each of [`batch_records`](Self::batch_records): about 2 MiB for each actor by
+    /// default. With batches that have grown with their topic's partitions it is at most as much as this bound.
     pub fn buffer_bytes(mut self, bytes: usize) -> Self {
         self.buffer_bytes = bytes;
         self
@@ -195,19 +201,13 @@ impl ProducerBuilder {
         Limits {
             buffer_records: self.buffer_records / self.actors,
             buffer_bytes: self.buffer_bytes / self.actors,
-            batch_records: self.batch_records,
-            batch_bytes: self.batch_bytes,
-            linger: self.linger.min(LONGEST_LINGER) - self.library_linger(),
+            batch: BatchBounds { records: self.batch_records, bytes: self.batch_bytes },
+            linger: self.linger.min(LONGEST_LINGER),
         }
     }
 
-    /// librdkafka's share of the linger. A batch that is full leaves its actor at once, and has few records for each partition; librdkafka sends a request
-    /// for each partition, and one of a few records costs client and broker as much as one of hundreds. A flush waits for this share.
-    fn library_linger(&self) -> Duration {
-        (self.linger / 5).min(LIBRARY_LINGER)
-    }
-
     /// librdkafka's configuration. Its queue holds whatever the intakes accept: it counts a record's value only, where they count key and headers too.
+    /// It has no linger, for the intake's is the whole of it: under load records gather behind its requests all the same.
     pub(super) fn config(&self) -> rdkafka::ClientConfig {
         let mut config = self.properties.config();
         if let Some(servers) = &self.bootstrap_servers {
@@ -217,7 +217,7 @@ impl ProducerBuilder {
         config
             .set("queue.buffering.max.messages", queue.to_string())
             .set("queue.buffering.max.kbytes", (self.buffer_bytes / 1024 + 1).to_string())
-            .set("linger.ms", (self.library_linger().as_secs_f64() * 1_000.0).to_string());
+            .set("linger.ms", "0");
         config
     }
 }
@@ -260,14 +260,10 @@ mod tests {
     }
 
     #[test]
-    fn actor_and_librdkafka_share_the_linger() {
-        for (linger, library) in [(0, "0"), (100, "0.02"), (4_000, "0.8"), (5_000, "0.9"), (3_000_000, "0.9")] {
-            let linger = Duration::from_micros(linger);
-            let builder = ProducerBuilder::new().bootstrap_servers("localhost:1").linger(linger);
-            assert_eq!(builder.config().get("linger.ms"), Some(library));
-            let library = Duration::from_secs_f64(library.parse::<f64>().unwrap() / 1_000.0);
-            assert_eq!(builder.limits().linger + library, linger);
-        }
+    fn a_record_lingers_in_its_intake_only() {
+        let builder = ProducerBuilder::new().bootstrap_servers("localhost:1").linger(Duration::from_millis(5));
+        assert_eq!(builder.limits().linger, Duration::from_millis(5));
+        assert_eq!(builder.config().get("linger.ms"), Some("0"));
     }
 
     #[test]

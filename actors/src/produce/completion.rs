@@ -13,6 +13,7 @@ use std::task::{Context, Poll, Waker};
 
 use super::callback::Callback;
 use super::group::Group;
+use super::succession::{self, Origin};
 use super::waking::wake_task;
 use super::{Delivery, SendError};
 use crate::block_on::block_on;
@@ -227,24 +228,24 @@ impl Listeners {
 }
 
 impl Rest {
-    /// `topic` is that of the record.
-    pub(super) fn finish(self, topic: &Arc<str>) -> Result<(), CallbackPanicked> {
+    /// `topic` is that of the record, and `origin` where it came through.
+    pub(super) fn finish(self, topic: &Arc<str>, origin: Origin) -> Result<(), CallbackPanicked> {
         match self {
             Self::Nothing => Ok(()),
             Self::Wake(waker) => {
                 wake_task(waker);
                 Ok(())
             }
-            Self::Call(call) => call.call(topic),
+            Self::Call(call) => call.call(topic, origin),
         }
     }
 }
 
 impl Call {
-    /// `topic` is that of the record.
-    pub(super) fn call(self, topic: &Arc<str>) -> Result<(), CallbackPanicked> {
+    /// As [`Rest::finish`].
+    pub(super) fn call(self, topic: &Arc<str>, origin: Origin) -> Result<(), CallbackPanicked> {
         let answer = answer_of(self.verdict, topic);
-        let called = || blocking::in_callback(|| self.callback.call(answer));
+        let called = || succession::in_callback(origin, || self.callback.call(answer));
         catch_unwind(AssertUnwindSafe(called)).map_err(|panic| {
             // Dropping a panic's payload may panic again.
             mem::forget(panic);
@@ -328,7 +329,7 @@ mod tests {
     }
 
     fn answer(listeners: &mut Listeners, place: usize, verdict: Verdict) -> Result<(), CallbackPanicked> {
-        listeners.answer(place, verdict).finish(&"t".into())
+        listeners.answer(place, verdict).finish(&"t".into(), Origin::default())
     }
 
     #[test]
@@ -375,7 +376,7 @@ mod tests {
         listeners.call_back(Callback::new(move |answer| tell.send(answer).unwrap()), 1);
         let rest = listeners.answer(0, stored(3));
         assert!(told.try_recv().is_err());
-        rest.finish(&"t".into()).unwrap();
+        rest.finish(&"t".into(), Origin::default()).unwrap();
         assert_eq!(told.try_recv().unwrap(), Ok(delivery(3)));
         answer(&mut listeners, 0, stored(4)).unwrap();
         assert!(told.try_recv().is_err());

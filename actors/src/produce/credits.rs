@@ -10,19 +10,14 @@ pub(super) struct Credits {
     max_bytes: usize,
     records: usize,
     bytes: usize,
-    raised: Option<Raised>,
+    /// A place is kept for one record of so many bytes until it comes, and is nobody else's.
+    kept: Option<usize>,
+    /// The bounds are raised by one record of so many bytes.
+    raised: Option<usize>,
     /// Unanswered records per generation, oldest first; the last one is open. Never empty.
     generations: VecDeque<usize>,
     /// The number of the oldest generation kept.
     oldest: u64,
-}
-
-/// The bounds are raised for one record.
-#[derive(Clone, Copy, Debug)]
-struct Raised {
-    bytes: usize,
-    /// The record came.
-    taken: bool,
 }
 
 /// A point in the stream of accepted records.
@@ -31,7 +26,16 @@ pub(super) struct Generation(u64);
 
 impl Credits {
     pub(super) fn new(max_records: usize, max_bytes: usize) -> Self {
-        Self { max_records, max_bytes, records: 0, bytes: 0, raised: None, generations: VecDeque::from([0]), oldest: 0 }
+        Self {
+            max_records,
+            max_bytes,
+            records: 0,
+            bytes: 0,
+            kept: None,
+            raised: None,
+            generations: VecDeque::from([0]),
+            oldest: 0,
+        }
     }
 
     /// Whether a record of `bytes` can ever be taken.
@@ -46,43 +50,54 @@ impl Credits {
 
     /// Whether there is room for a record of `bytes` beside that of `records` others, which have `their_bytes` together.
     pub(super) fn has_room_beside(&self, bytes: usize, records: usize, their_bytes: usize) -> bool {
-        self.records.saturating_add(records) < self.max_records
-            && bytes.saturating_add(their_bytes) <= self.max_bytes.saturating_sub(self.bytes)
+        let (kept_records, kept_bytes) = one_or_none(self.kept);
+        self.records.saturating_add(kept_records).saturating_add(records) < self.max_records
+            && bytes.saturating_add(their_bytes) <= self.max_bytes.saturating_sub(self.bytes + kept_bytes)
     }
 
-    /// Whether there would be room if the bounds, raised as they may be, were twice as high.
+    /// Whether there would be room if the bounds, raised as they may be, were twice as high. The place that is kept is taken.
     pub(super) fn has_room_twice(&self, bytes: usize) -> bool {
-        let (more_records, more_bytes) = self.raised.map_or((0, 0), |raised| (1, raised.bytes));
-        // The place of the one that they are raised for is its own until it comes.
-        let (kept_records, kept_bytes) = match self.raised {
-            Some(Raised { bytes, taken: false }) => (1, bytes),
-            _ => (0, 0),
-        };
+        let (more_records, more_bytes) = one_or_none(self.raised);
+        let (kept_records, kept_bytes) = one_or_none(self.kept);
         self.records + kept_records < 2 * (self.max_records + more_records)
             && bytes <= (2 * (self.max_bytes + more_bytes)).saturating_sub(self.bytes + kept_bytes)
     }
 
-    /// Raises the bounds for one record of `bytes`, until it has come and what is held is within them again. False where they are raised already, or
-    /// exceeded.
-    pub(super) fn raise_for(&mut self, bytes: usize) -> bool {
-        let may = self.raised.is_none() && self.is_within();
+    /// Raises the bounds by one record of `bytes` and keeps the place for it. They are lowered when nothing is kept and what is held is within them again.
+    /// False where they are raised already, or exceeded.
+    pub(super) fn keep_above(&mut self, bytes: usize) -> bool {
+        let may = self.raised.is_none() && self.kept.is_none() && self.is_within();
         if may {
-            self.raised = Some(Raised { bytes, taken: false });
+            (self.raised, self.kept) = (Some(bytes), Some(bytes));
         }
         may
     }
 
-    /// Takes the credit for the record that the bounds were raised for.
-    pub(super) fn take_raised(&mut self, bytes: usize) {
-        if let Some(raised) = &mut self.raised {
-            raised.taken = true;
+    /// Keeps a place for a record of `bytes` [within twice the bounds](Self::has_room_twice). False where there is none, or one is kept already.
+    pub(super) fn keep_within_twice(&mut self, bytes: usize) -> bool {
+        let may = self.kept.is_none() && self.has_room_twice(bytes);
+        if may {
+            self.kept = Some(bytes);
         }
+        may
+    }
+
+    /// Takes the credit for the record that a place is kept for.
+    pub(super) fn take_kept(&mut self, bytes: usize) {
+        self.kept = None;
         self.take(bytes);
     }
 
     /// That record does not come.
-    pub(super) fn lower(&mut self) {
-        self.raised = None;
+    pub(super) fn give_up_kept(&mut self) {
+        self.kept = None;
+        self.lower();
+    }
+
+    fn lower(&mut self) {
+        if self.kept.is_none() && self.is_within() {
+            self.raised = None;
+        }
     }
 
     fn is_within(&self) -> bool {
@@ -104,9 +119,7 @@ impl Credits {
         debug_assert!(records <= self.records && bytes <= self.bytes);
         self.records = self.records.saturating_sub(records);
         self.bytes = self.bytes.saturating_sub(bytes);
-        if self.is_within() {
-            self.raised = self.raised.filter(|raised| !raised.taken);
-        }
+        self.lower();
         if let Some(unanswered) =
             of.0.checked_sub(self.oldest).and_then(|place| self.generations.get_mut(place as usize))
         {
@@ -161,6 +174,11 @@ impl Credits {
     }
 }
 
+/// How many records, and how many bytes.
+fn one_or_none(record: Option<usize>) -> (usize, usize) {
+    record.map_or((0, 0), |bytes| (1, bytes))
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
@@ -193,10 +211,10 @@ mod tests {
     fn the_bounds_are_raised_for_one_record_at_a_time() {
         let mut credits = Credits::new(2, 100);
         (0..2).for_each(|_| credits.take(1));
-        assert!(credits.raise_for(100) && !credits.raise_for(1));
-        credits.lower();
-        assert!(credits.raise_for(100));
-        credits.take_raised(100);
+        assert!(credits.keep_above(100) && !credits.keep_above(1));
+        credits.give_up_kept();
+        assert!(credits.keep_above(100));
+        credits.take_kept(100);
         // Each of the three may be followed by another of its size before its credit comes back.
         for bytes in [1, 1, 100] {
             assert!(credits.has_room_twice(bytes));
@@ -204,9 +222,20 @@ mod tests {
         }
         assert!(!credits.has_room_twice(0));
         credits.give_back(Generation(0), 3, 102);
-        assert!(!credits.raise_for(1));
+        assert!(!credits.keep_above(1));
         credits.give_back(Generation(0), 1, 100);
-        assert!(credits.raise_for(1) && !credits.has_room(0));
+        assert!(credits.keep_above(1) && !credits.has_room(0));
+    }
+
+    #[test]
+    fn a_place_that_is_kept_is_nobody_elses() {
+        let mut credits = Credits::new(1, 10);
+        credits.take(4);
+        assert!(credits.keep_within_twice(10) && !credits.keep_within_twice(1) && !credits.has_room_twice(1));
+        credits.take_kept(10);
+        assert!(!credits.keep_within_twice(1));
+        credits.give_back(Generation(0), 1, 10);
+        assert!(!credits.keep_within_twice(17) && credits.keep_within_twice(16));
     }
 
     #[derive(Clone, Debug)]

@@ -26,6 +26,7 @@ use super::native::{Event, NativeProducer, Report, Said};
 use super::partition_counts::{LookUp, LookUps};
 use super::partitioner_actor::{QueueHasRoom, Stalled};
 use super::state::Failure;
+use super::succession::Origin;
 use super::waking::wake_task;
 
 /// Reports handled under one lock.
@@ -76,8 +77,15 @@ impl Run {
     fn finish_answers(&mut self) {
         self.wakers.drain(..).for_each(wake_task);
         while let Some((batch, call)) = self.calls.pop_front() {
-            let Batch { topic, settled, .. } = &mut self.settled[batch];
-            settled.called(call.call(topic));
+            let Batch { intake, topic, settled, .. } = &mut self.settled[batch];
+            settled.called(call.call(topic, Origin::of(intake)));
+        }
+    }
+
+    /// After this, credits are back.
+    fn give_back(&mut self) {
+        for Batch { intake, generation, settled, .. } in self.settled.drain(..) {
+            intake.settle(generation, settled);
         }
     }
 }
@@ -89,6 +97,20 @@ impl Drop for Run {
     }
 }
 
+/// Serves an event and those that are there already, before credits come back for all of them. `serve` says whether a callback was called. That is the last
+/// one then: what a callback sent may be answered in the next event, and the credit of what it was called for comes first. Otherwise three records would
+/// count for one place, and more, where callbacks have room for two.
+fn serve_together<E>(first: E, mut more: impl FnMut() -> Option<E>, mut serve: impl FnMut(E) -> bool) {
+    let mut called = serve(first);
+    for _ in 1..EVENTS {
+        if called {
+            return;
+        }
+        let Some(event) = more() else { return };
+        called = serve(event);
+    }
+}
+
 impl DeliveryThread {
     pub(super) fn run(self) {
         let mut run = Run::default();
@@ -97,18 +119,9 @@ impl DeliveryThread {
             let timeout = if stopping { Duration::ZERO } else { IDLE };
             match self.native.poll(timeout) {
                 Some(event) => {
-                    let mut called = self.serve(event, &mut run);
-                    for _ in 1..EVENTS {
-                        // What a callback sent may be answered in the next event: the credit of what it was called for comes first.
-                        if called {
-                            break;
-                        }
-                        let Some(event) = self.native.poll(Duration::ZERO) else { break };
-                        called = self.serve(event, &mut run);
-                    }
-                    for Batch { intake, generation, settled, .. } in run.settled.drain(..) {
-                        intake.settle(generation, settled);
-                    }
+                    let more = || self.native.poll(Duration::ZERO);
+                    serve_together(event, more, |event| self.serve(event, &mut run));
+                    run.give_back();
                     for waiter in &self.waiters {
                         if waiter.stalled.take() {
                             waiter.partitioner.do_send(QueueHasRoom);
@@ -240,4 +253,85 @@ fn is_stale_metadata(code: RDKafkaErrorCode) -> bool {
         code,
         RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownPartition
     )
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Instant;
+
+    use super::super::ProducerRecord;
+    use super::super::batch::RecordBatch;
+    use super::super::callback::Callback;
+    use super::super::intake::{Listener, Offered};
+    use super::super::limits::{BatchBounds, Limits};
+    use super::*;
+
+    /// Sends a record, and in its callback the next; says how many are left when one finds no room, and at the end.
+    fn goes_on(intake: &Arc<Intake>, left: u32, tell: mpsc::Sender<u32>) {
+        let (again, tells) = (intake.clone(), tell.clone());
+        let listener = Listener::Callback(Callback::new(move |_| match left {
+            1 => tells.send(0).unwrap(),
+            _ => goes_on(&again, left - 1, tells),
+        }));
+        match intake.offer(&ProducerRecord::to("t"), listener, None) {
+            Offered::Accepted(_) => {}
+            _ => tell.send(left).unwrap(),
+        }
+    }
+
+    /// A broker that is so fast that a report is there as soon as a record is sent.
+    fn report(intake: &Intake) -> Option<RecordBatch> {
+        intake.take_ready(Instant::now()).batches.pop()
+    }
+
+    fn answered(mut batch: RecordBatch, run: &mut Run) -> bool {
+        let answers = &mut batch.answers;
+        let mut settled = Settled::default();
+        let error = SendError::UnknownTopic { topic: answers.topic.clone() };
+        let rest = answers.answer(0, Err(Box::new(error)), &mut settled);
+        let (intake, topic, generation) = (answers.intake.clone(), answers.topic.clone(), answers.generation);
+        run.settled.push(Batch { intake, topic, generation, settled });
+        let at = run.settled.len() - 1;
+        if let Rest::Call(call) = rest {
+            run.calls.push_back((at, call));
+        }
+        let calls = !run.calls.is_empty();
+        run.finish_answers();
+        calls
+    }
+
+    #[test]
+    fn credits_come_back_before_what_callbacks_sent_is_answered() {
+        let limits = Limits {
+            buffer_records: 1,
+            batch: BatchBounds { records: 1, ..Limits::for_tests().batch },
+            ..Limits::for_tests()
+        };
+        let intake = Arc::new(Intake::new(0, limits, Default::default()));
+        let (tell, told) = mpsc::channel();
+        goes_on(&intake, 3 * EVENTS as u32, tell);
+        let mut run = Run::default();
+        while let Some(event) = report(&intake) {
+            serve_together(event, || report(&intake), |event| answered(event, &mut run));
+            run.give_back();
+        }
+        assert_eq!(told.try_recv(), Ok(0), "one found no room");
+    }
+
+    #[test]
+    fn credits_of_events_without_callbacks_come_back_together() {
+        let mut events = 0..3 * EVENTS;
+        let mut served = Vec::new();
+        serve_together(
+            events.next().unwrap(),
+            || events.next(),
+            |event| {
+                served.push(event);
+                false
+            },
+        );
+        assert_eq!(served, (0..EVENTS).collect::<Vec<_>>());
+    }
 }

@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::batch::Answers;
 use super::completion::Verdict;
 use super::intake::Settled;
+use super::succession::Origin;
 
 /// A record's mark: the slot of its batch (32 bits), how often that slot was used before (16), the record's place in the batch (16).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +70,7 @@ impl InFlight {
             (rest, answers.topic.clone(), answers.intake.clone(), answers.generation)
         });
         if let Some((rest, topic, intake, generation)) = answered {
-            settled.called(rest.finish(&topic));
+            settled.called(rest.finish(&topic, Origin::of(&intake)));
             intake.settle(generation, settled);
         }
     }

@@ -1,9 +1,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use std::time::Duration;
+
 use super::*;
 use crate::block_on::block_on;
-use crate::produce::Confirmation;
 use crate::produce::callback::Callback;
+use crate::produce::limits::BatchBounds;
+use crate::produce::{Confirmation, ProducerRecord, SendError};
 
 impl Limits {
     /// Small bounds and a linger that no test outlives.
@@ -11,8 +14,7 @@ impl Limits {
         Self {
             buffer_records: 100,
             buffer_bytes: 10_000,
-            batch_records: 10,
-            batch_bytes: 1_000,
+            batch: BatchBounds { records: 10, bytes: 1_000 },
             linger: Duration::from_secs(3600),
         }
     }
@@ -57,6 +59,22 @@ fn a_batch_is_ready_when_its_count_is_full() {
     let batches: Vec<_> = taken.batches.iter().map(values).collect();
     assert_eq!(batches, [(0..10).collect::<Vec<u8>>(), (10..20).collect::<Vec<u8>>()]);
     assert!(taken.due.is_some(), "five linger");
+}
+
+#[test]
+fn a_batch_grows_with_the_partitions_of_its_topic_and_of_no_other() {
+    let intake = intake(Limits { buffer_records: 1_000, buffer_bytes: 100_000, ..Limits::for_tests() });
+    let mut kept: Vec<_> = ["many", "few"].map(|topic| accept(&intake, &ProducerRecord::to(topic))).into();
+    // Also of the batches that linger.
+    intake.learn(TopicIndex(0), NonZeroU32::new(24).unwrap());
+    intake.learn(TopicIndex(1), NonZeroU32::MIN);
+    for topic in ["many", "few"] {
+        kept.extend((1..70).map(|_| accept(&intake, &ProducerRecord::to(topic))));
+    }
+    let batches = intake.take_ready(Instant::now()).batches;
+    let sizes = |topic| batches.iter().filter(move |b| b.topic == TopicIndex(topic)).map(|b| b.answers.records.len());
+    assert_eq!(sizes(0).collect::<Vec<_>>(), [30, 30]);
+    assert_eq!(sizes(1).collect::<Vec<_>>(), [10; 7]);
 }
 
 #[test]
@@ -197,7 +215,7 @@ fn batches_that_fill_up_leave_nothing_behind_one_that_lingers_on() {
     for _ in 0..10_000 {
         kept.push(accept(&intake, &ProducerRecord::to("fast")));
     }
-    assert!(intake.lock().lingering.len() <= 4);
+    assert!(intake.lock().batching.entries_of_those_that_linger() <= 4);
     // It is still known when the slow one is due.
     let taken = intake.take_ready(Instant::now());
     assert_eq!(taken.batches.len(), 1_000);
@@ -209,7 +227,7 @@ fn batches_that_fill_up_leave_nothing_behind_one_that_lingers_on() {
 /// Each answer sends the next record, and the buffer is always full.
 #[test]
 fn callbacks_that_send_again_for_ever_let_who_waits_for_room_in() {
-    let limits = Limits { batch_records: 1, ..Limits::for_tests() };
+    let limits = Limits { batch: BatchBounds { records: 1, bytes: 1_000 }, ..Limits::for_tests() };
     let intake = intake(limits);
     fn send_again(intake: &Arc<Intake>) {
         let again = intake.clone();
@@ -291,4 +309,67 @@ fn who_finds_room_beside_that_of_those_in_line_need_not_stand_behind_them() {
         assert!(matches!(offered, Offered::Accepted(_)));
     }
     assert_eq!(intake.counts().waiting_senders, 0);
+}
+
+/// What is sent beyond one's own place goes by the rules for all: in line behind who waits, and within the bound.
+#[test]
+fn a_callback_hands_its_place_on_once_and_only_within_its_own_intake() {
+    let limits = Limits {
+        buffer_records: 2,
+        batch: BatchBounds { records: 1, ..Limits::for_tests().batch },
+        ..Limits::for_tests()
+    };
+    let (own, other) = (intake(limits), intake(limits));
+    let _full = [&other, &other, &own].map(|intake| accept(intake, &ProducerRecord::to("t")));
+    let (tell, told) = std::sync::mpsc::channel();
+    let (sends, elsewhere) = (own.clone(), other.clone());
+    let listener = Listener::Callback(Callback::new(move |_| {
+        for intake in [&elsewhere, &sends, &sends] {
+            let offered = intake.offer(&ProducerRecord::to("t"), Listener::Confirmation, None);
+            tell.send(matches!(offered, Offered::Accepted(_))).unwrap();
+        }
+    }));
+    assert!(matches!(own.offer(&ProducerRecord::to("t"), listener, None), Offered::Accepted(None)));
+    let mut batches = own.take_ready(Instant::now()).batches;
+    drop(batches.remove(1));
+    assert_eq!(told.try_iter().collect::<Vec<_>>(), [false, true, false]);
+    own.abandon();
+    other.abandon();
+}
+
+#[derive(Default)]
+struct Counted(std::sync::atomic::AtomicUsize);
+
+impl std::task::Wake for Counted {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+/// Whoever is woken and not scheduled yet need not hear of each record that comes in meanwhile.
+#[test]
+fn who_waits_is_woken_where_room_grew_or_the_head_has_changed_and_not_for_each_record() {
+    let limits = Limits { batch: BatchBounds { records: 1, ..Limits::for_tests().batch }, ..Limits::for_tests() };
+    let intake = intake(limits);
+    let mut kept: Vec<_> = (0..100).map(|_| accept(&intake, &ProducerRecord::to("t"))).collect();
+    let wakes: [_; 2] = std::array::from_fn(|_| Arc::new(Counted::default()));
+    let waits = |at: usize, ticket| {
+        let waker = Waker::from(wakes[at].clone());
+        intake.offer(&ProducerRecord::to("t"), Listener::Confirmation, Some((&waker, ticket)))
+    };
+    let tickets = [0, 1].map(|at| match waits(at, None) {
+        Offered::NoRoom(_, ticket) => ticket,
+        _ => panic!("there was room"),
+    });
+    let woken = || wakes.each_ref().map(|wakes| wakes.0.load(std::sync::atomic::Ordering::Relaxed));
+    let mut batches = intake.take_ready(Instant::now()).batches;
+    assert_eq!(woken(), [0, 0]);
+    batches.truncate(50);
+    assert_eq!(woken(), [50, 0], "credit came back fifty times");
+    kept.extend((0..40).map(|_| accept(&intake, &ProducerRecord::to("t"))));
+    assert_eq!(woken(), [50, 0]);
+    assert!(matches!(waits(0, tickets[0]), Offered::Accepted(_)));
+    assert_eq!(woken(), [50, 1]);
+    assert!(matches!(waits(1, tickets[1]), Offered::Accepted(_)));
+    assert_eq!((woken(), intake.counts().waiting_senders), ([50, 1], 0));
 }

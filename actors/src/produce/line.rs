@@ -3,7 +3,7 @@
 //! Only the head is woken; when it has taken its room it wakes the next. A large record is therefore not starved by small ones. Room beyond what those
 //! in line need is anybody's: where it is plenty, and they are only not scheduled yet, a sender that runs need not stand behind them for each record.
 //!
-//! Callbacks pass the line. When as many have passed as the buffer holds, the head is let in whatever room there is: it is *granted* its place.
+//! Callbacks pass the line. They are counted, and the head may be *granted* its place for it: then it is let in whatever room there is.
 
 use std::collections::VecDeque;
 use std::task::Waker;
@@ -86,6 +86,11 @@ impl Line {
     /// Whether the holder of `ticket` is the head, and let in whatever room there is.
     pub(super) fn is_granted(&self, ticket: Option<Ticket>) -> bool {
         self.granted && ticket.is_some() && self.is_next(ticket)
+    }
+
+    /// Whether the head, whoever it is, is let in whatever room there is.
+    pub(super) fn has_granted(&self) -> bool {
+        self.granted
     }
 
     /// Who is next, and for how many bytes.

@@ -65,7 +65,7 @@ pub(super) struct Outlet {
     /// Places per partition, kept to be used again.
     buckets: Vec<Vec<u32>>,
     /// The bytes of the batch that was placed last, and where they go when all of them are handed over.
-    placed: Option<(Arc<Intake>, Rc<Records>)>,
+    placed: Option<(Arc<Intake>, TopicIndex, Rc<Records>)>,
 }
 
 impl Outlet {
@@ -140,10 +140,10 @@ impl Outlet {
             rest.extend(left.map(Work::Partition));
         }
         // What waits for room keeps them, and then they are not used again.
-        if let Some((intake, records)) = self.placed.take()
+        if let Some((intake, topic, records)) = self.placed.take()
             && let Ok(records) = Rc::try_unwrap(records)
         {
-            intake.reuse(records);
+            intake.reuse(topic, records);
         }
         if rest.is_empty() { Fit::All } else { Fit::Rest(rest) }
     }
@@ -190,7 +190,7 @@ impl Outlet {
         let intake = answers.intake.clone();
         let mark = self.in_flight.lock().insert(answers);
         let records = Rc::new(records);
-        self.placed = Some((intake, records.clone()));
+        self.placed = Some((intake, topic, records.clone()));
         let part = |partition: PartitionId| PartitionBatch {
             topic,
             partition,

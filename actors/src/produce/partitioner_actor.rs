@@ -2,6 +2,7 @@
 //!
 //! It shares an arbiter with its `ProducerActor`, and the calls to librdkafka are made there; they copy the record and never block.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -67,6 +68,12 @@ pub(super) struct PartitionerActor {
 }
 
 impl PartitionerActor {
+    /// The topic has so many partitions.
+    fn learn(&mut self, topic: TopicIndex, partitions: NonZeroU32) {
+        self.out.learn(topic, partitions);
+        self.intake.learn(topic, partitions);
+    }
+
     fn produce(&mut self, batch: RecordBatch, ctx: &mut Context<Self>) {
         let waited = !self.backlog.is_empty();
         let out = &mut self.out;
@@ -150,7 +157,7 @@ impl Handler<RecordBatch> for PartitionerActor {
         let route = self.out.route_or_begin(topic, &name);
         if route.known.is_none() && !route.is_waiting() {
             match self.counts.get(&name).map(|count| *count) {
-                Some(count) => self.out.learn(topic, count),
+                Some(count) => self.learn(topic, count),
                 None => {
                     self.ask_for(name.clone());
                     ctx.run_later(self.metadata_timeout, move |actor, ctx| {
@@ -176,7 +183,7 @@ impl Handler<TopicLookedUp> for PartitionerActor {
             return;
         };
         if let Ok(partitions) = answer.partitions {
-            self.out.learn(topic, partitions);
+            self.learn(topic, partitions);
         }
         let Some(route) = self.out.route(topic) else {
             return;

@@ -48,9 +48,17 @@ impl Sender {
     }
 
     /// Waits for room and puts the record in the buffer; `callback` gets its answer. It is called on a thread of the producer, never on one of
-    /// librdkafka's, mostly on the one that reads the delivery reports of all records: it should be short. It may send again, by
-    /// [`try_send`](Self::try_send) and [`try_send_with`](Self::try_send_with): one record for each callback always finds room, also where the buffer is full.
-    /// Calls that wait are refused in it. A panic of the callback is caught, logged and counted.
+    /// librdkafka's, mostly on the one that reads the delivery reports of all records: it should be short. Calls that wait are refused in it. A panic of the
+    /// callback is caught, logged and counted.
+    ///
+    /// It may send again, by [`try_send`](Self::try_send) and [`try_send_with`](Self::try_send_with). One record for each callback, no larger than the one
+    /// that it hears of and through this sender or a clone of it, has that one's place: it finds room also where the buffer is full and others wait for it.
+    /// Whatever else is sent there finds room as anywhere. With the places of records whose callbacks run, up to twice as much is held as the
+    /// [buffer](super::ProducerBuilder::buffer_records) holds, and two records more.
+    ///
+    /// Callbacks that send again for ever keep nobody out: who waits first, and was passed by as many of their records as the buffer holds, is let in above
+    /// the bound, one at a time. Should what is held not come down by that, for those let in send again for ever as well, the one who waits gets the place
+    /// of a callback's next record after eight times as many: that callback gets [`TrySendError::Full`].
     ///
     /// # Errors
     /// Why the record was not accepted; the callback is then not called.
@@ -63,7 +71,8 @@ impl Sender {
         Ok(())
     }
 
-    /// Puts the record in the buffer if there is room, beside that of those who wait for some.
+    /// Puts the record in the buffer if there is room, beside that of those who wait for some. In a delivery callback there is more: see
+    /// [`send_with`](Self::send_with).
     ///
     /// # Errors
     /// [`TrySendError::Full`] gives the record back.

@@ -29,8 +29,9 @@ impl ConsumerBuilder {
     /// [origin](crate::consume::Record::origin). In the topic itself it is stamped with the time at which it was written, for otherwise
     /// retention could take an old record before it is due.
     ///
-    /// One that is early holds those behind it in its partition, which are due later: nothing is buffered beyond the usual bounds, no
-    /// thread waits, and the member stays in its group, for however long it takes. It is tried at the earliest when it is due, by the clock of
+    /// One that is early holds those behind it in its partition, which are due later: no thread waits, and the member stays in its group,
+    /// for however long it takes. A partition that waits has two chunks handed out at most (1,024 records, 512 KiB), so that other partitions
+    /// have the rest of the room; what librdkafka has fetched of it stays there, within the usual bounds. It is tried at the earliest when it is due, by the clock of
     /// who reads it, and no longer than the delay of its topic after it was written there, nor after it came to this
     /// process, whatever the clocks and its header say. A partition that is given up meanwhile leaves
     /// it to its next owner, for whom it is due at the same time. Retry topics are always read from where the group has committed, or else from

@@ -43,11 +43,14 @@ pub(super) struct Flow {
     records: AtomicU64,
     bytes: AtomicU64,
     waits: AtomicU8,
+    /// Records that the worker has begun to look at since the epoch began; counted for retry topics alone.
+    taken_up: AtomicU64,
 }
 
 impl Flow {
     pub(super) fn new(most: Credits) -> Self {
-        Self { most, records: AtomicU64::new(0), bytes: AtomicU64::new(0), waits: AtomicU8::new(NOBODY) }
+        let none = || AtomicU64::new(0);
+        Self { most, records: none(), bytes: none(), waits: AtomicU8::new(NOBODY), taken_up: none() }
     }
 
     fn in_use(&self) -> Credits {
@@ -183,6 +186,23 @@ impl ControlCell {
         self.budget.free(credits);
     }
 
+    /// The worker begins with a chunk of a retry topic: wakes the poller, which hands out no other one before.
+    ///
+    /// A record that is early holds all behind it. So of a partition that waits the chunk with that record and one behind it are handed out at
+    /// most, and the budget is left to those that can go on. The poller and a worker that takes up the last chunk at the same moment:
+    /// 1. poller: takes the slot's ready bit; 2. poller: looks what was taken up.
+    ///
+    /// The worker counts, then sets the bit: what the poller does not see yet, it is woken for.
+    pub(crate) fn take_up(&self, records: u64) {
+        self.flow.taken_up.fetch_add(records, Ordering::SeqCst);
+        self.budget.wake.slot(self.slot);
+    }
+
+    /// Whether the worker has taken up all of the records that were `handed_out` in this epoch; asked for retry topics alone.
+    pub(crate) fn is_taken_up(&self, handed_out: u64) -> bool {
+        self.flow.taken_up.load(Ordering::SeqCst) == handed_out
+    }
+
     /// Records and bytes handed out and not finished.
     pub(crate) fn in_use(&self) -> (u64, u64) {
         let Credits { records, bytes } = self.flow.in_use();
@@ -243,6 +263,16 @@ mod tests {
         let room = cell.flow.room(|| cell.free(10, 100));
         // The worker saw no flag and woke nobody: the poller must find the room itself.
         assert_eq!((room.records, cell.budget.wake.take_slots(0)), (10, 0));
+    }
+
+    #[test]
+    fn a_chunk_that_is_taken_up_makes_the_poller_look_for_another() {
+        let cell = cell();
+        assert!(cell.is_taken_up(0), "there is none yet");
+        cell.take(3, 30);
+        assert_eq!((cell.is_taken_up(3), cell.budget.wake.take_slots(0)), (false, 0));
+        cell.take_up(3);
+        assert_eq!((cell.is_taken_up(3), cell.budget.wake.take_slots(0)), (true, 1));
     }
 
     #[test]

@@ -11,8 +11,12 @@ use crate::consume::retry_topics::RETRY_DUE_HEADER;
 use crate::ids::{Offset, TopicPartition};
 use crate::produce::ProducerRecord;
 
-/// The longest text of a cause, in bytes: what goes beyond is cut, so that a record is not too large by its cause.
+/// The longest text of a cause, in bytes: what goes beyond is cut.
 const CAUSE: usize = 4096;
+/// The same where the topic did not take the record with more.
+const BRIEF_CAUSE: usize = 32;
+/// Where a text that is cut ends.
+const CUT: char = '…';
 
 pub(crate) const TOPIC: &str = "__troupe.errors.topic";
 pub(crate) const PARTITION: &str = "__troupe.errors.partition";
@@ -24,8 +28,10 @@ const MESSAGE: &str = "__troupe.errors.message";
 
 /// The headers that a dead letter has beside those of its record, which it keeps: the topic, partition, offset and timestamp (milliseconds since
 /// the Unix epoch; absent where the record had none) that it was read with, the consumer's group (absent for a standalone one), how often it
-/// was tried, and why it failed in the end, the first 4,096 bytes of that. All are text. Of a record that has been in retry topics they tell where it
-/// was read first, and all of its attempts.
+/// was tried, and why it failed in the end, 4,096 bytes of that at most. All are text; one that was cut ends with `…`. Of a record that has been in
+/// retry topics they tell where it was read first, and all of its attempts.
+///
+/// Where the topic does not take the record because it is too large with them, it is written with 32 bytes of the cause at most, and without the group.
 ///
 /// A record that comes by here a second time has each of them twice: the last one of a name is the latest.
 pub const DEAD_LETTER_HEADERS: [&str; 7] = [TOPIC, PARTITION, OFFSET, TIMESTAMP, GROUP, ATTEMPTS, MESSAGE];
@@ -72,15 +78,24 @@ pub(crate) struct Envelope {
     partition: String,
     offset: String,
     timestamp: Option<String>,
+    group: Option<String>,
     attempts: String,
     cause: String,
     due: Option<String>,
 }
 
 impl Envelope {
-    pub(crate) fn new(record: &Record, letter: &Letter) -> Self {
-        let mut cause = letter.cause.to_string();
-        cause.truncate(cause.floor_char_boundary(CAUSE));
+    /// All that there is to tell.
+    pub(crate) fn whole(record: &Record, letter: &Letter, group: Option<&str>) -> Self {
+        Self::new(record, letter, group, CAUSE)
+    }
+
+    /// What the record needs to be found and tried again, and how the cause begins: for a topic that does not take more.
+    pub(crate) fn brief(record: &Record, letter: &Letter) -> Self {
+        Self::new(record, letter, None, BRIEF_CAUSE)
+    }
+
+    fn new(record: &Record, letter: &Letter, group: Option<&str>, longest: usize) -> Self {
         // Of one that has been in retry topics, where it was before.
         let (topic, partition, offset) = match record.origin() {
             Some(origin) => (origin.topic, origin.partition, origin.offset),
@@ -91,8 +106,9 @@ impl Envelope {
             partition: partition.0.to_string(),
             offset: offset.0.to_string(),
             timestamp: record.timestamp().map(|timestamp| timestamp.to_string()),
+            group: group.map(str::to_owned),
             attempts: record.attempt().to_string(),
-            cause,
+            cause: cut(letter.cause.to_string(), longest),
             due: match &letter.to {
                 Destination::DeadLetters => None,
                 Destination::Retry { due, .. } => Some(due.to_string()),
@@ -101,12 +117,7 @@ impl Envelope {
     }
 
     /// The letter, with a timestamp of its own: by the record's, retention might take it away before anybody has seen it, or before it is due.
-    pub(crate) fn around<'a>(
-        &'a self,
-        record: &'a Record,
-        topic: &'a str,
-        group: Option<&'a str>,
-    ) -> ProducerRecord<'a> {
+    pub(crate) fn around<'a>(&'a self, record: &'a Record, topic: &'a str) -> ProducerRecord<'a> {
         let mut letter = ProducerRecord::to(topic);
         if let Some(key) = record.key() {
             letter = letter.key(key);
@@ -124,7 +135,7 @@ impl Envelope {
         if let Some(timestamp) = &self.timestamp {
             letter = letter.header(TIMESTAMP, timestamp);
         }
-        if let Some(group) = group {
+        if let Some(group) = &self.group {
             letter = letter.header(GROUP, group);
         }
         letter = letter.header(ATTEMPTS, &self.attempts).header(MESSAGE, &self.cause);
@@ -133,6 +144,15 @@ impl Envelope {
             None => letter,
         }
     }
+}
+
+/// The text, in so many bytes at most.
+fn cut(mut text: String, longest: usize) -> String {
+    if text.len() > longest {
+        text.truncate(text.floor_char_boundary(longest - CUT.len_utf8()));
+        text.push(CUT);
+    }
+    text
 }
 
 #[cfg(test)]
@@ -155,17 +175,38 @@ mod tests {
 
     #[test]
     fn a_long_cause_is_cut_where_a_character_ends() {
-        let cut = |text: String| Envelope::new(&record(None, None), &letter(text)).cause;
-        assert_eq!(cut("no good".to_owned()), "no good");
-        // Two bytes each, and the first one's end lies in the midst of one.
-        assert_eq!(cut(format!("x{}", "ä".repeat(3000))).len(), 4095);
+        // Two bytes each: the end lies in the midst of one.
+        let long = "ä".repeat(3000);
+        for longest in [CAUSE, BRIEF_CAUSE] {
+            let just = "x".repeat(longest);
+            assert_eq!(["no good", &just].map(|text| cut(text.to_owned(), longest)), ["no good", &just]);
+            let cut = cut(long.clone(), longest);
+            assert!(cut.len() == longest - 1 && long.starts_with(cut.strip_suffix('…').unwrap()), "{cut}");
+        }
+    }
+
+    #[test]
+    fn where_there_is_little_room_a_letter_tells_what_the_next_attempt_needs() {
+        let record = record(Some(b"k"), Some(b"v"));
+        let put_off = Letter {
+            to: Destination::Retry { topic: "retry".to_owned(), due: 7 },
+            ..letter("no such customer, whatever was looked for")
+        };
+        let names = |envelope: &Envelope| {
+            envelope.around(&record, "retry").headers().map(|(name, _)| name.to_owned()).collect::<Vec<_>>()
+        };
+        let whole = names(&Envelope::whole(&record, &put_off, Some("g")));
+        let brief = Envelope::brief(&record, &put_off);
+        let without_group: Vec<_> = whole.into_iter().filter(|name| name != GROUP).collect();
+        assert_eq!(names(&brief), without_group);
+        assert_eq!(read_back(&brief.around(&record, "retry")).past().unwrap().due, 7);
     }
 
     #[test]
     fn null_and_empty_are_kept_apart() {
         let around = |key, value| {
             let record = record(key, value);
-            format!("{:?}", Envelope::new(&record, &letter("why")).around(&record, "dead", None))
+            format!("{:?}", Envelope::brief(&record, &letter("why")).around(&record, "dead"))
         };
         assert!(around(None, None).contains("key_bytes: None, value_bytes: None"));
         assert!(around(Some(b""), Some(b"")).contains("key_bytes: Some(0), value_bytes: Some(0)"));
@@ -197,8 +238,8 @@ mod tests {
         for round in 1..4 {
             let to = Destination::Retry { topic: "retry".to_owned(), due: 1000 * round };
             let put_off = Letter { to, ..letter("no good") };
-            let envelope = Envelope::new(&record, &put_off);
-            let again = read_back(&envelope.around(&record, "retry", Some("g")));
+            let envelope = Envelope::whole(&record, &put_off, Some("g"));
+            let again = read_back(&envelope.around(&record, "retry"));
             let origin = again.origin().unwrap();
             assert_eq!((origin.topic, origin.partition.0, origin.offset.0), ("orders", 2, 7));
             assert_eq!((origin.timestamp, again.timestamp()), (Some(800), Some(800)));
@@ -208,7 +249,7 @@ mod tests {
             assert_eq!(names(&again).len(), 4 + 8, "one story more, however often");
             record = Record { attempt: past.attempts + 2, ..again };
         }
-        let dead = read_back(&Envelope::new(&record, &letter("hopeless")).around(&record, "dead", Some("g")));
+        let dead = read_back(&Envelope::whole(&record, &letter("hopeless"), Some("g")).around(&record, "dead"));
         assert!(!names(&dead).contains(&RETRY_DUE_HEADER.to_owned()));
         assert_eq!(dead.headers().filter(|(name, _)| *name == TOPIC).last(), Some((TOPIC, Some(&b"orders"[..]))));
         assert_eq!(dead.headers().filter(|(name, _)| *name == ATTEMPTS).last(), Some((ATTEMPTS, Some(&b"8"[..]))));

@@ -49,7 +49,8 @@ pub(crate) struct Letterbox {
     failures: AtomicU64,
     /// By topic.
     troubles: Mutex<BTreeMap<String, Trouble>>,
-    late: Mutex<Late<Subject, Confirmation>>,
+    /// With where each goes.
+    late: Mutex<Late<Subject, (Destination, Confirmation)>>,
 }
 
 /// The producer that takes letters now; `None` before the first and after the last.
@@ -124,8 +125,8 @@ impl Letterbox {
     }
 
     /// Where a letter goes.
-    pub(crate) fn topic_of<'a>(&'a self, letter: &'a Letter) -> &'a str {
-        match &letter.to {
+    pub(crate) fn topic_of<'a>(&'a self, to: &'a Destination) -> &'a str {
+        match to {
             // The verdict that a letter goes there is given by who has seen that there is such a topic.
             Destination::DeadLetters => self.topic().unwrap_or_default(),
             Destination::Retry { topic, .. } => topic,
@@ -184,37 +185,56 @@ impl Letterbox {
             let _counted = counted;
             let subject = Subject::of(&record);
             let late = lock(&letterbox.late).take(&subject);
-            if let Some(confirmation) = late
-                && letterbox.answer(subject.clone(), confirmation).await.is_ok()
+            if let Some((to, confirmation)) = late
+                && letterbox.answer(subject.clone(), to.clone(), confirmation).await.is_ok()
             {
-                return letterbox.is_written(&letter);
+                // Whatever has been said of the record since: it is there.
+                letterbox.is_written(&to);
+                return Ok(());
             }
-            let topic = letterbox.topic_of(&letter);
-            let (sender, number) = letterbox.sender(topic)?;
-            let accepted = {
-                let envelope = Envelope::new(&record, &letter);
-                sender.enqueue(envelope.around(&record, topic, letterbox.group.as_deref())).await
+            let whole = Envelope::whole(&record, &letter, letterbox.group.as_deref());
+            let refused = match letterbox.post(&record, &letter, &subject, &whole).await {
+                Err(refused @ SendError::TooLarge { .. }) => refused,
+                sent => return sent,
             };
-            let sent = match accepted {
-                Ok(confirmation) => letterbox.answer(subject, confirmation).await,
-                Err(error) => Err(error),
-            };
-            if sent.as_ref().is_err_and(|error| error.class() == ErrorClass::Fatal) {
-                letterbox.renew(number);
+            // Its own headers may be what is too much.
+            match letterbox.post(&record, &letter, &subject, &Envelope::brief(&record, &letter)).await {
+                // What to do about it is told for the whole.
+                Err(SendError::TooLarge { .. }) => Err(refused),
+                sent => sent,
             }
-            sent?;
-            letterbox.is_written(&letter)
         })
     }
 
-    fn is_written(&self, letter: &Letter) -> Result<(), SendError> {
-        let counter = if letter.to == Destination::DeadLetters { &self.written } else { &self.retried };
+    /// Writes it in this envelope.
+    async fn post(
+        self: &Arc<Self>,
+        record: &Record,
+        letter: &Letter,
+        subject: &Subject,
+        envelope: &Envelope,
+    ) -> Result<(), SendError> {
+        let topic = self.topic_of(&letter.to);
+        let (sender, number) = self.sender(topic)?;
+        let sent = match sender.enqueue(envelope.around(record, topic)).await {
+            Ok(confirmation) => self.answer(subject.clone(), letter.to.clone(), confirmation).await,
+            Err(error) => Err(error),
+        };
+        match &sent {
+            Ok(()) => self.is_written(&letter.to),
+            Err(error) if error.class() == ErrorClass::Fatal => self.renew(number),
+            Err(_) => {}
+        }
+        sent
+    }
+
+    fn is_written(&self, to: &Destination) {
+        let counter = if *to == Destination::DeadLetters { &self.written } else { &self.retried };
         counter.fetch_add(1, Ordering::Relaxed);
-        let to = self.topic_of(letter);
+        let to = self.topic_of(to);
         if lock(&self.troubles).remove(to).is_some() {
             info!(to, "records that failed can be written there again");
         }
-        Ok(())
     }
 
     /// Of the current producer, and which that is.
@@ -224,14 +244,14 @@ impl Letterbox {
         current.producer.as_ref().map(|producer| (producer.sender(), current.number)).ok_or_else(gone)
     }
 
-    fn answer(self: &Arc<Self>, subject: Subject, confirmation: Confirmation) -> Answer {
-        Answer { letterbox: Arc::clone(self), waits: Some((subject, confirmation)) }
+    fn answer(self: &Arc<Self>, subject: Subject, to: Destination, confirmation: Confirmation) -> Answer {
+        Answer { letterbox: Arc::clone(self), waits: Some((subject, to, confirmation)) }
     }
 
     /// A letter could not be written: says so, from time to time. Gives what to say of the record.
     pub(crate) fn failed(&self, record: &Record, letter: &Letter, error: &SendError) -> String {
         self.failures.fetch_add(1, Ordering::Relaxed);
-        let to = self.topic_of(letter);
+        let to = self.topic_of(&letter.to);
         let remedy = remedy(error, &self.servers, to);
         let text = format!("{error}; {remedy}");
         let mut troubles = lock(&self.troubles);
@@ -291,14 +311,14 @@ impl Drop for Counted {
 /// An answer to come. Dropped before it has, it is kept for the record's next letter.
 struct Answer {
     letterbox: Arc<Letterbox>,
-    waits: Option<(Subject, Confirmation)>,
+    waits: Option<(Subject, Destination, Confirmation)>,
 }
 
 impl Future for Answer {
     type Output = Result<(), SendError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Some((_, confirmation)) = &mut self.waits else {
+        let Some((.., confirmation)) = &mut self.waits else {
             // Polled again after it was ready, against the contract of futures.
             return Poll::Ready(Err(SendError::Closed { topic: "".into(), error: None, reason: None }));
         };
@@ -312,8 +332,8 @@ impl Future for Answer {
 
 impl Drop for Answer {
     fn drop(&mut self) {
-        if let Some((subject, confirmation)) = self.waits.take() {
-            lock(&self.letterbox.late).insert(subject, confirmation);
+        if let Some((subject, to, confirmation)) = self.waits.take() {
+            lock(&self.letterbox.late).insert(subject, (to, confirmation));
         }
     }
 }

@@ -44,6 +44,10 @@ impl Poller {
         if stay.worker.is_none() || stay.paused || stay.reposition.is_some() || stay.cell.is_ending() {
             return false;
         }
+        // What waits there for its time must not keep room from other partitions.
+        if self.board.retry_delay(&stay.cell.partition.topic).is_some() && !stay.cell.is_taken_up(stay.handed_out) {
+            return false;
+        }
         let room = stay.cell.room();
         let waiting = stay.queue.len();
         if room.records == 0 || waiting == 0 {

@@ -9,10 +9,10 @@ use super::super::callback::Callback;
 use super::super::completion::{Listeners, Slots};
 use super::super::group::Group;
 use super::super::line::Ticket;
+use super::super::succession::{self, Origin};
 use super::super::waking::wake_task;
 use super::super::{ProducerRecord, SendError};
 use super::{Intake, MAX_RECORD_BYTES, State};
-use crate::blocking;
 
 /// Who hears of the record's end.
 pub(in crate::produce) enum Listener {
@@ -56,11 +56,10 @@ impl Intake {
     ) -> Offered {
         let ticket = waits.and_then(|(_, ticket)| ticket);
         let mut state = self.lock();
-        let topic = match state.admit(record, ticket) {
+        let topic = match state.admit(self, record, ticket) {
             Admission::In(topic) => topic,
             Admission::Refused(error) => {
-                state.leave_line(ticket);
-                let next = state.next_in_line();
+                let next = state.gate.leave(ticket);
                 drop(state);
                 if let Some(next) = next {
                     wake_task(next);
@@ -68,13 +67,13 @@ impl Intake {
                 return Offered::Refused(error);
             }
             Admission::NoRoom => {
-                let ticket = waits.map(|(waker, ticket)| state.line.stand(ticket, record.bytes(), waker));
+                let ticket = waits.map(|(waker, ticket)| state.gate.stand(ticket, record.bytes(), waker));
                 return Offered::NoRoom(listener, ticket);
             }
         };
-        state.leave_line(ticket);
+        let next = state.gate.leave(ticket);
         let bytes = record.bytes();
-        let (ready, confirmation) = state.append(self, topic, record, bytes, |listeners, slots| match listener {
+        let (ready, confirmation) = state.append(self, topic, record, |listeners, slots| match listener {
             Listener::Confirmation => Some(listeners.confirm(slots, bytes)),
             Listener::Callback(callback) => {
                 listeners.call_back(callback, bytes);
@@ -82,7 +81,6 @@ impl Intake {
             }
         });
         let wake = ready && !std::mem::replace(&mut state.notified, true);
-        let next = state.next_in_line();
         drop(state);
         if let Some(next) = next {
             wake_task(next);
@@ -110,28 +108,25 @@ impl Intake {
         let mut state = self.lock();
         for record in records {
             let place = place.wrapping_add(taken as u32);
-            match state.admit(record, ticket) {
+            match state.admit(self, record, ticket) {
                 Admission::In(topic) => {
                     if last_topic.replace(topic) != Some(topic) {
-                        group.topic_from(place, &state.topics[topic.0].name);
+                        group.topic_from(place, state.batching.name(topic));
                     }
                     let bytes = record.bytes();
                     let listen = |listeners: &mut Listeners, _: &mut Slots| listeners.join(group, place, bytes);
-                    ready |= state.append(self, topic, record, bytes, listen).0;
+                    ready |= state.append(self, topic, record, listen).0;
                 }
                 Admission::Refused(error) => refused.push((place, error)),
                 Admission::NoRoom => {
-                    stands = Some(state.line.stand(ticket, record.bytes(), waker));
+                    stands = Some(state.gate.stand(ticket, record.bytes(), waker));
                     break;
                 }
             }
             taken += 1;
         }
-        if stands.is_none() {
-            state.leave_line(ticket);
-        }
         let wake = ready && !std::mem::replace(&mut state.notified, true);
-        let next = if stands.is_none() { state.next_in_line() } else { None };
+        let next = if stands.is_none() { state.gate.leave(ticket) } else { None };
         drop(state);
         if let Some(next) = next {
             wake_task(next);
@@ -149,10 +144,7 @@ impl Intake {
 
     /// A sender that stood in line goes away.
     pub(in crate::produce) fn leave(&self, ticket: Ticket) {
-        let mut state = self.lock();
-        state.leave_line(Some(ticket));
-        let next = state.next_in_line();
-        drop(state);
+        let next = self.lock().gate.leave(Some(ticket));
         if let Some(next) = next {
             wake_task(next);
         }
@@ -160,49 +152,40 @@ impl Intake {
 }
 
 impl State {
-    /// Gives a place in line up.
-    fn leave_line(&mut self, ticket: Option<Ticket>) {
-        if self.line.leave(ticket) {
-            self.credits.lower();
-        }
-    }
-
-    /// Takes the credit for a record, if it is its sender's turn and there is room, or there is room beside what those in line need.
-    ///
-    /// In a delivery callback the bound is twice as high, and nobody is waited for: the record that is answered there still holds its own place, so
-    /// that sending one again for each always finds room, and who would wait there would wait for itself. Whoever is passed so by as many records as
-    /// the buffer holds is let in above the bound, one at a time: see [`State::next_in_line`].
-    fn admit(&mut self, record: &ProducerRecord<'_>, ticket: Option<Ticket>) -> Admission {
+    /// Takes the credit for a record, if the [`Gate`](super::super::gate::Gate) lets it in, or a callback hands its own place on to it.
+    fn admit(&mut self, intake: &Intake, record: &ProducerRecord<'_>, ticket: Option<Ticket>) -> Admission {
         let topic_name = || Arc::<str>::from(&*record.topic);
         if !self.open {
             let (error, reason) = self.closed_because.clone().unzip();
             return Admission::Refused(SendError::Closed { topic: topic_name(), error, reason });
         }
-        let Some(topic) = self.topic(&record.topic) else {
+        let Some(topic) = self.batching.topic(&record.topic) else {
             return Admission::Refused(SendError::InvalidTopic { topic: topic_name() });
         };
         if let Some(cause) = &record.fault {
             return Admission::Refused(SendError::NotEncoded { topic: topic_name(), cause: cause.clone() });
         }
         let bytes = record.bytes();
-        if bytes > MAX_RECORD_BYTES || !self.credits.can_ever_take(bytes) {
+        if bytes > MAX_RECORD_BYTES || !self.gate.credits.can_ever_take(bytes) {
             let partition = record.partition;
             return Admission::Refused(SendError::TooLarge { topic: topic_name(), partition, bytes });
         }
-        if self.line.is_granted(ticket) {
-            self.line.use_grant();
-            self.credits.take_raised(bytes);
-        } else if self.line.is_next(ticket) && self.credits.has_room(bytes)
-            || ticket.is_none() && self.credits.has_room_beside(bytes, self.line.len(), self.line.bytes())
-        {
-            self.credits.take(bytes);
-        } else if blocking::is_callback() && self.credits.has_room_twice(bytes) {
-            self.line.pass();
-            self.credits.take(bytes);
-        } else {
+        if !self.gate.admit(ticket, bytes) && !succession::hand_on(Origin::of(intake), || self.gate.hand_on(bytes)) {
             return Admission::NoRoom;
         }
         self.counts.accepted += 1;
         Admission::In(topic)
+    }
+
+    /// Appends a record that is let in; see [`Batching::append`](super::batching::Batching::append).
+    fn append<T>(
+        &mut self,
+        intake: &Arc<Intake>,
+        topic: TopicIndex,
+        record: &ProducerRecord<'_>,
+        listen: impl FnOnce(&mut Listeners, &mut Slots) -> T,
+    ) -> (bool, T) {
+        let generation = self.gate.credits.open_generation();
+        self.batching.append(intake, (topic, generation), record, listen)
     }
 }
