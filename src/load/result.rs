@@ -95,7 +95,7 @@ impl RunResult {
         let per_million = measured.cpu_seconds.filter(|_| records > 0).map(|it| it * 1e6 / records as f64);
         Self {
             schema: SCHEMA,
-            verdict: Verdict::of(&measured.figures, measured.around, gates),
+            verdict: Verdict::of(&measured.figures, &measured.around, gates),
             figures: measured.figures,
             resources: Spending {
                 load_cpu_seconds: measured.cpu_seconds,

@@ -131,7 +131,8 @@ pub(crate) async fn whole(
 
     let load_start = start + nanoseconds(plan.warmup);
     let (of_sending, queued) = of_sending(&account, &plan, &sent, start, &watch);
-    let saturated = !verify.expect.filtered && watch.backlog.grew(load_start, load_end, behind, of_sending.rate);
+    let saturated =
+        !verify.expect.filtered && watch.backlog.grew(load_start, load_end, behind, plan.pace.came_to(of_sending.rate));
     let book = seen.book();
     let found = book.ledger.findings(&sent);
     let latency =
@@ -419,6 +420,7 @@ fn of_sending<S: FnMut(&Moment)>(
         acked: account.acked.load(Ordering::Acquire),
         failed: sent.count_failed(),
         late: sending.late,
+        never_sent: sending.given_up,
         scheduled: sending.scheduled,
         rate,
         latency: Latency {

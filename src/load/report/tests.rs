@@ -111,15 +111,7 @@ fn eventful(name: &str, saturated: bool) -> RunResult {
     };
     let measured = Measured {
         figures,
-        around: Circumstances {
-            order_promised: true,
-            open_loop: true,
-            unverified: false,
-            saturated,
-            queued: false,
-            held_up: false,
-            missed_faults: 0,
-        },
+        around: Circumstances { order_promised: true, open_loop: true, saturated, ..Circumstances::default() },
         samples: samples.collect(),
         curves,
         phases: Vec::new(),
