@@ -258,6 +258,8 @@ fn what_nobody_verified_is_invalid() {
     assert_eq!((code, &result["verdict"]), (4, &"invalid".into()), "{result}");
     assert!(result["reasons"][0].as_str().unwrap().starts_with("nothing was verified"), "{result}");
     assert_eq!((&result["figures"]["handled"], &result["figures"]["lost"]), (&200.into(), &0.into()), "{result}");
+    // How many were handled in how long is known all the same.
+    assert!(result["figures"]["rate"].as_f64().unwrap() > 1.0, "{result}");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use hdrhistogram::CreationError;
 
-use super::latencies::{Latencies, Summary};
+use super::latencies::Latencies;
 
 /// Phases that have a histogram at hand. A record of another one costs a fold, so there is room for those that a border mixes.
 const OPEN: usize = 4;
@@ -58,7 +58,8 @@ impl ByPhase {
     }
 
     /// Of all phases; `None` where there are none.
-    pub(crate) fn summary(&self) -> Option<Summary> {
+    #[cfg(test)]
+    pub(crate) fn summary(&self) -> Option<super::latencies::Summary> {
         self.whole().summary()
     }
 

@@ -78,6 +78,12 @@ impl Gates {
         self.0.iter().map(result).collect()
     }
 
+    /// The name of the first one that is about a figure which is not `known`.
+    pub(crate) fn beyond(&self, known: impl Fn(Metric) -> bool) -> Option<&str> {
+        let gate = self.0.iter().find(|gate| !known(gate.metric))?;
+        gate.text.split(['<', '>', '=', '!']).next().map(str::trim)
+    }
+
     /// Whether one of them is about this count, or the share that it is.
     pub(crate) fn name(&self, count: &str) -> bool {
         self.0.iter().any(|gate| match gate.metric {
@@ -200,6 +206,9 @@ mod tests {
         assert_eq!(results.iter().map(|it| it.gate.as_str()).collect::<Vec<_>>(), ["lost==0", "e2e.p99 < 50ms"]);
         assert!(text.parse::<Gates>().unwrap().name("lost"));
         assert!(!text.parse::<Gates>().unwrap().name("duplicated"));
+        let counts = |metric| matches!(metric, Metric::Count(_));
+        assert_eq!(text.parse::<Gates>().unwrap().beyond(counts), Some("e2e.p99"));
+        assert_eq!("lost==0".parse::<Gates>().unwrap().beyond(counts), None);
     }
 
     #[test]

@@ -22,19 +22,23 @@ const MICROS_IN_MAX: f64 = 1e3;
 /// A file for each latency, which begins with the run.
 #[derive(Debug)]
 pub(crate) struct HdrLogs {
-    files: ByFamily<BufWriter<File>>,
+    /// None for a latency that the run does not measure.
+    files: ByFamily<Option<BufWriter<File>>>,
     /// When the run's clock showed 0, in seconds since 1970.
     epoch: f64,
 }
 
 impl HdrLogs {
-    /// Makes the files in that folder: `end_to_end.hlog` and so on. Times are counted from `epoch`, in seconds since 1970.
-    pub(crate) fn create(folder: &Path, epoch: f64) -> io::Result<Self> {
+    /// Makes the files of what is `measured` in that folder: `end_to_end.hlog` and so on. Times are counted from `epoch`, in seconds since 1970.
+    pub(crate) fn create(folder: &Path, epoch: f64, measured: impl Fn(Family) -> bool) -> io::Result<Self> {
         let files = ByFamily::try_new(|family| {
+            if !measured(family) {
+                return Ok(None);
+            }
             let mut file = BufWriter::new(File::create(folder.join(file_name(family)))?);
             write_head(&mut file, family, epoch)?;
             file.flush()?;
-            io::Result::Ok(file)
+            io::Result::Ok(Some(file))
         })?;
         Ok(Self { files, epoch })
     }
@@ -43,8 +47,9 @@ impl HdrLogs {
     pub(crate) fn add(&mut self, from: f64, until: f64, latencies: &ByFamily<Latencies>) -> io::Result<()> {
         for (family, latencies) in latencies.each() {
             let histogram = latencies.histogram();
-            if !histogram.is_empty() {
-                let file = self.files.of_mut(family);
+            if !histogram.is_empty()
+                && let Some(file) = self.files.of_mut(family)
+            {
                 write_line(file, None, self.epoch + from, until - from, histogram)?;
                 file.flush()?;
             }
@@ -61,7 +66,7 @@ impl HdrLogs {
         latencies: &Latencies,
     ) -> io::Result<()> {
         let tag = phase.replace(' ', "-");
-        let file = self.files.of_mut(family);
+        let Some(file) = self.files.of_mut(family) else { return Ok(()) };
         write_line(file, Some(&tag), self.epoch + from, until - from, latencies.histogram())?;
         file.flush()
     }
@@ -209,7 +214,7 @@ mod tests {
     #[test]
     fn a_log_has_its_head_and_a_line_for_each_second_in_which_something_came() {
         let folder = tempfile::tempdir().unwrap();
-        let mut logs = HdrLogs::create(folder.path(), 1_700_000_000.25).unwrap();
+        let mut logs = HdrLogs::create(folder.path(), 1_700_000_000.25, |family| family != Family::Commit).unwrap();
         let mut latencies = ByFamily::try_new(|_| Latencies::new()).unwrap();
         logs.add(0.0, 1.0, &latencies).unwrap();
         latencies.end_to_end.record(1_500_000);
@@ -228,5 +233,6 @@ mod tests {
         assert_eq!(tagged, wanted);
         let empty = std::fs::read_to_string(folder.path().join("handler.hlog")).unwrap();
         assert_eq!(empty.lines().count(), 4);
+        assert!(!folder.path().join("commit_lag.hlog").exists());
     }
 }

@@ -170,6 +170,11 @@ impl Ledger {
         self.repeats.len() as u64
     }
 
+    /// How many records were handled after a later one of what they are held to.
+    pub(crate) fn count_reordered(&self) -> u64 {
+        self.counts.reordered
+    }
+
     /// How many offsets from a committed one on a handler has been through with.
     pub(crate) fn handled_from(&self, partition: u32, committed: u64) -> u64 {
         let marks = self.partitions.get(partition as usize);

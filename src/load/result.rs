@@ -8,6 +8,7 @@ use super::gates::Gates;
 use super::of_phases::OfPhase;
 use super::plan::Plan;
 use super::recovery::Recovered;
+use super::resources::Resources;
 use super::run::{Measured, OfPartition};
 use super::sample::Sample;
 use super::verdict::{Judgement, Verdict};
@@ -16,6 +17,18 @@ const SCHEMA: u32 = 1;
 
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct RunResult {
+    #[serde(flatten)]
+    pub(crate) outcome: Outcome,
+    pub(crate) plan: Plan,
+    /// What came of the faults, in their order.
+    pub(crate) faults: Vec<Recovered>,
+    /// By number.
+    pub(crate) partitions: Vec<OfPartition>,
+}
+
+/// What there is to tell of each run, be it through the engine or through somebody's application.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Outcome {
     pub(crate) schema: u32,
     #[serde(flatten)]
     pub(crate) verdict: Verdict,
@@ -28,18 +41,22 @@ pub(crate) struct RunResult {
     pub(crate) started: String,
     pub(crate) versions: Versions,
     pub(crate) broker: String,
-    pub(crate) plan: Plan,
     pub(crate) host: Host,
-    /// What came of the faults, in their order.
-    pub(crate) faults: Vec<Recovered>,
     /// By latency, pairs of a share of the records and the microseconds within which they were.
     pub(crate) curves: ByFamily<Vec<(f64, u64)>>,
     /// Of a load with phases, each of them.
     pub(crate) phases: Vec<OfPhase>,
-    /// By number.
-    pub(crate) partitions: Vec<OfPartition>,
     pub(crate) settings: Effective,
     pub(crate) samples: Vec<Sample>,
+}
+
+/// Where a run took place, when, and what its clients were told.
+#[derive(Clone, Debug)]
+pub(crate) struct Scene {
+    pub(crate) broker: String,
+    pub(crate) settings: Effective,
+    /// RFC 3339.
+    pub(crate) started: String,
 }
 
 /// What producers and members were told.
@@ -83,44 +100,46 @@ pub(crate) struct Host {
 }
 
 impl RunResult {
-    pub(crate) fn new(
-        plan: &Plan,
-        broker: String,
-        settings: Effective,
-        gates: &Gates,
-        started: String,
-        measured: Measured,
-    ) -> Self {
-        let records = measured.handled_meanwhile;
-        let per_million = measured.cpu_seconds.filter(|_| records > 0).map(|it| it * 1e6 / records as f64);
+    pub(crate) fn new(plan: &Plan, scene: Scene, gates: &Gates, measured: Measured) -> Self {
         Self {
-            schema: SCHEMA,
-            verdict: Verdict::of(&measured.figures, &measured.around, gates),
-            figures: measured.figures,
-            resources: Spending {
-                load_cpu_seconds: measured.cpu_seconds,
-                cpu_seconds_per_million_records: per_million,
-                peak_rss_bytes: measured.resources.peak_rss_bytes,
-                threads: measured.resources.threads,
+            outcome: Outcome {
+                schema: SCHEMA,
+                verdict: Verdict::of(&measured.figures, &measured.around, gates),
+                figures: measured.figures,
+                resources: Spending::of(measured.cpu_seconds, measured.handled_meanwhile, &measured.resources),
+                first_error: measured.first_error,
+                stopped_early: measured.stopped,
+                started: scene.started,
+                versions: Versions::these(),
+                broker: scene.broker,
+                host: Host::this(),
+                curves: measured.curves,
+                phases: measured.phases,
+                settings: scene.settings,
+                samples: measured.samples,
             },
-            first_error: measured.first_error,
-            stopped_early: measured.stopped,
-            started,
-            versions: Versions::these(),
-            broker,
             plan: plan.clone(),
-            host: Host::this(),
-            curves: measured.curves,
-            phases: measured.phases,
             partitions: measured.partitions,
-            settings,
             faults: measured.recovered,
-            samples: measured.samples,
         }
     }
+}
 
+impl Outcome {
     pub(crate) fn judgement(&self) -> Judgement {
         self.verdict.verdict
+    }
+}
+
+impl Spending {
+    /// Processor time of the load, the records of that time, and what else was taken when it ended.
+    pub(crate) fn of(cpu_seconds: Option<f64>, records: u64, at_the_end: &Resources) -> Self {
+        Self {
+            load_cpu_seconds: cpu_seconds,
+            cpu_seconds_per_million_records: cpu_seconds.filter(|_| records > 0).map(|it| it * 1e6 / records as f64),
+            peak_rss_bytes: at_the_end.peak_rss_bytes,
+            threads: at_the_end.threads,
+        }
     }
 }
 

@@ -116,7 +116,7 @@ pub(crate) async fn run(
 
     let start = account.clock.now() + nanoseconds(LEAD);
     let epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let logs = HdrLogs::create(&target.folder, epoch.as_secs_f64() - account.clock.now() as f64 / 1e9)
+    let logs = HdrLogs::create(&target.folder, epoch.as_secs_f64() - account.clock.now() as f64 / 1e9, |_| true)
         .with_context(|| format!("cannot write HDR logs to {}", target.folder.display()))?;
     let mut sampler = Sampler::new(plan, &account, start, logs, show)?;
     let filled = if backlog {
@@ -164,7 +164,13 @@ pub(crate) async fn run(
 
     let load_start = start + nanoseconds(plan.warmup);
     let answers = account.answers();
-    let rate = if backlog { account.book().handled_rate() } else { answers.rate(load_start, load_end) };
+    let rate = match (plan.verify, backlog) {
+        (true, true) => account.book().handled_rate(),
+        (true, false) => answers.rate(load_start, load_end),
+        // Of single records nothing is noted.
+        (false, _) if spent.seconds > 0.0 => spent.handled as f64 / spent.seconds,
+        (false, _) => 0.0,
+    };
     let sending = account.sending();
     let open_loop = plan.pace.in_flight().is_none();
     let had_to_wait = if open_loop {
@@ -209,7 +215,7 @@ pub(crate) async fn run(
     // A closed loop has as many unconfirmed as it was told to.
     let piled_up = sampler.queue.grew(load_start, load_end, unconfirmed, came_to) || phases.iter().any(|it| it.queued);
     let queued = open_loop && !held_up && piled_up;
-    let mut latencies = sampler.latencies;
+    let mut latencies = sampler.latencies.whole;
     // They would say how long a backlog was, or a queue before the broker.
     if queued || (held_up && open_loop) {
         latencies.produce_ack = Latencies::new()?;

@@ -2,12 +2,9 @@ use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::thread;
 use std::time::Duration;
 
-use anyhow::Context;
 use kafka_troupe::Producer;
-use tokio::sync::oneshot;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -15,16 +12,15 @@ use super::account::Account;
 use super::backlog::Backlog;
 use super::by_phase::Kept;
 use super::clock::nanoseconds;
+use super::collected::Collected;
 use super::crew::Crew;
 use super::families::{ByFamily, FromIntended};
 use super::hdr_log::HdrLogs;
-use super::keys::KeyChooser;
 use super::latencies::Latencies;
 use super::phases;
 use super::plan::Plan;
-use super::producing::Generator;
+use super::producers::generate;
 use super::resources::Resources;
-use super::room::Room;
 use super::sample::{Phase, Sample};
 use super::series::Series;
 
@@ -48,15 +44,11 @@ pub(crate) struct Sampler<'a, S> {
     /// To be sent by then, and not confirmed.
     pub(crate) queue: Backlog,
     /// Of the load, as far as they were taken.
-    pub(crate) latencies: ByFamily<Latencies>,
+    pub(crate) latencies: Collected,
     /// The same by phase, where the schedule has phases.
     pub(crate) phases: FromIntended<BTreeMap<usize, Kept>>,
     /// What the phases are called, where more than one is measured.
     names: Vec<String>,
-    /// None where they could not be written.
-    logs: Option<HdrLogs>,
-    /// When latencies were last taken.
-    taken: u64,
     /// The most that ever was.
     pub(crate) committed_ahead: u64,
     /// At the last look.
@@ -69,6 +61,7 @@ pub(crate) struct Sampler<'a, S> {
 /// What had been spent, and had come of it, at some moment; or between two.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Spent {
+    pub(crate) seconds: f64,
     pub(crate) cpu_seconds: Option<f64>,
     pub(crate) handled: u64,
 }
@@ -104,9 +97,7 @@ impl<'a, S: FnMut(&Sample)> Sampler<'a, S> {
             backlog: Backlog::default(),
             queue: Backlog::default(),
             committed_before: Vec::new(),
-            latencies: ByFamily::try_new(|_| Latencies::new())?,
-            logs: Some(logs),
-            taken: start,
+            latencies: Collected::new(start, logs)?,
             committed_ahead: 0,
             at_load: None,
             last: Counts::default(),
@@ -120,26 +111,7 @@ impl<'a, S: FnMut(&Sample)> Sampler<'a, S> {
         producer: &Producer,
         members: Option<&Crew>,
     ) -> anyhow::Result<Vec<u64>> {
-        let room = Arc::new(Room::of(self.plan.pace.in_flight().unwrap_or_default()));
-        let mut ends = Vec::new();
-        for (number, keys) in (0..).zip(KeyChooser::of_all(self.plan.keys, self.plan.producers, self.plan.seed)) {
-            let generator = Generator::new(self.plan, self.account, producer.sender(), number, keys, self.start, &room);
-            let (tell, told) = oneshot::channel();
-            thread::Builder::new()
-                .name(format!("load-producer-{number}"))
-                .spawn(move || {
-                    let _ = tell.send(generator.run());
-                })
-                .context("a producer's thread cannot be started")?;
-            ends.push(told);
-        }
-        let mut ended = pin!(async {
-            let mut sent = Vec::new();
-            for end in ends {
-                sent.push(end.await.context("a producer's thread died")?);
-            }
-            anyhow::Ok(sent)
-        });
+        let mut ended = pin!(generate(self.plan, self.account, producer, self.start, None));
         let to_load = nanoseconds(self.plan.warmup) + self.start.saturating_sub(self.account.clock.now());
         let mut load = pin!(sleep_until(Instant::now() + Duration::from_nanos(to_load)));
         let start = self.start;
@@ -231,13 +203,18 @@ impl<'a, S: FnMut(&Sample)> Sampler<'a, S> {
     pub(crate) fn spent_on_load(&self) -> Spent {
         let (now, Some(before)) = (self.spent(), self.at_load) else { return Spent::default() };
         Spent {
+            seconds: now.seconds - before.seconds,
             cpu_seconds: now.cpu_seconds.zip(before.cpu_seconds).map(|(now, before)| now - before),
             handled: now.handled - before.handled,
         }
     }
 
     fn spent(&self) -> Spent {
-        Spent { cpu_seconds: Resources::now().cpu_seconds, handled: self.account.handled.load(Ordering::Acquire) }
+        Spent {
+            seconds: self.account.clock.now() as f64 / 1e9,
+            cpu_seconds: Resources::now().cpu_seconds,
+            handled: self.account.handled.load(Ordering::Acquire),
+        }
     }
 
     fn is_over(&self, members: &Crew) -> bool {
@@ -262,7 +239,7 @@ impl<'a, S: FnMut(&Sample)> Sampler<'a, S> {
         let committed = members.filter(|_| self.plan.verify).map(|it| it.committed(self.plan));
         let committed = committed.unwrap_or_else(|| vec![0; self.plan.partitions as usize]);
         let uncommitted = self.account.ends().zip(&committed).map(|(end, next)| (end - next).max(0) as u64).sum();
-        let (ahead, lost, duplicated) = {
+        let (ahead, lost, duplicated, reordered) = {
             let ledger = &self.account.book().ledger;
             let unhandled = |committed: &[i64]| -> u64 {
                 let unhandled = (0..).zip(committed).map(|(partition, committed)| {
@@ -270,7 +247,12 @@ impl<'a, S: FnMut(&Sample)> Sampler<'a, S> {
                 });
                 unhandled.sum()
             };
-            (unhandled(&committed), unhandled(&self.committed_before), ledger.count_duplicated())
+            (
+                unhandled(&committed),
+                unhandled(&self.committed_before),
+                ledger.count_duplicated(),
+                ledger.count_reordered(),
+            )
         };
         self.committed_before = committed;
         self.committed_ahead = self.committed_ahead.max(ahead);
@@ -287,25 +269,26 @@ impl<'a, S: FnMut(&Sample)> Sampler<'a, S> {
         self.backlog.sampled(now, lag);
         self.queue.sampled(now, self.account.unconfirmed(now, target.unwrap_or_default()));
         // What was wanted on average since the last sample: of a ramp, half way.
-        let wanted = self.plan.pace.rate_at(self.taken.midpoint(now).saturating_sub(self.start));
+        let wanted = self.plan.pace.rate_at(self.latencies.until.midpoint(now).saturating_sub(self.start));
         let (latencies, resources) = (self.take_latencies(), Resources::now());
         let sample = Sample {
             seconds: now.saturating_sub(self.start) as f64 / 1e9,
             phase,
             target: wanted.filter(|_| phase != Phase::Drain),
-            sent: counts.sent - self.last.sent,
-            acked: counts.acked - self.last.acked,
-            done: counts.done - self.last.done,
-            lag,
-            uncommitted,
-            in_flight: counts.sent.saturating_sub(counts.acked + failed),
+            sent: Some(counts.sent - self.last.sent),
+            acked: Some(counts.acked - self.last.acked),
+            done: Some(counts.done - self.last.done),
+            lag: Some(lag),
+            uncommitted: Some(uncommitted),
+            in_flight: Some(counts.sent.saturating_sub(counts.acked + failed)),
             end_to_end: latencies.end_to_end.summary(),
             produce_ack: latencies.produce_ack.summary(),
-            failed_attempts: self.account.failed_attempts.load(Ordering::Relaxed),
-            late: self.account.sending().late,
-            duplicated,
-            committed_ahead: ahead,
-            lost,
+            failed_attempts: Some(self.account.failed_attempts.load(Ordering::Relaxed)),
+            late: Some(self.account.sending().late),
+            duplicated: Some(duplicated),
+            reordered: Some(reordered),
+            committed_ahead: Some(ahead),
+            lost: Some(lost),
             cpu_seconds: resources.cpu_seconds.zip(self.cpu_seconds).map(|(now, before)| now - before),
             rss_bytes: resources.rss_bytes,
         };
@@ -317,36 +300,22 @@ impl<'a, S: FnMut(&Sample)> Sampler<'a, S> {
     /// What came since the last sample.
     pub(crate) fn take_latencies(&mut self) -> ByFamily<Latencies> {
         let ((taken, by_phase), now) = (self.account.take_latencies(), self.account.clock.now());
-        for (family, latencies) in taken.each() {
-            self.latencies.of_mut(family).add(latencies);
-        }
+        let from = self.latencies.until;
+        self.latencies.add(now, &taken);
         for (of, (_, taken)) in self.phases.each_mut().zip(by_phase.each()) {
             taken.iter().for_each(|(phase, kept)| of.entry(*phase).or_default().merge(kept));
         }
-        if let Err(error) = self.log(&taken, &by_phase, now) {
-            tracing::warn!("the HDR logs end here, for they cannot be written: {error}");
-            self.logs = None;
-        }
-        self.taken = now;
-        taken
-    }
-
-    fn log(
-        &mut self,
-        taken: &ByFamily<Latencies>,
-        by_phase: &FromIntended<BTreeMap<usize, Kept>>,
-        now: u64,
-    ) -> anyhow::Result<()> {
-        let Some(logs) = &mut self.logs else { return Ok(()) };
-        let (from, until) = (self.taken as f64 / 1e9, now as f64 / 1e9);
-        logs.add(from, until, taken)?;
-        for (family, phases) in by_phase.each() {
-            for (phase, kept) in phases {
-                if let Some(name) = self.names.get(*phase) {
-                    logs.add_tagged(family, name, (from, until), &kept.latencies()?)?;
+        let (names, from, until) = (&self.names, from as f64 / 1e9, now as f64 / 1e9);
+        self.latencies.log(|logs| {
+            for (family, phases) in by_phase.each() {
+                for (phase, kept) in phases {
+                    if let Some(name) = names.get(*phase) {
+                        logs.add_tagged(family, name, (from, until), &kept.latencies()?)?;
+                    }
                 }
             }
-        }
-        Ok(())
+            Ok(())
+        });
+        taken
     }
 }

@@ -78,14 +78,14 @@ mod tests {
         let mut series = Series::bounded(16);
         for second in 1..=1_000_u32 {
             let phase = if second <= 5 { Phase::Warmup } else { Phase::Load };
-            let lag = if second == 777 { 9_999 } else { 1 };
-            series.push(Sample { lag, sent: 10, ..sample(f64::from(second), phase) });
+            let lag = Some(if second == 777 { 9_999 } else { 1 });
+            series.push(Sample { lag, sent: Some(10), ..sample(f64::from(second), phase) });
             assert!(series.samples.len() <= 16, "{}", series.samples.len());
         }
         let samples = series.finish();
-        assert_eq!(samples.iter().map(|it| it.sent).sum::<u64>(), 10_000);
-        assert_eq!(samples.iter().map(|it| it.lag).max(), Some(9_999));
-        assert_eq!(samples.iter().filter(|it| it.phase == Phase::Warmup).map(|it| it.sent).sum::<u64>(), 50);
+        assert_eq!(samples.iter().filter_map(|it| it.sent).sum::<u64>(), 10_000);
+        assert_eq!(samples.iter().filter_map(|it| it.lag).max(), Some(9_999));
+        assert_eq!(samples.iter().filter(|it| it.phase == Phase::Warmup).filter_map(|it| it.sent).sum::<u64>(), 50);
         assert!(samples.is_sorted_by_key(|it| it.seconds as u64));
         assert_eq!(samples.last().map(|it| it.seconds), Some(1_000.0));
     }

@@ -1,12 +1,11 @@
 //! How a producer ends, and what its records are told.
 
-use std::io::Write;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use troupe_actors::produce::{ProducerError, ProducerRecord, SendError};
 
 use crate::fixture::{LONG, cluster, cut_off, enqueue_many, in_time, producer, read, until};
+use crate::log;
 
 #[tokio::test]
 async fn a_shutdown_whose_deadline_passes_answers_everything_and_returns() {
@@ -100,30 +99,13 @@ async fn what_a_shutdown_could_not_deliver_comes_back_as_records_in_order_and_ca
     in_time(second.shutdown(LONG)).await.unwrap();
 }
 
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test]
 async fn a_producer_that_is_dropped_without_a_shutdown_warns_of_the_records_it_gives_up() {
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
-    let _here = tracing::subscriber::set_default(subscriber);
     let cluster = cluster(&[("t", 1)]);
     let (first, sender) = cut_off(&cluster, producer(&cluster)).await;
     let sent = enqueue_many(&sender, 7).await;
     drop(first);
-    let told = || String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let told = log::here;
     assert!(told().contains("dropped without a shutdown") && told().contains("records=7"), "{}", told());
     drop(sent);
     let before = told().len();

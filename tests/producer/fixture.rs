@@ -13,6 +13,8 @@ use rdkafka::producer::DefaultProducerContext;
 use rdkafka::{ClientConfig, Offset as ReadFrom, TopicPartitionList};
 use troupe_actors::produce::{Confirmation, Producer, ProducerBuilder, ProducerRecord, Sender};
 
+use crate::log;
+
 /// No wait of these tests is to come near it.
 pub const LONG: Duration = Duration::from_secs(30);
 /// A linger or timeout that no test outlives.
@@ -21,6 +23,7 @@ pub const AGES: Duration = Duration::from_secs(3600);
 pub type Cluster = MockCluster<'static, DefaultProducerContext>;
 
 pub fn cluster(topics: &[(&str, i32)]) -> Cluster {
+    log::keep();
     let cluster = MockCluster::new(1).unwrap();
     for (topic, partitions) in topics {
         cluster.create_topic(topic, *partitions, 1).unwrap();

@@ -1,14 +1,17 @@
+use std::fmt::Display;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use jiff::Timestamp;
+use serde::Serialize;
 
 use crate::cli::exit::Misuse;
 
 /// What a run's folder holds in any case.
-pub(super) const RESULT: &str = "result.json";
+const RESULT: &str = "result.json";
+pub(super) const REPORT: &str = "report.html";
 /// Where runs go unless told otherwise.
 const RUNS: &str = "troupe-runs";
 
@@ -63,6 +66,17 @@ pub(super) fn files(name: &str) -> impl Iterator<Item = Vec<u8>> {
 pub(super) fn unmake(folder: &Path) {
     // It is no loss if it stays.
     let _ = fs::remove_dir(folder);
+}
+
+/// Writes what came of the run: for programs, and as a page for people.
+pub(super) fn keep(folder: &Path, result: &impl Serialize, page: &impl Display) -> anyhow::Result<()> {
+    write(folder, RESULT, &(serde_json::to_string_pretty(result)? + "\n"))?;
+    write(folder, REPORT, &page.to_string())
+}
+
+/// A time as results have it.
+pub(super) fn written(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 /// Writes a file of the folder, whole or not at all.

@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::stage::Stage;
+use super::target::members;
 use super::{Load, explained};
 use crate::cli::exit::Exit;
 use crate::load::account::Account;
@@ -82,7 +83,7 @@ pub(super) async fn run(load: &Load, of: &Of) -> anyhow::Result<Exit> {
     };
     let relay = Arc::new(Relay::stdout().context("cannot write to the run")?);
     let account = Arc::new(Account::of_member(&plan, Arc::clone(&relay))?);
-    let crew = Crew::start(&plan, &account, &load.target(&stage).members).map_err(explained)?;
+    let crew = Crew::start(&plan, &account, &members(&stage)).map_err(explained)?;
     let gone = relay.gone.clone();
     thread::Builder::new().name("stdin".to_owned()).spawn(move || {
         let _ = io::stdin().read_to_end(&mut Vec::new());

@@ -6,11 +6,13 @@ mod latency_table;
 mod member;
 mod phase_table;
 mod pipeline;
+mod planning;
 mod report;
 mod shape;
 mod stage;
+mod target;
+mod telling;
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,47 +20,31 @@ use std::time::Duration;
 use clap::{ArgGroup, Args, ValueEnum};
 use jiff::Timestamp;
 use kafka_troupe::ConsumerError;
-use kafka_troupe::config::ConsumerConfig;
-use kafka_troupe::config::tool::Role;
-use kafka_troupe::consume::{CommitWhen, Order, StartAt};
-use rdkafka::ClientConfig;
-use serde::Serialize;
 use serde_json::json;
-use tokio_util::sync::CancellationToken;
 
 use super::connect::Connect;
-use super::data;
 use super::exit::{self, Exit, Interrupted, Misuse};
 use super::shutdown::Shutdown;
 use super::terminal::Terminal;
-use crate::load::crew::MemberSettings;
-use crate::load::faults::{self, Fault};
+use crate::load::faults::Fault;
 use crate::load::gates::Gates;
 use crate::load::keys::Keys;
-use crate::load::phases::Phase;
-use crate::load::plan::{Engine, Length, Outstanding, Pace, Plan};
-use crate::load::report::Page;
-use crate::load::result::RunResult;
-use crate::load::run::{self, Target};
-use crate::load::sample::Sample;
+use crate::load::plan::Plan;
+use crate::load::report::EnginePage;
+use crate::load::result::{RunResult, Scene};
+use crate::load::run;
 use crate::load::schedule::Arrivals;
-use crate::load::sizes::Content;
 use crate::load::verdict::Judgement;
 use pipeline::Pipeline;
+use planning::refuse_what_the_broker_cannot_keep;
 use report::Report;
 use shape::Shape;
 use stage::{Kafka, Stage};
+use target::target;
+use telling::{Format, Live};
 
-/// Bytes that may be outstanding on the embedded broker, whose partitions keep the newest 5 MiB each: all might go to one of them.
-const EMBEDDED_BYTES: u64 = 4 << 20;
-/// And batches, of which it keeps 100,000.
-const EMBEDDED_BATCHES: u64 = 90_000;
 /// Why a run is invalid that a signal ended so soon.
 const NOTHING: &str = "nothing was measured: a signal came before that began";
-/// How long the load lasts, unless told otherwise.
-const DURATION: Duration = Duration::from_secs(30);
-/// The live lines have their header again after so many.
-const PAGE: usize = 20;
 
 /// Put a pipeline under load, check every record, and give a verdict
 ///
@@ -195,14 +181,6 @@ pub(crate) struct Load {
     connect: Connect,
 }
 
-/// A line of `--ndjson`.
-#[derive(Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Line<'a> {
-    Sample(&'a Sample),
-    Result(&'a RunResult),
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum KeptOrder {
     Partition,
@@ -223,13 +201,7 @@ impl Load {
         match self.judged(terminal, shutdown).await {
             Err(error) if error.is::<Interrupted>() => {
                 let nothing = json!({ "verdict": Judgement::Invalid, "reasons": [NOTHING] });
-                if self.json {
-                    data::print(nothing)?;
-                } else if self.ndjson {
-                    data::print(json!({ "result": nothing }))?;
-                } else {
-                    data::print(format_args!("verdict: INVALID\n  {NOTHING}"))?;
-                }
+                self.format().print(&nothing, format_args!("verdict: INVALID\n  {NOTHING}"))?;
                 Ok(Exit::Invalid)
             }
             judged => judged,
@@ -260,12 +232,10 @@ impl Load {
         if let Some(idle) = shape::idle(self.members, self.partitions) {
             tracing::warn!("{idle}");
         }
-        let mut target = self.target(&stage);
-        if !plan.faults.is_empty() {
-            target.members.process = Some(member::command(&plan, &stage)?);
-        }
+        let members = if plan.faults.is_empty() { None } else { Some(member::command(&plan, &stage)?) };
         let folder = folder::make(self.out.as_ref(), started, seed)?;
-        target.folder.clone_from(&folder);
+        let mut target = target(&stage, &folder);
+        target.members.process = members;
         target.no_drain = shutdown.insisted_on();
         if let Some(most) = plan.most_outstanding {
             tracing::info!(
@@ -275,22 +245,8 @@ impl Load {
             );
         }
         stage.create_topic(&plan.topic, plan.partitions, stop).await.inspect_err(|_| folder::unmake(&folder))?;
-        let mut lines = 0;
-        let show = |sample: &Sample| {
-            if self.ndjson {
-                // Whoever reads it has gone, or the result cannot be printed either, which is then told.
-                let _ = serde_json::to_string(&Line::Sample(sample)).map(data::print);
-                return;
-            }
-            if lines % PAGE == 0 {
-                terminal.summarize(Sample::HEADER, || {});
-            }
-            lines += 1;
-            terminal.summarize(sample, || {
-                tracing::info!(sample = serde_json::to_string(sample).unwrap_or_default(), "sample")
-            });
-        };
-        let measured = match run::run(&plan, target, stop, show).await {
+        let mut live = Live::new(terminal, self.format());
+        let measured = match run::run(&plan, target, stop, |sample| live.show(sample)).await {
             Ok(Some(measured)) => measured,
             nothing => {
                 stage.delete_topic(&plan.topic).await;
@@ -299,177 +255,27 @@ impl Load {
                 return Err(Interrupted.into());
             }
         };
-        let settings = effective::of(&stage, &plan);
-        let started = started.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-        let result = RunResult::new(&plan, stage.name(), settings, &gates, started, measured);
-        folder::write(&folder, folder::RESULT, &(serde_json::to_string_pretty(&result)? + "\n"))?;
-        folder::write(&folder, "report.html", &Page(&result).to_string())?;
-        if result.judgement() == Judgement::Failed {
+        let scene =
+            Scene { broker: stage.name(), settings: effective::of(&stage, &plan), started: folder::written(started) };
+        let result = RunResult::new(&plan, scene, &gates, measured);
+        folder::keep(&folder, &result, &EnginePage(&result))?;
+        let judgement = result.outcome.judgement();
+        if judgement == Judgement::Failed {
             tracing::debug!("topic {} is left as it is", plan.topic);
         } else {
             stage.delete_topic(&plan.topic).await;
         }
-        let report = Report { result: &result, folder };
-        if self.json {
-            data::print(serde_json::to_string(&result)?)?;
-        } else if self.ndjson {
-            data::print(serde_json::to_string(&Line::Result(&result))?)?;
-        } else {
-            data::print(report)?;
-        }
-        Ok(match result.judgement() {
-            Judgement::Passed => Exit::Fine,
-            Judgement::Failed => Exit::Failed,
-            Judgement::Invalid => Exit::Invalid,
-        })
+        self.format().print(&result, Report { result: &result, folder })?;
+        Ok(telling::exit(judgement))
     }
 
-    fn plan(
-        &self,
-        started: Timestamp,
-        seed: u64,
-        embedded: bool,
-        content: Content,
-        (pace, warmup, length): (Pace, Duration, Length),
-    ) -> Plan {
-        // Two runs that begin in the same microsecond, with the same seed, would have to share a cluster to be mixed up.
-        let run = (started.as_microsecond().unsigned_abs() << 12) ^ (u64::from(std::process::id()) << 44) ^ seed;
-        let name = format!("troupe-load-{run:016x}");
-        let (smallest, largest) = content.bounds();
-        let most_outstanding = embedded.then(|| Outstanding {
-            records: (EMBEDDED_BYTES / Plan::bytes_in_log(smallest)).clamp(1, EMBEDDED_BATCHES),
-            bytes: (smallest < largest).then_some(EMBEDDED_BYTES),
-        });
-        Plan {
-            run,
-            seed,
-            topic: name.clone(),
-            group: name,
-            partitions: self.partitions,
-            producers: self.producers,
-            members: self.members,
-            pace,
-            warmup,
-            length,
-            drain: self.drain,
-            content,
-            keys: self.keys,
-            order: match self.order {
-                KeptOrder::Partition => Order::Partition,
-                KeptOrder::Key => Order::Key,
-                KeptOrder::Unordered => Order::Unordered,
-            },
-            concurrency: self.concurrency.map(|calls| calls as usize),
-            engine: self.shape.engine,
-            work: self.shape.work,
-            failure_rate: self.shape.failure_rate,
-            verify: !self.shape.no_verify,
-            faults: Vec::new(),
-            most_outstanding,
+    fn format(&self) -> Format {
+        match (self.json, self.ndjson) {
+            (true, _) => Format::Json,
+            (false, true) => Format::Ndjson,
+            (false, false) => Format::People,
         }
     }
-
-    /// When records are sent, how long the warm-up lasts, and the load.
-    fn timing(&self, phases: Option<Vec<Phase>>) -> (Pace, Duration, Length) {
-        if let Some(phases) = phases {
-            let lasts = |warmup| phases.iter().filter(|it| it.warmup == warmup).map(|it| it.duration).sum();
-            let (warmup, length) = (lasts(true), Length::Seconds(lasts(false)));
-            return (Pace::Phases(phases), warmup, length);
-        }
-        if let Some(records) = self.shape.backlog {
-            return (Pace::Backlog, Duration::ZERO, Length::Records(records));
-        }
-        let pace = match self.in_flight {
-            Some(in_flight) => Pace::ClosedLoop { in_flight },
-            None => Pace::OpenLoop { rate: self.rate, arrivals: self.arrivals },
-        };
-        let length = match (self.records, self.duration) {
-            (Some(records), _) => Length::Records(records),
-            (None, duration) => Length::Seconds(duration.unwrap_or(DURATION)),
-        };
-        (pace, self.warmup, length)
-    }
-
-    /// What is done to members, in the order of time.
-    fn faults(&self, length: Length) -> anyhow::Result<Vec<Fault>> {
-        let load = match length {
-            Length::Seconds(duration) => Some(duration),
-            Length::Records(_) => None,
-        };
-        Ok(faults::planned(self.fault.clone(), self.members, load).map_err(Misuse)?)
-    }
-
-    /// The largest record that there may be has to fit, or some fail whatever the load.
-    fn refuse_what_producers_do_not_take(&self, content: &Content) -> anyhow::Result<()> {
-        let given = self.connect.settings(Role::Neither, &[])?;
-        let limit = given.config().producer.kafka.get("message.max.bytes").and_then(|it| it.parse().ok());
-        Ok(content.fit(self.keys != Keys::Null, limit).map_err(Misuse)?)
-    }
-
-    fn refuse_what_no_bare_loop_does(&self) -> anyhow::Result<()> {
-        if self.shape.engine == Engine::Bare && (self.order != KeptOrder::Partition || self.concurrency.is_some()) {
-            let why = "--engine bare handles one record after the other, in the order of its partition: leave --order and --concurrency out";
-            return Err(Misuse(why.to_owned()).into());
-        }
-        Ok(())
-    }
-
-    fn target<'a>(&self, stage: &'a Stage) -> Target<'a> {
-        let connection = &stage.connection;
-        let engine = Box::new(|| {
-            let consumer = member(&connection.config().consumer);
-            consumer.builder().properties(stage.consumer_properties().iter().copied())
-        });
-        let given = connection.config().consumer.kafka.iter().chain(stage.consumer_properties().iter().copied());
-        Target {
-            producer: connection.producer(),
-            members: MemberSettings { engine, bare: bare_client(given), process: None },
-            client: connection.client_config(),
-            timeout: connection.timeout(),
-            folder: PathBuf::new(),
-            no_drain: CancellationToken::new(),
-        }
-    }
-}
-
-/// A backlog is outstanding as a whole.
-fn refuse_what_the_broker_cannot_keep(plan: &Plan) -> anyhow::Result<()> {
-    if let (Pace::Backlog, Length::Records(records), Some(most)) = (&plan.pace, plan.length, plan.most_outstanding) {
-        let fits = most.bytes.map_or(most.records, |bytes| bytes / Plan::bytes_in_log(plan.content.bounds().1));
-        if records > fits {
-            let why = format!(
-                "the embedded broker keeps 5 MiB a partition: a backlog of such records may have {fits} there; take --kafka local, or \
-                 --bootstrap-server"
-            );
-            return Err(Misuse(why).into());
-        }
-    }
-    Ok(())
-}
-
-/// A file may have been made for another consumer: this one is a member of a group that reads a topic of its own.
-fn member(given: &ConsumerConfig) -> ConsumerConfig {
-    let mut consumer = given.clone();
-    consumer.standalone = false;
-    consumer.client_auto_commit = false;
-    consumer.start_at = StartAt::Committed;
-    if consumer.commit_when == CommitWhen::Manual {
-        consumer.commit_when = CommitWhen::default();
-    }
-    consumer
-}
-
-/// librdkafka's configuration of a consumer with these properties, and beside them those that the engine gives it.
-fn bare_client<'a>(given: impl Iterator<Item = (&'a str, &'a str)>) -> ClientConfig {
-    let given: BTreeMap<&str, &str> = given.collect();
-    let mut client = ClientConfig::new();
-    for (name, value) in troupe_actors::consumer_defaults_beside(given.clone()) {
-        client.set(name, value);
-    }
-    for (name, value) in given {
-        client.set(name, value);
-    }
-    client
 }
 
 /// A setting that cannot be is the user's to change.

@@ -3,10 +3,11 @@ use std::path::PathBuf;
 
 use indicatif::HumanBytes;
 
+use super::folder::REPORT;
 use super::latency_table::latency_table;
 use super::phase_table::PhaseTable;
 use crate::cli::table::{Column, Table};
-use crate::load::result::RunResult;
+use crate::load::result::{Outcome, RunResult};
 use crate::load::verdict::Judgement;
 
 /// A result as people read it: the verdict first.
@@ -17,17 +18,18 @@ pub(super) struct Report<'a> {
 
 impl fmt::Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let RunResult { verdict, figures, resources, plan, .. } = self.result;
+        let RunResult { outcome, plan, .. } = self.result;
+        let Outcome { verdict, figures, resources, .. } = outcome;
         f.write_str(match verdict.verdict {
             Judgement::Passed => "verdict: passed",
             Judgement::Failed => "verdict: FAILED",
             Judgement::Invalid => "verdict: INVALID",
         })?;
         verdict.reasons.iter().try_for_each(|reason| write!(f, "\n  {reason}"))?;
-        if let Some(error) = &self.result.first_error {
+        if let Some(error) = &outcome.first_error {
             write!(f, "\n  the first record that was not confirmed: {error}")?;
         }
-        if self.result.stopped_early {
+        if outcome.stopped_early {
             f.write_str("\n  a signal ended the load, or the wait for its last records, early")?;
         }
         write!(
@@ -89,7 +91,7 @@ impl fmt::Display for Report<'_> {
         }
 
         let table = latency_table(figures.latency.each().map(|(family, summary)| (family.title(), *summary)));
-        write!(f, "{table}\n\n{}", PhaseTable(&self.result.phases))?;
+        write!(f, "{table}\n\n{}", PhaseTable(&outcome.phases))?;
 
         let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
         writeln!(
@@ -99,7 +101,7 @@ impl fmt::Display for Report<'_> {
             or_dash(resources.peak_rss_bytes.map(|it| HumanBytes(it).to_string())),
             or_dash(resources.threads.map(|it| it.to_string())),
         )?;
-        writeln!(f, "broker: {}; keys {}, order {:?}, seed {}", self.result.broker, plan.keys, plan.order, plan.seed)?;
-        write!(f, "report: {}", self.folder.join("report.html").display())
+        writeln!(f, "broker: {}; keys {}, order {:?}, seed {}", outcome.broker, plan.keys, plan.order, plan.seed)?;
+        write!(f, "report: {}", self.folder.join(REPORT).display())
     }
 }

@@ -82,6 +82,11 @@ impl WallClock {
         Self { clock, began: time_of_day.saturating_sub(clock.now()) }
     }
 
+    /// When the run's clock showed 0, in seconds since the Unix epoch.
+    pub(crate) fn epoch_seconds(self) -> f64 {
+        self.began as f64 / 1e9
+    }
+
     pub(crate) fn now(self) -> u64 {
         self.time_of_day(self.clock.now())
     }

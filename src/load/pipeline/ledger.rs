@@ -73,6 +73,18 @@ pub(crate) enum Kind {
     Corrupted,
 }
 
+impl Kind {
+    /// For people.
+    pub(crate) fn told(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Duplicated => "again",
+            Self::Reordered => "late in its key",
+            Self::Corrupted => "damaged",
+        }
+    }
+}
+
 /// What is known of the records that went in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Sent {

@@ -5,21 +5,24 @@
 //! - what came out, record by record: [`ledger`]; what may become of them: [`expect`]; what that comes to: [`verdict`].
 //! - what the producing host tells the verifying one: [`manifest`].
 //!
-//! What does it: [`run`], with a [`carrier`] that gives records their identity, the reader of [`out`], and a [`moment`] once a second; [`result`](mod@result)
-//! in the end.
+//! What does it: [`run`], with a [`carrier`] that gives records their identity, the reader of [`out`], in whichever [`part`] this host has: [`sending`], and the [`wait`] for what comes out, under
+//! [`watch`]; [`measured`] and [`result`](mod@result) in the end.
 
 mod carrier;
 pub(crate) mod expect;
 pub(crate) mod identity;
 pub(crate) mod ledger;
 pub(crate) mod manifest;
-pub(crate) mod moment;
-mod out;
+pub(crate) mod measured;
+pub(crate) mod out;
+pub(crate) mod part;
 pub(crate) mod pointer;
 pub(crate) mod result;
 pub(crate) mod run;
+mod sending;
 pub(crate) mod template;
-mod verdict;
+pub(crate) mod verdict;
+mod wait;
 mod watch;
 
 pub(crate) use carrier::Carrier;

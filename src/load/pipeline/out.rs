@@ -41,6 +41,8 @@ pub(crate) struct Book {
     pub(crate) before_sent: u64,
     /// Records that stood in OUT before the reader began: when they came it cannot say.
     pub(crate) not_timed: u64,
+    /// Different records of the run, by partition.
+    pub(crate) partitions: Vec<u64>,
 }
 
 impl Seen {
@@ -51,12 +53,26 @@ impl Seen {
             last_new: 0,
             before_sent: 0,
             not_timed: 0,
+            partitions: Vec::new(),
         })))
     }
 
     pub(crate) fn book(&self) -> MutexGuard<'_, Book> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What a client that reads OUT is told beside what was given.
+pub(crate) fn reading(mut client: ClientConfig, run: u64) -> ClientConfig {
+    // It joins no group and commits nothing; librdkafka wants a name all the same.
+    client.set("group.id", format!("troupe-load-{run:016x}")).set("enable.auto.commit", "false");
+    client.set("enable.partition.eof", "true").set("isolation.level", "read_committed");
+    // What was deleted before it was read must not go unnoticed.
+    client.set("auto.offset.reset", "error");
+    if client.get("fetch.wait.max.ms").is_none() {
+        client.set("fetch.wait.max.ms", "50");
+    }
+    client
 }
 
 /// A client of the topic. Its calls wait for the brokers.
@@ -82,16 +98,8 @@ pub(crate) struct Reader {
 impl Out {
     /// # Errors
     /// A property is refused.
-    pub(crate) fn new(topic: &str, run: u64, mut client: ClientConfig, timeout: Duration) -> anyhow::Result<Self> {
-        // It joins no group and commits nothing; librdkafka wants a name all the same.
-        client.set("group.id", format!("troupe-load-{run:016x}")).set("enable.auto.commit", "false");
-        client.set("enable.partition.eof", "true").set("isolation.level", "read_committed");
-        // What was deleted before it was read must not go unnoticed.
-        client.set("auto.offset.reset", "error");
-        if client.get("fetch.wait.max.ms").is_none() {
-            client.set("fetch.wait.max.ms", "50");
-        }
-        let client = client
+    pub(crate) fn new(topic: &str, run: u64, client: ClientConfig, timeout: Duration) -> anyhow::Result<Self> {
+        let client = reading(client, run)
             .create_with_context(Quiet)
             .with_context(|| format!("the client that reads {topic} cannot be made"))?;
         Ok(Self { client, topic: topic.to_owned(), timeout })
@@ -182,6 +190,10 @@ impl Reading {
         if let Some(payload) = book.ledger.came(found, place) {
             book.last_new = now;
             book.not_timed += u64::from(!timed);
+            if index >= book.partitions.len() {
+                book.partitions.resize(index + 1, 0);
+            }
+            book.partitions[index] += 1;
             book.before_sent += u64::from(now < payload.intended);
             if timed && !payload.warm_up && now >= payload.intended {
                 book.end_to_end.record(now - payload.intended);
@@ -193,6 +205,7 @@ impl Reading {
     fn on_to_the_end(&mut self) -> anyhow::Result<()> {
         // The topic may have grown. Assigned anew, each partition tells of its end anew.
         self.positions.resize(self.out.partitions()? as usize, Offset::Beginning);
+        self.seen.book().partitions.resize(self.positions.len(), 0);
         self.out.assign(&self.positions)?;
         let (mut ended, mut until) = (vec![false; self.positions.len()], Instant::now() + SILENCE);
         while ended.contains(&false) {

@@ -3,16 +3,16 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::load::figures::Figures;
 use crate::load::gates::Gates;
 use crate::load::plan::Plan;
-use crate::load::result::{Host, Versions};
-use crate::load::verdict::{Judgement, Verdict};
+use crate::load::result::{Host, Outcome, Scene, Spending, Versions};
+use crate::load::sample::{Phase, Sample};
 
 use super::ledger::Fault;
 use super::manifest::RunId;
-use super::moment::Moment;
-use super::run::{Measured, Verified, Verify};
+use super::measured::{Measured, Verified};
+use super::part::Part;
+use super::run::Verify;
 use super::verdict::judge;
 
 const SCHEMA: u32 = 1;
@@ -33,40 +33,21 @@ const OF_THE_ENGINE: [&str; 11] = [
 
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct PipelineResult {
-    schema: u32,
     #[serde(flatten)]
-    pub(crate) verdict: Verdict,
+    pub(crate) outcome: Outcome,
     pub(crate) run: RunId,
     pub(crate) part: Part,
-    pub(crate) figures: Figures,
     pub(crate) verification: Option<Verification>,
-    pub(crate) first_error: Option<String>,
-    pub(crate) stopped_early: bool,
-    /// RFC 3339.
-    started: String,
-    versions: Versions,
-    pub(crate) broker: String,
     /// What was sent, where this host did that.
-    plan: Option<Value>,
-    id_pointer: Option<String>,
-    host: Host,
-    samples: Vec<Moment>,
-}
-
-/// Which part of a run this host had.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Part {
-    Whole,
-    ProduceOnly,
-    VerifyOnly,
+    pub(crate) plan: Option<Value>,
+    pub(crate) id_pointer: Option<String>,
 }
 
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Verification {
     pub(crate) topic: String,
     pub(crate) expect: String,
-    settle_seconds: f64,
+    pub(crate) settle_seconds: f64,
     /// Why it was not waited longer.
     pub(crate) waited_until: String,
     /// End-to-end latency compares the clocks of two hosts.
@@ -74,6 +55,10 @@ pub(crate) struct Verification {
     pub(crate) before_sent: u64,
     pub(crate) not_timed: u64,
     pub(crate) without_identity: u64,
+    /// It is known how many records there were.
+    pub(crate) sent_known: bool,
+    /// Different records that came out, by partition of OUT.
+    pub(crate) partitions: Vec<u64>,
     pub(crate) faults: Vec<Fault>,
 }
 
@@ -90,14 +75,14 @@ impl PipelineResult {
     pub(crate) fn new(
         (run, part): (RunId, Part),
         settings: Settings<'_>,
-        broker: String,
+        scene: Scene,
         gates: &Gates,
-        started: String,
         measured: Measured,
     ) -> anyhow::Result<Self> {
         let Settings { plan, verify, id_pointer } = settings;
         let verification = verify.zip(measured.verified).map(|(verify, verified)| {
-            let Verified { waited, two_clocks, before_sent, not_timed, without_identity, faults } = verified;
+            let Verified { waited, two_clocks, before_sent, not_timed, without_identity, partitions, faults } =
+                verified;
             Verification {
                 topic: verify.topic.clone(),
                 expect: verify.expect.to_string(),
@@ -107,31 +92,48 @@ impl PipelineResult {
                 before_sent,
                 not_timed,
                 without_identity,
+                sent_known: measured.around.sent_known,
+                partitions,
                 faults,
             }
         });
+        let (cpu_seconds, records) = of_the_load(part, &measured.samples);
         Ok(Self {
-            schema: SCHEMA,
-            verdict: judge(&measured.figures, measured.around, gates),
+            outcome: Outcome {
+                schema: SCHEMA,
+                verdict: judge(&measured.figures, measured.around, gates),
+                figures: measured.figures,
+                resources: Spending::of(cpu_seconds, records, &measured.resources),
+                first_error: measured.first_error,
+                stopped_early: measured.stopped,
+                started: scene.started,
+                versions: Versions::these(),
+                broker: scene.broker,
+                host: Host::this(),
+                curves: measured.curves,
+                phases: Vec::new(),
+                settings: scene.settings,
+                samples: measured.samples,
+            },
             run,
             part,
-            figures: measured.figures,
             verification,
-            first_error: measured.first_error,
-            stopped_early: measured.stopped,
-            started,
-            versions: Versions::these(),
-            broker,
             plan: plan.map(without_the_engine).transpose()?,
             id_pointer,
-            host: Host::this(),
-            samples: measured.moments,
         })
     }
 
-    pub(crate) fn judgement(&self) -> Judgement {
-        self.verdict.verdict
+    /// How much was sent is known here, be it from the manifest.
+    pub(crate) fn knows_sent(&self) -> bool {
+        self.verification.as_ref().is_none_or(|it| it.sent_known)
     }
+}
+
+/// Processor time, and the records that were confirmed, in the seconds of the load; where another host sends, those that came out all the time.
+fn of_the_load(part: Part, samples: &[Sample]) -> (Option<f64>, u64) {
+    let samples = || samples.iter().filter(|it| !part.sends() || it.phase == Phase::Load);
+    let records = samples().filter_map(|it| if part.sends() { it.acked } else { it.done }).sum();
+    (samples().map(|it| it.cpu_seconds).sum::<Option<f64>>().filter(|_| samples().next().is_some()), records)
 }
 
 fn without_the_engine(plan: &Plan) -> serde_json::Result<Value> {

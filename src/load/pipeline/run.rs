@@ -1,45 +1,38 @@
 //! A run through somebody's application, or one host's part of it.
 
-use std::collections::BTreeSet;
-use std::pin::pin;
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::thread;
 use std::time::Duration;
 
 use anyhow::Context;
-use kafka_troupe::Producer;
 use kafka_troupe::produce::ProducerBuilder;
 use rdkafka::ClientConfig;
-use tokio::sync::oneshot;
-use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::load::account::Account;
 use crate::load::clock::{Clock, nanoseconds};
-use crate::load::figures::{Figures, Latency};
-use crate::load::keys::KeyChooser;
+use crate::load::figures::Figures;
+use crate::load::hdr_log::HdrLogs;
+use crate::load::latencies::Latencies;
 use crate::load::plan::Plan;
-use crate::load::producing::Generator;
-use crate::load::room::Room;
+use crate::load::resources::Resources;
 use crate::load::run::apart;
+use crate::load::sample::Sample;
 
-use super::carrier::{Carrier, WallClock};
+use super::carrier::WallClock;
 use super::expect::Expect;
 use super::identity::Carried;
-use super::ledger::{Fault, Findings, Sent};
 use super::manifest::{Ends, Manifest, OfProducer, RunId, SCHEMA};
-use super::moment::{Moment, Phase};
+use super::measured::{Measured, Verified, meant, with_findings};
 use super::out::{Out, Reader, Search, Seen};
-use super::verdict::{Circumstances, Waited};
+use super::part::Part;
+use super::sending::{self, produce};
+use super::verdict::Circumstances;
+use super::wait::{Waiting, wait};
 use super::watch::Watch;
 
 /// From the producers' start to the first intended time.
 const LEAD: Duration = Duration::from_millis(50);
-/// How long a producer may take to end, once all is answered or the time for that is over.
-const PRODUCER_END: Duration = Duration::from_secs(5);
-/// How often it is looked whether all has come.
-const LOOK: Duration = Duration::from_millis(20);
 
 /// What is verified, and how.
 #[derive(Clone, Debug)]
@@ -64,33 +57,18 @@ pub(crate) struct Site<'a> {
     /// Of a client that reads.
     pub(crate) client: ClientConfig,
     pub(crate) timeout: Duration,
+    /// Where histograms are logged.
+    pub(crate) folder: &'a Path,
     /// Ends the load, or the wait after it.
     pub(crate) stop: &'a CancellationToken,
 }
 
-/// What was measured.
-#[derive(Clone, Debug)]
-pub(crate) struct Measured {
-    pub(crate) figures: Figures,
-    pub(crate) around: Circumstances,
-    pub(crate) moments: Vec<Moment>,
-    /// The first record that was not confirmed, and why.
-    pub(crate) first_error: Option<String>,
-    /// Somebody asked for an early end.
-    pub(crate) stopped: bool,
-    /// Where OUT was looked at.
-    pub(crate) verified: Option<Verified>,
-}
-
-#[derive(Clone, Debug)]
-pub(crate) struct Verified {
-    pub(crate) waited: Waited,
-    /// Whether sending and receiving were timed by two clocks.
-    pub(crate) two_clocks: bool,
-    pub(crate) before_sent: u64,
-    pub(crate) not_timed: u64,
-    pub(crate) without_identity: u64,
-    pub(crate) faults: Vec<Fault>,
+impl Site<'_> {
+    /// Of the latencies that this part of a run measures.
+    fn logs(&self, clock: WallClock, part: Part) -> anyhow::Result<HdrLogs> {
+        let logs = HdrLogs::create(self.folder, clock.epoch_seconds(), |family| part.measures(family));
+        logs.with_context(|| format!("cannot write HDR logs to {}", self.folder.display()))
+    }
 }
 
 /// Sends, and verifies what comes out. `None` where a stop came before anything was sent.
@@ -101,7 +79,7 @@ pub(crate) async fn whole(
     source: Source,
     verify: &Verify,
     site: Site<'_>,
-    show: impl FnMut(&Moment),
+    show: impl FnMut(&Sample),
 ) -> anyhow::Result<Option<Measured>> {
     let plan = Arc::clone(&source.plan);
     let account = Arc::new(Account::new(&plan, site.stop.child_token())?);
@@ -116,12 +94,13 @@ pub(crate) async fn whole(
         return Ok(None);
     }
     let start = account.clock.now() + nanoseconds(LEAD);
-    let mut watch = Watch::new(account.clock, start, Some((&*plan, &*account)), Some(&seen), show)?;
+    let mut watch =
+        Watch::new(account.clock, start, Some((&*plan, &*account)), Some(&seen), site.logs(clock, Part::Whole)?, show)?;
     let sent = tokio::select! {
         sent = produce(source, &account, &site.carried, clock, start, &mut watch) => sent?,
         early = reader.ended() => return Err(early.err().unwrap_or_else(|| anyhow::anyhow!("the reader ended early"))),
     };
-    let load_end = watch.load_end;
+    let (load_end, resources) = (watch.load_end, Resources::now());
     let behind = watch.behind().unwrap_or_default();
     let waiting = Waiting { settle: verify.settle, clock, stop: Some(site.stop).filter(|stop| !stop.is_cancelled()) };
     let mut known = |_: bool| Ok(Some(sent.clone()));
@@ -129,14 +108,13 @@ pub(crate) async fn whole(
     reader.finish().await?;
     watch.take_latencies();
 
+    let (of_sending, queued) = sending::figures(&account, &plan, &sent, start, &watch);
     let load_start = start + nanoseconds(plan.warmup);
-    let (of_sending, queued) = of_sending(&account, &plan, &sent, start, &watch);
     let saturated =
         !verify.expect.filtered && watch.backlog.grew(load_start, load_end, behind, plan.pace.came_to(of_sending.rate));
+    let latencies = meant(&watch.latencies.whole, queued, saturated)?;
     let book = seen.book();
     let found = book.ledger.findings(&sent);
-    let latency =
-        Latency { end_to_end: watch.end_to_end.summary().filter(|_| !saturated && !queued), ..of_sending.latency };
     let around = Circumstances {
         expect: verify.expect,
         open_loop: plan.pace.in_flight().is_none(),
@@ -148,19 +126,17 @@ pub(crate) async fn whole(
         nameless: found.nameless,
     };
     Ok(Some(Measured {
-        figures: Figures { latency, ..with_findings(of_sending, &found, verify.expect, waited) },
+        figures: Figures {
+            latency: latencies.map(Latencies::summary),
+            ..with_findings(of_sending, &found, verify.expect, waited)
+        },
         around,
-        moments: watch.moments,
+        samples: watch.series.finish(),
+        curves: latencies.map(Latencies::curve),
+        resources,
         first_error: account.answers().first_error.clone(),
         stopped: site.stop.is_cancelled(),
-        verified: Some(Verified {
-            waited,
-            two_clocks: false,
-            before_sent: book.before_sent,
-            not_timed: book.not_timed,
-            without_identity: found.nameless,
-            faults: found.faults,
-        }),
+        verified: Some(Verified::of(&book, found, waited, false)),
     }))
 }
 
@@ -172,7 +148,7 @@ pub(crate) async fn produce_only(
     source: Source,
     out: Option<&str>,
     site: Site<'_>,
-    show: impl FnMut(&Moment),
+    show: impl FnMut(&Sample),
 ) -> anyhow::Result<Option<(Measured, Manifest)>> {
     let plan = Arc::clone(&source.plan);
     let account = Arc::new(Account::new(&plan, site.stop.child_token())?);
@@ -188,10 +164,14 @@ pub(crate) async fn produce_only(
         return Ok(None);
     }
     let start = account.clock.now() + nanoseconds(LEAD);
-    let mut watch = Watch::new(account.clock, start, Some((&*plan, &*account)), None, show)?;
     let clock = WallClock::of(account.clock);
+    let logs = site.logs(clock, Part::ProduceOnly)?;
+    let mut watch = Watch::new(account.clock, start, Some((&*plan, &*account)), None, logs, show)?;
     let sent = produce(source, &account, &site.carried, clock, start, &mut watch).await?;
-    let (figures, queued) = of_sending(&account, &plan, &sent, start, &watch);
+    let resources = Resources::now();
+    watch.take_latencies();
+    let (figures, queued) = sending::figures(&account, &plan, &sent, start, &watch);
+    let latencies = meant(&watch.latencies.whole, queued, false)?;
     let open_loop = plan.pace.in_flight().is_none();
     let producers = sent.sequences.iter().zip(&sent.failed);
     let manifest = Manifest {
@@ -219,9 +199,17 @@ pub(crate) async fn produce_only(
         unsent: 0,
         nameless: 0,
     };
-    let first_error = account.answers().first_error.clone();
-    let stopped = site.stop.is_cancelled();
-    Ok(Some((Measured { figures, around, moments: watch.moments, first_error, stopped, verified: None }, manifest)))
+    let measured = Measured {
+        figures: Figures { latency: latencies.map(Latencies::summary), ..figures },
+        around,
+        samples: watch.series.finish(),
+        curves: latencies.map(Latencies::curve),
+        resources,
+        first_error: account.answers().first_error.clone(),
+        stopped: site.stop.is_cancelled(),
+        verified: None,
+    };
+    Ok(Some((measured, manifest)))
 }
 
 /// Verifies what another host sends, or has sent. `manifest` gives what that host has told, once it is there: it is asked again and again.
@@ -232,7 +220,7 @@ pub(crate) async fn verify_only(
     verify: &Verify,
     site: Site<'_>,
     mut manifest: impl FnMut() -> anyhow::Result<Option<Manifest>>,
-    show: impl FnMut(&Moment),
+    show: impl FnMut(&Sample),
 ) -> anyhow::Result<Measured> {
     let seen = Arc::new(Seen::new(verify.expect.unchanged)?);
     let monotonic = Clock::start();
@@ -242,7 +230,8 @@ pub(crate) async fn verify_only(
     let out = Out::new(&verify.topic, site.run.0, site.client.clone(), site.timeout)?;
     let search = Search { run: site.run.0, carried: site.carried.clone(), clock };
     let mut reader = Reader::start(out, starts, search, Arc::clone(&seen)).await?;
-    let mut watch = Watch::new(monotonic, monotonic.now(), None, Some(&seen), show)?;
+    let logs = site.logs(clock, Part::VerifyOnly)?;
+    let mut watch = Watch::new(monotonic, monotonic.now(), None, Some(&seen), logs, show)?;
     let waiting = Waiting { settle: verify.settle, clock, stop: Some(site.stop) };
     let mut known = |look: bool| {
         if told.is_none() && look {
@@ -266,9 +255,12 @@ pub(crate) async fn verify_only(
         rate: told.rate,
         ..Figures::default()
     });
-    let latency = Latency { end_to_end: watch.end_to_end.summary(), ..Latency::default() };
+    let latencies = watch.latencies.whole;
     Ok(Measured {
-        figures: Figures { latency, ..with_findings(of_sending, &found, verify.expect, waited) },
+        figures: Figures {
+            latency: latencies.map(Latencies::summary),
+            ..with_findings(of_sending, &found, verify.expect, waited)
+        },
         around: Circumstances {
             expect: verify.expect,
             open_loop: told.as_ref().is_some_and(|it| it.open_loop),
@@ -279,178 +271,11 @@ pub(crate) async fn verify_only(
             unsent: found.unsent,
             nameless: found.nameless,
         },
-        moments: watch.moments,
+        samples: watch.series.finish(),
+        curves: latencies.map(Latencies::curve),
+        resources: Resources::now(),
         first_error: None,
         stopped: site.stop.is_cancelled(),
-        verified: Some(Verified {
-            waited,
-            two_clocks: true,
-            before_sent: book.before_sent,
-            not_timed: book.not_timed,
-            without_identity: found.nameless,
-            faults: found.faults,
-        }),
+        verified: Some(Verified::of(&book, found, waited, true)),
     })
-}
-
-/// Sends all, and waits until all is answered.
-async fn produce<S: FnMut(&Moment)>(
-    source: Source,
-    account: &Arc<Account>,
-    carried: &Carried,
-    clock: WallClock,
-    start: u64,
-    watch: &mut Watch<'_, S>,
-) -> anyhow::Result<Sent> {
-    let Source { plan, producer } = source;
-    let producer = producer.actors(usize::from(plan.producers).min(64)).start().context("the producer cannot start")?;
-    let carrier = Carrier::new(&plan, clock, carried);
-    let sequences = {
-        let mut sending = pin!(generate(&plan, account, &producer, &carrier, start));
-        loop {
-            tokio::select! {
-                sequences = &mut sending => break sequences?,
-                () = watch.tick() => watch.look(watch.sending_phase()),
-            }
-        }
-    };
-    watch.load_is_over();
-    if account.answers().fatal {
-        anyhow::bail!("the producer failed: {}", account.answers().first_error.clone().unwrap_or_default());
-    }
-    {
-        let mut flushed = pin!(producer.flush(plan.drain));
-        loop {
-            tokio::select! {
-                // What is not answered in time is given up by the producer's end, and counted.
-                _ = &mut flushed => break,
-                () = watch.tick() => watch.look(Phase::Wait),
-            }
-        }
-    }
-    producer.shutdown(PRODUCER_END).await.context("the producer ended before its time")?;
-    let book = account.book();
-    let failed: Vec<BTreeSet<u64>> = (0..plan.producers).map(|producer| book.ledger.given_up(producer)).collect();
-    Ok(Sent { sequences, failed })
-}
-
-/// Starts the producers' threads. Gives how many sequences each has given away.
-async fn generate(
-    plan: &Arc<Plan>,
-    account: &Arc<Account>,
-    producer: &Producer,
-    carrier: &Carrier,
-    start: u64,
-) -> anyhow::Result<Vec<u64>> {
-    let room = Arc::new(Room::of(plan.pace.in_flight().unwrap_or_default()));
-    let mut ends = Vec::new();
-    for (number, keys) in (0..).zip(KeyChooser::of_all(plan.keys, plan.producers, plan.seed)) {
-        let generator = Generator::new(plan, account, producer.sender(), number, keys, start, &room);
-        let generator = generator.carrying(carrier.clone());
-        let (tell, told) = oneshot::channel();
-        let thread = thread::Builder::new().name(format!("load-producer-{number}"));
-        let generate = move || {
-            let _ = tell.send(generator.run());
-        };
-        thread.spawn(generate).context("a producer's thread cannot be started")?;
-        ends.push(told);
-    }
-    let mut sequences = Vec::new();
-    for end in ends {
-        sequences.push(end.await.context("a producer's thread died")?);
-    }
-    Ok(sequences)
-}
-
-struct Waiting<'a> {
-    settle: Duration,
-    clock: WallClock,
-    /// `None` where there was a stop before.
-    stop: Option<&'a CancellationToken>,
-}
-
-/// Waits for what has not come out yet. `sent` says what there is to come, if that is known, and looks again where it is asked to.
-async fn wait<S: FnMut(&Moment)>(
-    waiting: &Waiting<'_>,
-    reader: &mut Reader,
-    seen: &Seen,
-    watch: &mut Watch<'_, S>,
-    sent: &mut impl FnMut(bool) -> anyhow::Result<Option<Sent>>,
-) -> anyhow::Result<Waited> {
-    let since = waiting.clock.now();
-    let mut known = sent(true)?;
-    loop {
-        {
-            let book = seen.book();
-            if known.as_ref().is_some_and(|sent| book.ledger.count_missing(sent) == 0) {
-                return Ok(Waited::AllCame);
-            }
-            if waiting.clock.now() > since.max(book.last_new) + nanoseconds(waiting.settle) {
-                return Ok(Waited::Settled(waiting.settle));
-            }
-        }
-        if waiting.stop.is_some_and(CancellationToken::is_cancelled) {
-            return Ok(Waited::Stopped);
-        }
-        tokio::select! {
-            early = reader.ended() => return Err(early.err().unwrap_or_else(|| anyhow::anyhow!("the reader ended early"))),
-            () = watch.tick() => {
-                watch.look(Phase::Wait);
-                known = sent(true)?;
-            }
-            () = sleep(LOOK) => {}
-        }
-    }
-}
-
-/// What the producers' side comes to, and whether the broker fell behind for good.
-fn of_sending<S: FnMut(&Moment)>(
-    account: &Account,
-    plan: &Plan,
-    sent: &Sent,
-    start: u64,
-    watch: &Watch<'_, S>,
-) -> (Figures, bool) {
-    let (answers, sending) = (account.answers(), account.sending());
-    let load_start = start + nanoseconds(plan.warmup);
-    let rate = answers.rate(load_start, watch.load_end);
-    let queued = watch.queued(load_start, rate);
-    let figures = Figures {
-        sent: sent.sequences.iter().sum(),
-        acked: account.acked.load(Ordering::Acquire),
-        failed: sent.count_failed(),
-        late: sending.late,
-        never_sent: sending.given_up,
-        scheduled: sending.scheduled,
-        rate,
-        latency: Latency {
-            schedule_delay: sending.schedule_delay.summary(),
-            produce_ack: answers.produce_ack.summary().filter(|_| !queued),
-            ..Latency::default()
-        },
-        ..Figures::default()
-    };
-    (figures, queued)
-}
-
-/// What is missing is lost where it was waited for, left out where that was expected, and else only not seen.
-fn with_findings(figures: Figures, found: &Findings, expect: Expect, waited: Waited) -> Figures {
-    let [mut lost, mut unseen, mut filtered] = [0; 3];
-    match waited {
-        _ if expect.filtered => filtered = found.missing,
-        Waited::Stopped => unseen = found.missing,
-        Waited::AllCame | Waited::Settled(_) => lost = found.missing,
-    }
-    Figures {
-        handled: found.came,
-        lost,
-        unseen,
-        filtered,
-        duplicated: found.duplicated,
-        times_handled: found.times.clone(),
-        reordered: found.reordered,
-        corrupted: found.corrupted,
-        foreign: found.foreign + found.nameless,
-        ..figures
-    }
 }

@@ -7,10 +7,15 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use crate::load::account::Account;
 use crate::load::backlog::{Backlog, Rate};
 use crate::load::clock::{Clock, nanoseconds};
+use crate::load::collected::Collected;
+use crate::load::families::ByFamily;
+use crate::load::hdr_log::HdrLogs;
 use crate::load::latencies::Latencies;
 use crate::load::plan::Plan;
+use crate::load::resources::Resources;
+use crate::load::sample::{Phase, Sample};
+use crate::load::series::Series;
 
-use super::moment::{Moment, Phase};
 use super::out::Seen;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -26,25 +31,29 @@ pub(super) struct Watch<'a, S> {
     seen: Option<&'a Arc<Seen>>,
     ticks: Interval,
     show: S,
-    pub(super) moments: Vec<Moment>,
+    pub(super) series: Series,
     /// Confirmed in IN, and not in OUT.
     pub(super) backlog: Backlog,
     /// To be sent by then, and not confirmed.
     queue: Backlog,
-    /// Of the load.
-    pub(super) end_to_end: Latencies,
+    /// Of the load, as far as they were taken.
+    pub(super) latencies: Collected,
+    /// What came of those that this host does not measure.
+    none: ByFamily<Latencies>,
     /// When all was sent, and what was not confirmed by then.
     pub(super) load_end: u64,
     unconfirmed: u64,
     last: [u64; 3],
+    cpu_seconds: Option<f64>,
 }
 
-impl<'a, S: FnMut(&Moment)> Watch<'a, S> {
+impl<'a, S: FnMut(&Sample)> Watch<'a, S> {
     pub(super) fn new(
         clock: Clock,
         start: u64,
         sending: Option<(&'a Plan, &'a Account)>,
         seen: Option<&'a Arc<Seen>>,
+        logs: HdrLogs,
         show: S,
     ) -> anyhow::Result<Self> {
         let mut ticks = interval_at(Instant::now() + SECOND, SECOND);
@@ -56,13 +65,15 @@ impl<'a, S: FnMut(&Moment)> Watch<'a, S> {
             seen,
             ticks,
             show,
-            moments: Vec::new(),
+            series: Series::default(),
             backlog: Backlog::default(),
             queue: Backlog::default(),
-            end_to_end: Latencies::new()?,
+            latencies: Collected::new(start, logs)?,
+            none: ByFamily::try_new(|_| Latencies::new())?,
             load_end: 0,
             unconfirmed: 0,
             last: [0; 3],
+            cpu_seconds: Resources::now().cpu_seconds,
         })
     }
 
@@ -107,34 +118,47 @@ impl<'a, S: FnMut(&Moment)> Watch<'a, S> {
         if let Some(behind) = behind {
             self.backlog.sampled(now, behind);
         }
-        let counts =
-            self.sending.map(|(_, account)| [&account.sent, &account.acked].map(|it| it.load(Ordering::Acquire)));
+        let counts = self
+            .sending
+            .map(|(_, account)| [&account.sent, &account.acked, &account.failed].map(|it| it.load(Ordering::Acquire)));
         let seen = self.seen.map(|seen| {
             let book = seen.book();
             [book.ledger.count(), book.ledger.count_duplicated(), book.ledger.count_reordered()]
         });
         let [sent, acked, came] = [counts.map(|it| it[0]), counts.map(|it| it[1]), seen.map(|it| it[0])];
-        let moment = Moment {
+        let target = self.sending.and_then(|(plan, _)| plan.pace.rate_at(now.saturating_sub(self.start)));
+        let (latencies, resources) = (self.take_latencies(), Resources::now());
+        let sample = Sample {
             seconds: now.saturating_sub(self.start) as f64 / 1e9,
             phase,
+            target: target.filter(|_| phase != Phase::Wait),
             sent: sent.map(|it| it - self.last[0]),
             acked: acked.map(|it| it - self.last[1]),
-            came: came.map(|it| it - self.last[2]),
-            behind,
-            end_to_end: self.take_latencies().and_then(|it| it.summary()),
-            late: self.sending.map_or(0, |(_, account)| account.sending().late),
-            duplicated: seen.map_or(0, |it| it[1]),
-            reordered: seen.map_or(0, |it| it[2]),
+            done: came.map(|it| it - self.last[2]),
+            lag: behind,
+            in_flight: counts.map(|[sent, acked, failed]| sent.saturating_sub(acked + failed)),
+            end_to_end: latencies.end_to_end.summary(),
+            produce_ack: latencies.produce_ack.summary(),
+            late: self.sending.map(|(_, account)| account.sending().late),
+            duplicated: seen.map(|it| it[1]),
+            reordered: seen.map(|it| it[2]),
+            cpu_seconds: resources.cpu_seconds.zip(self.cpu_seconds).map(|(now, before)| now - before),
+            rss_bytes: resources.rss_bytes,
+            ..Sample::default()
         };
         self.last = [sent, acked, came].map(Option::unwrap_or_default);
-        (self.show)(&moment);
-        self.moments.push(moment);
+        self.cpu_seconds = resources.cpu_seconds;
+        (self.show)(&sample);
+        self.series.push(sample);
     }
 
     /// What came since the last look.
-    pub(super) fn take_latencies(&mut self) -> Option<Latencies> {
-        let taken = self.seen?.book().end_to_end.take();
-        self.end_to_end.add(&taken);
-        Some(taken)
+    pub(super) fn take_latencies(&mut self) -> ByFamily<Latencies> {
+        let mut taken = self.sending.map_or_else(|| self.none.clone(), |(_, account)| account.take_latencies().0);
+        if let Some(seen) = self.seen {
+            taken.end_to_end = seen.book().end_to_end.take();
+        }
+        self.latencies.add(self.clock.now(), &taken);
+        taken
     }
 }

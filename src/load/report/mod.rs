@@ -1,8 +1,12 @@
 //! `report.html`: a run on one page that needs nothing else, neither network nor script.
 //!
-//! [`sections`], and [`phases`] of a load with several, says in words and tables what [`plots`] shows over time; [`svg`] draws along an [`axis`]; [`text`] is the only way of text into the page.
+//! [`engine`] and [`application`] say which sections a page has. [`sections`], and [`phases`] of a load with several, says in words and tables what [`plots`] shows over time;
+//! [`configuration`] is what was in force; [`svg`] draws along an [`axis`]; [`text`] is the only way of text into the page.
 
+mod application;
 mod axis;
+mod configuration;
+mod engine;
 mod phases;
 mod plots;
 mod sections;
@@ -11,49 +15,36 @@ mod text;
 
 use std::fmt;
 
-use super::result::RunResult;
+use super::result::Outcome;
 use super::verdict::Judgement;
+pub(crate) use application::ApplicationPage;
+pub(crate) use engine::EnginePage;
 use text::Text;
 
 const STYLE: &str = include_str!("style.css");
 
-/// The page of a run, as HTML.
-pub(crate) struct Page<'a>(pub(crate) &'a RunResult);
+type Page<'a, 'b> = &'a mut fmt::Formatter<'b>;
 
-impl fmt::Display for Page<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let result = self.0;
-        // What should ever get in as more than text would still not be run, and fetches nothing.
-        write!(
-            f,
-            "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-             <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
-             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-             <title>{}: {}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n",
-            named(result.judgement()),
-            Text(&result.plan.topic)
-        )?;
-        sections::verdict(f, result)?;
-        sections::faults(f, result)?;
-        sections::records(f, result)?;
-        sections::gates(f, result)?;
-        sections::latencies(f, result)?;
-        phases::phases(f, result)?;
-        plots::throughput(f, result)?;
-        plots::latency_over_time(f, result)?;
-        plots::percentiles(f, result)?;
-        plots::lag(f, result)?;
-        plots::partitions(f, result)?;
-        sections::resources(f, result)?;
-        sections::configuration(f, result)?;
-        write!(
-            f,
-            "<footer>troupe {}, librdkafka {}; result.json schema {}</footer>\n</main>\n</body>\n</html>\n",
-            Text(&result.versions.troupe),
-            Text(&result.versions.librdkafka),
-            result.schema
-        )
-    }
+/// All of a page but its sections, which `body` writes.
+fn page(f: Page<'_, '_>, outcome: &Outcome, of: &str, body: impl FnOnce(Page<'_, '_>) -> fmt::Result) -> fmt::Result {
+    // What should ever get in as more than text would still not be run, and fetches nothing.
+    write!(
+        f,
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <title>{}: {}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n",
+        named(outcome.judgement()),
+        Text(of)
+    )?;
+    body(f)?;
+    write!(
+        f,
+        "<footer>troupe {}, librdkafka {}; result.json schema {}</footer>\n</main>\n</body>\n</html>\n",
+        Text(&outcome.versions.troupe),
+        Text(&outcome.versions.librdkafka),
+        outcome.schema
+    )
 }
 
 fn named(judgement: Judgement) -> &'static str {

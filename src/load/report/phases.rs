@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::super::result::RunResult;
+use super::super::result::Outcome;
 use super::sections::{close, note, open};
 use super::svg::Band;
 use super::text::{self, Text, grouped};
@@ -11,7 +11,7 @@ const COUNTS: [&str; 7] = ["from", "for", "target", "sent", "acked", "records/s"
 const LATENCIES: [&str; 6] = ["p50", "p90", "p99", "p99.9", "max", "count"];
 
 /// Nothing where there are not two.
-pub(super) fn phases(f: &mut fmt::Formatter<'_>, result: &RunResult) -> fmt::Result {
+pub(super) fn phases(f: &mut fmt::Formatter<'_>, result: &Outcome) -> fmt::Result {
     let phases = &result.phases;
     if phases.len() < 2 {
         return Ok(());
@@ -75,7 +75,7 @@ fn numbers<'a>(f: &mut fmt::Formatter<'_>, cells: impl Iterator<Item = (&'a &'a 
 }
 
 /// Where each phase was on; none where there are not two.
-pub(super) fn bands(result: &RunResult) -> impl Iterator<Item = Band> {
+pub(super) fn bands(result: &Outcome) -> impl Iterator<Item = Band> {
     let phases = if result.phases.len() < 2 { &[] } else { &*result.phases };
     phases.iter().map(|it| Band {
         from: it.start_seconds,

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use super::super::result::RunResult;
+use super::super::result::Outcome;
+use super::Page;
 use super::axis::{Axis, Unit};
 use super::phases;
 use super::sections::{close, note, open};
@@ -11,8 +12,6 @@ use super::text::{grouped, short};
 use crate::load::families::Family;
 use crate::load::latencies::Summary;
 use crate::load::sample::{Phase, Sample};
-
-type Page<'a, 'b> = &'a mut fmt::Formatter<'b>;
 
 /// A stretch that is shorter tells no rate: it is taken together with its neighbour.
 const SHORTEST: f64 = 0.5;
@@ -25,9 +24,9 @@ const NO_SAMPLES: &str = "The run was too short: no second of it was sampled.";
 struct Rates {
     until: f64,
     target: Option<f64>,
-    sent: f64,
-    acked: f64,
-    done: f64,
+    sent: Option<f64>,
+    acked: Option<f64>,
+    done: Option<f64>,
     processors: Option<f64>,
 }
 
@@ -50,7 +49,7 @@ fn rates(samples: &[Sample]) -> Vec<Rates> {
     let rate = |(length, sample): (f64, Sample)| {
         let length = length.max(1e-3);
         // A short stretch between two phases counts as part of half a second.
-        let a_second = |count: u64| count as f64 / length.max(SHORTEST);
+        let a_second = |count: Option<u64>| count.map(|it| it as f64 / length.max(SHORTEST));
         Rates {
             until: sample.seconds,
             target: sample.target.map(|it| it as f64),
@@ -71,11 +70,16 @@ fn time(samples: &[Sample]) -> Axis {
 /// Where the load was not on.
 fn shades(samples: &[Sample]) -> Vec<Band> {
     let (mut bands, mut from): (Vec<Band>, f64) = (Vec::new(), 0.0);
+    // Another host has the load.
+    if samples.iter().all(|it| it.phase == Phase::Wait) {
+        return bands;
+    }
     for sample in samples {
         let label = match sample.phase {
             Phase::Fill => Some("backlog made"),
             Phase::Warmup => Some("warm-up"),
             Phase::Drain => Some("drain"),
+            Phase::Wait => Some("wait"),
             Phase::Load => None,
         };
         if let Some(label) = label {
@@ -96,7 +100,7 @@ fn line(label: &str, color: usize, points: impl Iterator<Item = (f64, Option<f64
 }
 
 /// A chart over time of these lines, without those that have nothing.
-fn over_time(name: &'static str, unit: Unit, result: &RunResult, mut lines: Vec<Line>) -> Option<Chart> {
+fn over_time(name: &'static str, unit: Unit, result: &Outcome, mut lines: Vec<Line>) -> Option<Chart> {
     let samples = &result.samples;
     lines.retain(|line| line.points.iter().any(|(_, y)| y.is_some()));
     let values = || lines.iter().flat_map(|line| line.points.iter().filter_map(|(_, y)| *y));
@@ -110,33 +114,36 @@ fn over_time(name: &'static str, unit: Unit, result: &RunResult, mut lines: Vec<
     })
 }
 
-pub(super) fn throughput(f: Page<'_, '_>, result: &RunResult) -> fmt::Result {
-    open(f, "throughput", "Throughput against target, records/s")?;
+/// `done` is what became of the records in the end.
+pub(super) fn throughput(f: Page<'_, '_>, result: &Outcome, done: &str) -> fmt::Result {
     let rates = rates(&result.samples);
+    let targeted = rates.iter().any(|it| it.target.is_some());
+    let title = if targeted { "Throughput against target, records/s" } else { "Throughput, records/s" };
+    open(f, "throughput", title)?;
     let of = |get: fn(&Rates) -> Option<f64>| rates.iter().map(move |it| (it.until, get(it)));
     let mut lines = vec![
-        line("sent", 1, of(|it| Some(it.sent))),
-        line("confirmed", 3, of(|it| Some(it.acked))),
-        line("handled", 2, of(|it| Some(it.done))),
+        line("sent", 1, of(|it| it.sent)),
+        line("confirmed", 3, of(|it| it.acked)),
+        line(done, 2, of(|it| it.done)),
     ];
     lines.push(Line { dashed: true, ..line("target", 6, of(|it| it.target)) });
-    match over_time("Throughput against target over time", Unit::Number, result, lines) {
+    match over_time("Throughput over time", Unit::Number, result, lines) {
         Some(chart) => write!(f, "{chart}")?,
         None => note(f, NO_SAMPLES)?,
     }
-    if rates.iter().all(|it| it.target.is_none()) && !rates.is_empty() {
+    if !targeted && rates.iter().any(|it| it.sent.is_some()) {
         note(f, "There is no target: records were sent as answers came.")?;
     }
     close(f)
 }
 
 /// The run was above saturation: end to end there is nothing to show but the backlog.
-pub(super) fn is_refused(result: &RunResult) -> bool {
+pub(super) fn is_refused(result: &Outcome) -> bool {
     let figures = &result.figures;
     figures.latency.end_to_end.is_none() && result.samples.iter().any(|it| it.end_to_end.is_some())
 }
 
-pub(super) fn latency_over_time(f: Page<'_, '_>, result: &RunResult) -> fmt::Result {
+pub(super) fn latency_over_time(f: Page<'_, '_>, result: &Outcome) -> fmt::Result {
     open(f, "latency", "Latency over time")?;
     let refused = is_refused(result);
     let of = |family: Family, get: fn(&Summary) -> u64| {
@@ -164,7 +171,7 @@ pub(super) fn latency_over_time(f: Page<'_, '_>, result: &RunResult) -> fmt::Res
     close(f)
 }
 
-pub(super) fn percentiles(f: Page<'_, '_>, result: &RunResult) -> fmt::Result {
+pub(super) fn percentiles(f: Page<'_, '_>, result: &Outcome) -> fmt::Result {
     open(f, "percentiles", "Latency by percentile")?;
     let lines: Vec<Line> = (1..)
         .zip(result.curves.each())
@@ -192,60 +199,73 @@ pub(super) fn percentiles(f: Page<'_, '_>, result: &RunResult) -> fmt::Result {
     close(f)
 }
 
-pub(super) fn lag(f: Page<'_, '_>, result: &RunResult) -> fmt::Result {
-    open(f, "lag", "Lag and unseen over time, records")?;
-    let of = |get: fn(&Sample) -> u64| result.samples.iter().map(move |it| (it.seconds, Some(get(it) as f64)));
+/// What was on its way. `unseen` is what is confirmed, and what it waits for.
+pub(super) fn waiting(f: Page<'_, '_>, result: &Outcome, title: &str, unseen: &str) -> fmt::Result {
+    open(f, "lag", title)?;
+    let of = |get: fn(&Sample) -> Option<u64>| {
+        result.samples.iter().map(move |it| (it.seconds, get(it).map(|it| it as f64)))
+    };
     let lines = vec![
         line("lag: confirmed, not committed", 2, of(|it| it.uncommitted)),
-        line("unseen: confirmed, not handled", 1, of(|it| it.lag)),
+        line(unseen, 1, of(|it| it.lag)),
         Line { dashed: true, ..line("in flight: sent, not answered", 6, of(|it| it.in_flight)) },
     ];
-    match over_time("Lag and unseen records over time", Unit::Number, result, lines) {
+    match over_time("Records on their way over time", Unit::Number, result, lines) {
         Some(chart) => write!(f, "{chart}")?,
         None => note(f, NO_SAMPLES)?,
     }
     close(f)
 }
 
-pub(super) fn partitions(f: Page<'_, '_>, result: &RunResult) -> fmt::Result {
-    open(f, "partitions", "Records by partition")?;
-    let partitions = &result.partitions;
-    let group = partitions.len().div_ceil(MOST_BARS).max(1);
-    let bars: Vec<Bar> = partitions
-        .chunks(group)
-        .enumerate()
-        .filter_map(|(number, chunk)| {
-            // Of partitions that share a bar the largest is shown.
-            let (at, largest) = chunk.iter().enumerate().max_by_key(|(_, it)| it.end)?;
-            let partition = number * group + at;
-            let unhandled = largest.end.saturating_sub(largest.handled);
-            Some(Bar {
-                label: partition.to_string(),
-                title: format!(
-                    "partition {partition}: {} confirmed, {} not handled",
-                    grouped(largest.end),
-                    grouped(unhandled)
-                ),
-                height: largest.end as f64,
-                marked: unhandled as f64,
-            })
+/// How records lie in partitions.
+pub(super) struct Skew {
+    /// Of the chart, for who cannot see it.
+    pub(super) name: &'static str,
+    /// What became of them.
+    pub(super) what: &'static str,
+    /// And of those that are marked.
+    pub(super) marked: Option<&'static str>,
+    /// By number: how many, and how many of them are marked.
+    pub(super) partitions: Vec<(u64, u64)>,
+}
+
+impl Skew {
+    /// Of partitions that share a bar the largest is shown.
+    fn bar(&self, first: usize, shared: &[(u64, u64)]) -> Option<Bar> {
+        let (at, (records, marked)) = shared.iter().enumerate().max_by_key(|(_, (records, _))| *records)?;
+        let partition = first + at;
+        let and = self.marked.map_or_else(String::new, |what| format!(", {} {what}", grouped(*marked)));
+        Some(Bar {
+            label: partition.to_string(),
+            title: format!("partition {partition}: {} {}{and}", grouped(*records), self.what),
+            height: *records as f64,
+            marked: *marked as f64,
         })
-        .collect();
-    let ends = || partitions.iter().map(|it| it.end);
-    let sum: u64 = ends().sum();
+    }
+}
+
+pub(super) fn partitions(f: Page<'_, '_>, title: &str, skew: &Skew) -> fmt::Result {
+    open(f, "partitions", title)?;
+    let partitions = &skew.partitions;
+    let group = partitions.len().div_ceil(MOST_BARS).max(1);
+    let numbered = partitions.chunks(group).enumerate();
+    let bars: Vec<Bar> = numbered.filter_map(|(number, shared)| skew.bar(number * group, shared)).collect();
+    let counts = || partitions.iter().map(|(records, _)| *records);
+    let sum: u64 = counts().sum();
     if sum == 0 {
-        note(f, "No record was confirmed.")?;
+        note(f, format_args!("Not one record is {}.", skew.what))?;
         return close(f);
     }
     let y = Axis::up_to(Unit::Number, bars.iter().map(|it| it.height));
-    write!(f, "{}", Bars { name: "Confirmed records by partition", y, bars })?;
+    write!(f, "{}", Bars { name: skew.name, y, bars })?;
     let mean = sum as f64 / partitions.len() as f64;
-    let (least, most) = (ends().min().unwrap_or_default(), ends().max().unwrap_or_default());
+    let (least, most) = (counts().min().unwrap_or_default(), counts().max().unwrap_or_default());
+    let marked = skew.marked.map_or_else(String::new, |what| format!(" What is {what} is red."));
     let shared = if group > 1 { format!(" Each bar is the largest of {group} partitions.") } else { String::new() };
     note(
         f,
         format_args!(
-            "{} partitions: the least has {}, the most {}, {:.2} times the mean of {}. What is not handled is red.{shared}",
+            "{} partitions: the least has {}, the most {}, {:.2} times the mean of {}.{marked}{shared}",
             grouped(partitions.len() as u64),
             grouped(least),
             grouped(most),
@@ -257,7 +277,7 @@ pub(super) fn partitions(f: Page<'_, '_>, result: &RunResult) -> fmt::Result {
 }
 
 /// Below the figures of the whole load.
-pub(super) fn resources(f: Page<'_, '_>, result: &RunResult) -> fmt::Result {
+pub(super) fn resources(f: Page<'_, '_>, result: &Outcome) -> fmt::Result {
     let samples = &result.samples;
     let busy = rates(samples).into_iter().map(|it| (it.until, it.processors));
     let memory = samples.iter().map(|it| (it.seconds, it.rss_bytes.map(|it| it as f64)));
@@ -276,7 +296,7 @@ mod tests {
 
     #[test]
     fn a_short_stretch_is_taken_together_with_its_neighbour() {
-        let sent = |seconds, phase, sent| Sample { sent, cpu_seconds: Some(1.0), ..sample(seconds, phase) };
+        let sent = |seconds, phase, sent| Sample { sent: Some(sent), cpu_seconds: Some(1.0), ..sample(seconds, phase) };
         let samples = [
             sent(1.0, Phase::Warmup, 100),
             sent(2.0, Phase::Load, 200),
@@ -284,7 +304,8 @@ mod tests {
             sent(2.3, Phase::Drain, 5),
         ];
         let rates = rates(&samples);
-        let found: Vec<_> = rates.iter().map(|it| (it.until, it.sent.round(), it.processors)).collect();
+        let found: Vec<_> =
+            rates.iter().map(|it| (it.until, it.sent.unwrap_or_default().round(), it.processors)).collect();
         assert_eq!(found[..2], [(1.0, 100.0, Some(1.0)), (2.25, 200.0, Some(1.6))]);
         // And of a phase that was shorter nothing is made up.
         assert_eq!(found[2].1, 10.0);
@@ -296,5 +317,6 @@ mod tests {
         let bands = shades(&samples.map(|(seconds, phase)| sample(seconds, phase)));
         let band = |from, to, label: &str| Band { from, to, label: label.to_owned(), short: None, shaded: true };
         assert_eq!(bands, [band(0.0, 2.0, "warm-up"), band(3.0, 5.0, "drain")]);
+        assert_eq!(shades(&[sample(1.0, Phase::Wait)]), []);
     }
 }

@@ -8,16 +8,24 @@ use super::super::figures::{Figures, Latency};
 use super::super::gates::Gates;
 use super::super::keys::Keys;
 use super::super::latencies::Latencies;
+use super::super::pipeline::expect::Expect;
+use super::super::pipeline::ledger::{At, Fault, Kind, Who};
+use super::super::pipeline::manifest::RunId;
+use super::super::pipeline::measured::{Measured, Verified};
+use super::super::pipeline::part::Part;
+use super::super::pipeline::result::{PipelineResult, Settings};
+use super::super::pipeline::run::Verify;
+use super::super::pipeline::verdict::{Circumstances, Waited};
 use super::super::plan::{Engine, Length, Pace, Plan};
 use super::super::recovery::Recovered;
 use super::super::resources::Resources;
-use super::super::result::{Effective, Told};
-use super::super::run::{Measured, OfPartition};
+use super::super::result::{Effective, RunResult, Scene, Told};
+use super::super::run::{self, OfPartition};
 use super::super::sample::tests::sample;
 use super::super::sample::{Phase, Sample};
 use super::super::schedule::Arrivals;
 use super::super::sizes::{Content, Sizes};
-use super::super::verdict::Circumstances;
+use super::super::verdict;
 use super::super::work::{Time, Work};
 use super::*;
 
@@ -71,12 +79,12 @@ fn eventful(name: &str, saturated: bool) -> RunResult {
         let rate = if phase == Phase::Drain { 0 } else { 1_000 };
         Sample {
             target: (rate > 0).then_some(rate),
-            sent: rate,
-            acked: if dip { rate / 2 } else { rate },
-            done: if dip { 0 } else { rate },
-            lag: if dip { u64::from(second - 1_499) * 1_000 } else { 3 },
-            uncommitted: 120,
-            in_flight: u64::from(second % 7),
+            sent: Some(rate),
+            acked: Some(if dip { rate / 2 } else { rate }),
+            done: Some(if dip { 0 } else { rate }),
+            lag: Some(if dip { u64::from(second - 1_499) * 1_000 } else { 3 }),
+            uncommitted: Some(120),
+            in_flight: Some(u64::from(second % 7)),
             end_to_end: summary.filter(|_| !dip),
             produce_ack: summary,
             cpu_seconds: Some(0.4),
@@ -109,9 +117,14 @@ fn eventful(name: &str, saturated: bool) -> RunResult {
         value: value.to_owned(),
         from: from.to_owned(),
     };
-    let measured = Measured {
+    let measured = run::Measured {
         figures,
-        around: Circumstances { order_promised: true, open_loop: true, saturated, ..Circumstances::default() },
+        around: verdict::Circumstances {
+            order_promised: true,
+            open_loop: true,
+            saturated,
+            ..verdict::Circumstances::default()
+        },
         samples: samples.collect(),
         curves,
         phases: Vec::new(),
@@ -138,8 +151,78 @@ fn eventful(name: &str, saturated: bool) -> RunResult {
         consumer: vec![told("consumer.group_id", name, name), told("consumer.topics", name, "default")],
     };
     let gates: Gates = "lost==0 && e2e.p99<50ms && dup_rate<0.001".parse().unwrap();
-    RunResult::new(&plan(name), name.to_owned(), settings, &gates, "2026-01-02T03:04:05Z".to_owned(), measured)
+    let scene = Scene { broker: name.to_owned(), settings, started: "2026-01-02T03:04:05Z".to_owned() };
+    RunResult::new(&plan(name), scene, &gates, measured)
 }
+
+/// A run through an application that was wrong in each way, or one host's part of it, under a name.
+fn through_an_application(name: &str, part: Part) -> PipelineResult {
+    let RunResult { outcome, .. } = eventful(name, false);
+    let (sends, verifies) = (part.sends(), part.verifies());
+    let here = |count: Option<u64>, there: bool| count.filter(|_| there);
+    let samples = outcome.samples.into_iter().map(|it| Sample {
+        target: here(it.target, sends),
+        sent: here(it.sent, sends),
+        acked: here(it.acked, sends),
+        done: here(it.done, verifies),
+        lag: here(it.lag, sends && verifies),
+        uncommitted: None,
+        in_flight: here(it.in_flight, sends),
+        end_to_end: it.end_to_end.filter(|_| verifies),
+        produce_ack: it.produce_ack.filter(|_| sends),
+        phase: if sends && it.phase != Phase::Drain { it.phase } else { Phase::Wait },
+        ..it
+    });
+    let measured = ByFamily::try_new(|family| Ok::<_, ()>(part.measures(family))).unwrap();
+    let (mut latency, mut curves) = (outcome.figures.latency, outcome.curves);
+    for (family, _) in measured.each().filter(|(_, measured)| !**measured) {
+        *latency.of_mut(family) = None;
+        curves.of_mut(family).clear();
+    }
+    let faults = [Kind::Missing, Kind::Duplicated, Kind::Reordered, Kind::Corrupted].map(|fault| Fault {
+        fault,
+        who: (fault != Kind::Corrupted).then_some(Who { producer: 1, sequence: 1_234_567 }),
+        place: (fault != Kind::Missing).then_some(At { partition: 199, offset: 123_456_789 }),
+    });
+    let measured = Measured {
+        figures: Figures { latency, foreign: 7, reordered: 1, corrupted: 1, ..outcome.figures },
+        around: Circumstances {
+            expect: Expect::default(),
+            open_loop: true,
+            saturated: false,
+            queued: false,
+            verified: verifies,
+            sent_known: sends,
+            unsent: 0,
+            nameless: 3,
+        },
+        samples: samples.collect(),
+        curves,
+        resources: Resources { peak_rss_bytes: Some(90 << 20), threads: Some(40), ..Resources::default() },
+        first_error: outcome.first_error.filter(|_| sends),
+        stopped: true,
+        verified: verifies.then(|| Verified {
+            waited: Waited::Stopped,
+            two_clocks: !sends,
+            before_sent: 12,
+            not_timed: 1_000,
+            without_identity: 3,
+            partitions: (0..200).map(|it| 10_000 + it * 50).collect(),
+            faults: faults.to_vec(),
+        }),
+    };
+    let verify = Verify { topic: name.to_owned(), expect: Expect::default(), settle: Duration::from_secs(30) };
+    let plan = plan(name);
+    let settings = Settings {
+        plan: Some(&plan).filter(|_| sends),
+        verify: Some(&verify).filter(|_| verifies),
+        id_pointer: Some(format!("/{name}")),
+    };
+    let scene = Scene { broker: name.to_owned(), settings: outcome.settings, started: outcome.started };
+    PipelineResult::new((RunId(0x1f), part), settings, scene, &Gates::default(), measured).unwrap()
+}
+
+const PARTS: [(Part, &str); 3] = [(Part::Whole, "whole"), (Part::ProduceOnly, "sent"), (Part::VerifyOnly, "seen")];
 
 fn sections(page: &str) -> Vec<&str> {
     page.split("<section id=\"").skip(1).filter_map(|it| it.split('"').next()).collect()
@@ -147,7 +230,7 @@ fn sections(page: &str) -> Vec<&str> {
 
 #[test]
 fn the_verdict_comes_first_and_each_section_once() {
-    let page = Page(&eventful("orders", false)).to_string();
+    let page = EnginePage(&eventful("orders", false)).to_string();
     let expected = [
         "verdict",
         "faults",
@@ -172,7 +255,7 @@ fn the_verdict_comes_first_and_each_section_once() {
 
 #[test]
 fn names_that_are_html_are_text() {
-    let page = Page(&eventful(HOSTILE, false)).to_string();
+    let page = EnginePage(&eventful(HOSTILE, false)).to_string();
     for tag in ["<script", "<img", "</style><"] {
         assert!(!page.contains(tag), "{tag}");
     }
@@ -181,8 +264,32 @@ fn names_that_are_html_are_text() {
 }
 
 #[test]
+fn each_part_of_a_run_through_an_application_shows_what_it_knows_and_names_are_text() {
+    let common = ["verdict", "records", "gates", "latencies", "throughput", "latency", "percentiles"];
+    for (part, only) in [
+        (Part::Whole, ["faults", "lag", "partitions"].as_slice()),
+        (Part::ProduceOnly, &["lag"]),
+        (Part::VerifyOnly, &["faults", "partitions"]),
+    ] {
+        let page = ApplicationPage(&through_an_application(HOSTILE, part)).to_string();
+        let mut shown = sections(&page);
+        shown.sort_unstable();
+        let mut expected: Vec<&str> = [&common, only, &["resources", "configuration"]].concat();
+        expected.sort_unstable();
+        assert_eq!(shown, expected);
+        assert!(!page.contains("<script") && !page.contains("<img") && !page.contains("NaN"), "{part:?}");
+        assert!(!page.contains("handler") && !page.contains("residence") && !page.contains("commit"), "{part:?}");
+        assert_eq!(page.contains("produce ack"), part.sends());
+        assert_eq!(page.contains("end to end"), part.verifies());
+        assert_eq!(page.contains("two hosts"), part == Part::VerifyOnly);
+        // Without a manifest the verifying host cannot say how much was sent.
+        assert_eq!(page.contains("sent late"), part.sends());
+    }
+}
+
+#[test]
 fn nothing_is_fetched_from_anywhere() {
-    let page = Page(&eventful("orders", false)).to_string();
+    let page = EnginePage(&eventful("orders", false)).to_string();
     for reference in ["http:", "https:", "src=", "href=", "url(", "@import", "<script", "<link"] {
         assert!(!page.contains(reference), "{reference}");
     }
@@ -190,7 +297,7 @@ fn nothing_is_fetched_from_anywhere() {
 
 #[test]
 fn above_saturation_no_depth_of_a_backlog_is_called_a_latency() {
-    let page = Page(&eventful("orders", true)).to_string();
+    let page = EnginePage(&eventful("orders", true)).to_string();
     assert!(page.contains("Without figures: end to end, residence in the engine; above saturation"), "{page}");
     assert!(page.contains("End to end is not shown") && !page.contains("</i>end to end"));
 }
@@ -206,7 +313,13 @@ fn a_long_run_under_a_long_and_hostile_name_can_be_read() {
         ("load-report-saturated", eventful("orders", true)),
     ] {
         let page = folder.path().join("report.html");
-        std::fs::write(&page, Page(&result).to_string()).unwrap();
+        std::fs::write(&page, EnginePage(&result).to_string()).unwrap();
         browser.look_at_all(&page, &kept, name);
+    }
+    for (part, name) in PARTS {
+        let page = folder.path().join("report.html");
+        let result = through_an_application(&format!("{}{HOSTILE}", "long".repeat(60)), part);
+        std::fs::write(&page, ApplicationPage(&result).to_string()).unwrap();
+        browser.look_at_all(&page, &kept, &format!("load-pipeline-hostile-{name}"));
     }
 }

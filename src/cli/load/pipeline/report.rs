@@ -1,10 +1,13 @@
 use std::fmt;
 use std::path::Path;
 
-use super::super::folder::RESULT;
+use super::super::folder::REPORT;
 use super::super::latency_table::latency_table;
-use crate::load::pipeline::ledger::{Fault, Kind};
-use crate::load::pipeline::result::{Part, PipelineResult, Verification};
+use crate::load::families::Family;
+use crate::load::pipeline::ledger::Fault;
+use crate::load::pipeline::part::Part;
+use crate::load::pipeline::result::{PipelineResult, Verification};
+use crate::load::result::Outcome;
 use crate::load::verdict::Judgement;
 
 /// A result as people read it: the verdict first.
@@ -17,7 +20,8 @@ pub(super) struct Report<'a> {
 
 impl fmt::Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let PipelineResult { verdict, figures, verification, part, .. } = self.result;
+        let PipelineResult { outcome, run, verification, part, .. } = self.result;
+        let Outcome { verdict, figures, .. } = outcome;
         f.write_str(match (verdict.verdict, part) {
             (Judgement::Passed, Part::ProduceOnly) => "verdict: passed, for what was sent; nothing is verified yet",
             (Judgement::Passed, _) => "verdict: passed",
@@ -25,19 +29,23 @@ impl fmt::Display for Report<'_> {
             (Judgement::Invalid, _) => "verdict: INVALID",
         })?;
         verdict.reasons.iter().try_for_each(|reason| write!(f, "\n  {reason}"))?;
-        if let Some(error) = &self.result.first_error {
+        if let Some(error) = &outcome.first_error {
             write!(f, "\n  the first record that was not confirmed: {error}")?;
         }
         if let Some(verification) = verification {
             write!(f, "\n  it was waited until {}", verification.waited_until)?;
             verification.faults.iter().try_for_each(|fault| write!(f, "\n  {}", Told(fault, &verification.topic)))?;
         }
-        write!(f, "\n\n{} sent, {} acked", figures.sent, figures.acked)?;
+        f.write_str("\n\n")?;
+        if self.result.knows_sent() {
+            write!(f, "{} sent, {} acked", figures.sent, figures.acked)?;
+            f.write_str(if verification.is_some() { ", " } else { "" })?;
+        }
         if let Some(verification) = verification {
             write!(
                 f,
-                ", {} came out; lost {}, unseen {}, filtered {}, duplicated {}, reordered {}, corrupted {}, foreign {} ({} of them \
-                 without an identity)",
+                "{} came out; lost {}, unseen {}, filtered {}, duplicated {}, reordered {}, corrupted {}, foreign {} ({} of them without an \
+                 identity)",
                 figures.handled,
                 figures.lost,
                 figures.unseen,
@@ -52,8 +60,12 @@ impl fmt::Display for Report<'_> {
         for (times, records) in &figures.times_handled {
             write!(f, "\n  came out {times} times: {records}")?;
         }
-        write!(f, "\nload: {:.0} records/s, {} of {} late\n\n", figures.rate, figures.late, figures.scheduled)?;
-        write!(f, "{}", self.latencies())?;
+        if self.result.knows_sent() {
+            write!(f, "\nload: {:.0} records/s, {} of {} late", figures.rate, figures.late, figures.scheduled)?;
+        }
+        let measured = Family::ALL.into_iter().filter(|family| part.measures(*family));
+        let table = latency_table(measured.map(|family| (family.title(), *figures.latency.of(family))));
+        write!(f, "\n\n{table}")?;
         if let Some(Verification { two_clocks: true, before_sent, not_timed, .. }) = verification {
             write!(
                 f,
@@ -61,23 +73,12 @@ impl fmt::Display for Report<'_> {
                  there before this host looked, and count for no latency"
             )?;
         }
-        write!(f, "\n\nrun {}, broker: {}", self.result.run, self.result.broker)?;
+        write!(f, "\n\nrun {run}, broker: {}", outcome.broker)?;
         if *part == Part::ProduceOnly {
             let manifest = self.folder.join(self.manifest);
             write!(f, "\nmanifest: {}; the verifying host needs it: --manifest", manifest.display())?;
         }
-        write!(f, "\nresult: {}", self.folder.join(RESULT).display())
-    }
-}
-
-impl Report<'_> {
-    fn latencies(&self) -> impl fmt::Display {
-        let latency = &self.result.figures.latency;
-        latency_table([
-            ("schedule delay", latency.schedule_delay),
-            ("produce ack", latency.produce_ack),
-            ("end to end", latency.end_to_end),
-        ])
+        write!(f, "\nreport: {}", self.folder.join(REPORT).display())
     }
 }
 
@@ -87,12 +88,7 @@ struct Told<'a>(&'a Fault, &'a str);
 impl fmt::Display for Told<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(Fault { fault, who, place }, topic) = self;
-        f.write_str(match fault {
-            Kind::Missing => "missing",
-            Kind::Duplicated => "again",
-            Kind::Reordered => "late in its key",
-            Kind::Corrupted => "damaged",
-        })?;
+        f.write_str(fault.told())?;
         if let Some(who) = who {
             write!(f, ": producer {}, sequence {}", who.producer, who.sequence)?;
         }

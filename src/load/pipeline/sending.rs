@@ -1,0 +1,88 @@
+use std::collections::BTreeSet;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use anyhow::Context;
+
+use crate::load::account::Account;
+use crate::load::clock::nanoseconds;
+use crate::load::figures::Figures;
+use crate::load::plan::Plan;
+use crate::load::producers::generate;
+use crate::load::sample::{Phase, Sample};
+
+use super::carrier::{Carrier, WallClock};
+use super::identity::Carried;
+use super::ledger::Sent;
+use super::run::Source;
+use super::watch::Watch;
+
+/// How long a producer may take to end, once all is answered or the time for that is over.
+const PRODUCER_END: Duration = Duration::from_secs(5);
+
+/// Sends all, and waits until all is answered.
+pub(super) async fn produce<S: FnMut(&Sample)>(
+    source: Source,
+    account: &Arc<Account>,
+    carried: &Carried,
+    clock: WallClock,
+    start: u64,
+    watch: &mut Watch<'_, S>,
+) -> anyhow::Result<Sent> {
+    let Source { plan, producer } = source;
+    let producer = producer.actors(usize::from(plan.producers).min(64)).start().context("the producer cannot start")?;
+    let carrier = Carrier::new(&plan, clock, carried);
+    let sequences = {
+        let mut sending = pin!(generate(&plan, account, &producer, start, Some(&carrier)));
+        loop {
+            tokio::select! {
+                sequences = &mut sending => break sequences?,
+                () = watch.tick() => watch.look(watch.sending_phase()),
+            }
+        }
+    };
+    watch.load_is_over();
+    if account.answers().fatal {
+        anyhow::bail!("the producer failed: {}", account.answers().first_error.clone().unwrap_or_default());
+    }
+    {
+        let mut flushed = pin!(producer.flush(plan.drain));
+        loop {
+            tokio::select! {
+                // What is not answered in time is given up by the producer's end, and counted.
+                _ = &mut flushed => break,
+                () = watch.tick() => watch.look(Phase::Wait),
+            }
+        }
+    }
+    producer.shutdown(PRODUCER_END).await.context("the producer ended before its time")?;
+    let book = account.book();
+    let failed: Vec<BTreeSet<u64>> = (0..plan.producers).map(|producer| book.ledger.given_up(producer)).collect();
+    Ok(Sent { sequences, failed })
+}
+
+/// What the producers' side comes to, without latencies, and whether the broker fell behind for good.
+pub(super) fn figures<S: FnMut(&Sample)>(
+    account: &Account,
+    plan: &Plan,
+    sent: &Sent,
+    start: u64,
+    watch: &Watch<'_, S>,
+) -> (Figures, bool) {
+    let load_start = start + nanoseconds(plan.warmup);
+    let rate = account.answers().rate(load_start, watch.load_end);
+    let sending = account.sending();
+    let figures = Figures {
+        sent: sent.sequences.iter().sum(),
+        acked: account.acked.load(Ordering::Acquire),
+        failed: sent.count_failed(),
+        late: sending.late,
+        never_sent: sending.given_up,
+        scheduled: sending.scheduled,
+        rate,
+        ..Figures::default()
+    };
+    (figures, watch.queued(load_start, rate))
+}

@@ -1,0 +1,58 @@
+use std::time::Duration;
+
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use crate::load::clock::nanoseconds;
+use crate::load::sample::{Phase, Sample};
+
+use super::carrier::WallClock;
+use super::ledger::Sent;
+use super::out::{Reader, Seen};
+use super::verdict::Waited;
+use super::watch::Watch;
+
+/// How often it is looked whether all has come.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// How long to wait.
+pub(super) struct Waiting<'a> {
+    pub(super) settle: Duration,
+    pub(super) clock: WallClock,
+    /// `None` where there was a stop before.
+    pub(super) stop: Option<&'a CancellationToken>,
+}
+
+/// Waits for what has not come out yet. `sent` says what there is to come, if that is known, and looks again where it is asked to.
+pub(super) async fn wait<S: FnMut(&Sample)>(
+    waiting: &Waiting<'_>,
+    reader: &mut Reader,
+    seen: &Seen,
+    watch: &mut Watch<'_, S>,
+    sent: &mut impl FnMut(bool) -> anyhow::Result<Option<Sent>>,
+) -> anyhow::Result<Waited> {
+    let since = waiting.clock.now();
+    let mut known = sent(true)?;
+    loop {
+        {
+            let book = seen.book();
+            if known.as_ref().is_some_and(|sent| book.ledger.count_missing(sent) == 0) {
+                return Ok(Waited::AllCame);
+            }
+            if waiting.clock.now() > since.max(book.last_new) + nanoseconds(waiting.settle) {
+                return Ok(Waited::Settled(waiting.settle));
+            }
+        }
+        if waiting.stop.is_some_and(CancellationToken::is_cancelled) {
+            return Ok(Waited::Stopped);
+        }
+        tokio::select! {
+            early = reader.ended() => return Err(early.err().unwrap_or_else(|| anyhow::anyhow!("the reader ended early"))),
+            () = watch.tick() => {
+                watch.look(Phase::Wait);
+                known = sent(true)?;
+            }
+            () = sleep(LOOK) => {}
+        }
+    }
+}
