@@ -221,6 +221,8 @@ fn phases_come_one_after_the_other_and_those_of_the_warm_up_are_left_out() {
     let told = refused(&["--phases", file.to_str().unwrap()]);
     assert!(told.contains("phases.toml: line 10: phase 2: till: "), "{told}");
     refused(&["--phases", file.to_str().unwrap(), "--rate", "10"]);
+    fs::write(&file, b"[[phase]]\n\xff").unwrap();
+    assert!(refused(&["--phases", file.to_str().unwrap()]).contains("no text in UTF-8, from byte 10 on"));
 }
 
 #[test]
@@ -305,6 +307,10 @@ fn what_cannot_be_meant_is_refused_before_anything_runs() {
     assert!(refused(&["--record-size", "uniform:10:20"]).contains("uniform:100:1000"));
     assert!(refused(&["--work", "lognormal:1ms:1"]).contains("spin:lognormal:1ms:0.5"));
     refused(&["--record-size", "100", "--payload-file", "some"]);
+    assert!(refused(&["--record-size", "10000000"]).contains("message.max.bytes is 1000000"));
+    assert!(refused(&["--record-size", "5000", "-X", "message.max.bytes=2000"]).contains("is 2000"));
+    assert!(refused(&["--duration", "0s"]).contains("measures nothing"));
+    assert!(refused(&["--duration", "-1s"]).contains("not less than 0"));
     refused(&["--kafka", "local", "--bootstrap-server", "localhost:1"]);
 }
 
@@ -567,9 +573,9 @@ fn on_apache_kafka_members_share_skewed_keys_and_the_topic_is_gone_in_the_end() 
 #[test]
 fn a_group_gets_over_what_is_done_to_it_and_repeats_no_more_than_that_excuses() {
     let folder = tempfile::tempdir().unwrap();
-    let faults = "--fault kill@4s --fault join@1s --fault leave@2500ms";
+    let faults = "--fault kill@4s --fault join@1s --fault leave@2500ms --assert recovery<60s";
     let (code, result) =
-        measured(&format!("--rate 500 --duration 6s --warmup 1s --members 2 --partitions 6 {faults}"), folder.path());
+        measured(&format!("--rate 500 --duration 16s --warmup 1s --members 2 --partitions 6 {faults}"), folder.path());
     assert_eq!(code, 0, "{result}");
     let found = result["faults"].as_array().unwrap();
     let named: Vec<_> =
@@ -584,6 +590,54 @@ fn a_group_gets_over_what_is_done_to_it_and_repeats_no_more_than_that_excuses() 
     let figures = &result["figures"];
     assert!(figures["duplicated"].as_u64() <= figures["excused"].as_u64(), "{figures}");
     assert_eq!((&figures["lost"], &figures["unseen"], &figures["handled"]), (&0.into(), &0.into(), &figures["sent"]));
+}
+
+#[test]
+fn a_group_that_cannot_keep_up_does_not_pass_for_a_fault_and_gives_no_latency() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = "--members 2 --fault join@0s --rate 1000 --partitions 2 --work sleep:4ms --duration 3s --warmup 1s --drain 120s";
+    let (code, result) = result(&mut load(arguments, folder.path()));
+    assert_eq!((code, &result["verdict"]), (4, &"invalid".into()), "{result}");
+    assert!(result["reasons"].to_string().contains("the load was over before the group recovered"), "{result}");
+    assert!(result["figures"]["latency"]["end_to_end"].is_null(), "{result}");
+    assert_eq!((&result["plan"]["faults"][0], &result["figures"]["lost"]), (&"join@0s".into(), &0.into()));
+}
+
+#[test]
+fn a_closed_loop_that_meets_the_bound_is_no_measurement_and_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    // Some five such records are outstanding at a time, and the handler takes a while for each.
+    let arguments = "--in-flight 1000 --record-size 900000 --partitions 1 --work sleep:50ms --duration 3s --warmup 0s";
+    let (code, result) = result(&mut load(arguments, folder.path()));
+    assert_eq!((code, &result["verdict"]), (4, &"invalid".into()), "{result}");
+    assert!(result["reasons"][0].as_str().unwrap().contains("for room on the embedded broker"), "{result}");
+    let latency = &result["figures"]["latency"];
+    assert!(latency["end_to_end"].is_null() && latency["residence"].is_null(), "{latency}");
+    assert!(!latency["produce_ack"].is_null(), "{latency}");
+}
+
+#[test]
+fn what_an_overload_leaves_is_invalid_and_no_failure() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = "--rate 1500 --duration 3s --warmup 0s --partitions 1 --work sleep:1500us --drain 1500ms";
+    let (code, result) = result(&mut load(arguments, folder.path()));
+    assert_eq!((code, &result["verdict"]), (4, &"invalid".into()), "{result}");
+    assert!(result["figures"]["unseen"].as_u64().unwrap() > 0, "{result}");
+    assert!(result["reasons"].to_string().contains("--drain gives them more"), "{result}");
+}
+
+#[test]
+fn a_phase_that_is_too_much_is_named_though_all_is_made_good_after_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("phases.toml");
+    let phases = "[[phase]]\nkind = 'constant'\nrate = 2000\nduration = '3s'\n\n\
+                  [[phase]]\nkind = 'constant'\nrate = 50\nduration = '5s'\n";
+    fs::write(&file, phases).unwrap();
+    let arguments = format!("--phases {} --partitions 1 --work sleep:1ms", file.display());
+    let (code, result) = result(&mut load(&arguments, folder.path()));
+    assert_eq!((code, &result["verdict"]), (4, &"invalid".into()), "{result}");
+    assert!(result["reasons"].to_string().contains("1 constant"), "{result}");
+    assert!(result["figures"]["latency"]["end_to_end"].is_null(), "{result}");
 }
 
 #[test]

@@ -7,6 +7,8 @@ use std::time::Duration;
 use kafka_troupe::config::tool::parse_duration;
 use serde::{Serialize, Serializer};
 
+use super::clock::shown;
+
 /// One thing that is done to one member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Fault {
@@ -70,7 +72,7 @@ impl FromStr for Fault {
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}@{:?}", self.what.name(), self.at)
+        write!(f, "{}@{}", self.what.name(), shown(self.at))
     }
 }
 
@@ -91,7 +93,7 @@ mod tests {
 
     #[test]
     fn a_fault_is_read_and_written_the_same() {
-        for text in ["join@5s", "leave@90s", "kill@200ms"] {
+        for text in ["join@5s", "leave@90s", "kill@200ms", "kill@0s"] {
             assert_eq!(text.parse::<Fault>().unwrap().to_string(), text);
         }
         for text in ["", "kill", "kill@", "freeze@1s", "kill@soon", "@3s"] {

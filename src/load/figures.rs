@@ -44,10 +44,15 @@ pub(crate) struct Figures {
     pub(crate) failed_attempts: u64,
     /// Records of the load that were sent late.
     pub(crate) late: u64,
+    /// Of these, those that were not sent at all: no schedule delay has them.
+    pub(crate) never_sent: u64,
     /// Records of the load, by their intended time.
     pub(crate) scheduled: u64,
     /// Confirmed records of the load, a second, until the last confirmation.
     pub(crate) rate: f64,
+    /// Microseconds that the slowest recovery from a fault took; `None` without faults, and where there is one that the group did not recover from.
+    #[serde(skip)]
+    pub(crate) recovery: Option<u64>,
     pub(crate) latency: Latency,
 }
 
@@ -63,6 +68,8 @@ pub(crate) enum Metric {
     /// Records a second.
     Rate,
     Latency(Family, Stat),
+    /// A time as well: from a fault to the group's recovery.
+    Recovery,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +83,7 @@ pub(crate) enum Stat {
     Max,
 }
 
-const COUNTS: [&str; 16] = [
+const COUNTS: [&str; 17] = [
     "lost",
     "unseen",
     "filtered",
@@ -89,6 +96,7 @@ const COUNTS: [&str; 16] = [
     "redelivered_after_commit",
     "failed",
     "late",
+    "never_sent",
     "sent",
     "acked",
     "handled",
@@ -108,8 +116,10 @@ const STATS: [(&str, Stat); 7] = [
 impl Metric {
     pub(crate) fn named(name: &str) -> Option<Self> {
         let among = |names: &'static [&'static str]| names.iter().find(|it| **it == name).copied();
-        if name == "rate" {
-            return Some(Self::Rate);
+        match name {
+            "rate" => return Some(Self::Rate),
+            "recovery" => return Some(Self::Recovery),
+            _ => {}
         }
         if let Some(name) = among(&COUNTS) {
             return Some(Self::Count(name));
@@ -124,7 +134,7 @@ impl Metric {
 
     /// All names, for who used another one.
     pub(crate) fn names() -> String {
-        let plain = COUNTS.iter().chain(&RATIOS).chain(&["rate"]).copied().collect::<Vec<_>>().join(", ");
+        let plain = COUNTS.iter().chain(&RATIOS).chain(&["rate", "recovery"]).copied().collect::<Vec<_>>().join(", ");
         let families = Family::ALL.map(Family::short).join(", ");
         let stats = STATS.map(|(name, _)| name).join(", ");
         format!("{plain}; and of {families}, behind a dot, {stats}, as in e2e.p99")
@@ -137,6 +147,7 @@ impl Figures {
         let share = |part: u64, of: u64| if of == 0 { 0.0 } else { part as f64 / of as f64 };
         match metric {
             Metric::Rate => Some(self.rate),
+            Metric::Recovery => self.recovery.map(|micros| micros as f64),
             Metric::Count(name) => self.count(name).map(|count| count as f64),
             Metric::Ratio("dup_rate") => Some(share(self.duplicated, self.handled)),
             Metric::Ratio("late_rate") => Some(share(self.late, self.scheduled)),
@@ -159,6 +170,7 @@ impl Figures {
             "redelivered_after_commit" => self.redelivered_after_commit,
             "failed" => self.failed,
             "late" => self.late,
+            "never_sent" => self.never_sent,
             "sent" => self.sent,
             "acked" => self.acked,
             "handled" => self.handled,
@@ -217,6 +229,8 @@ mod tests {
             redelivered_after_commit: 15,
             failed_attempts: 16,
             late: 13,
+            never_sent: 18,
+            recovery: Some(19),
             scheduled: 26,
             rate: 14.5,
             times_handled: BTreeMap::new(),
@@ -229,7 +243,8 @@ mod tests {
                 commit_lag: Some(summary(6_000)),
             },
         };
-        let mut names: Vec<String> = COUNTS.iter().chain(&RATIOS).chain(&["rate"]).map(|it| (*it).to_owned()).collect();
+        let mut names: Vec<String> =
+            COUNTS.iter().chain(&RATIOS).chain(&["rate", "recovery"]).map(|it| (*it).to_owned()).collect();
         for family in Family::ALL {
             names.extend(STATS.iter().map(|(stat, _)| format!("{}.{stat}", family.short())));
         }

@@ -72,7 +72,7 @@ impl Gates {
     pub(crate) fn of(&self, figures: &Figures) -> Vec<GateResult> {
         let result = |gate: &Gate| {
             let value = figures.value(gate.metric);
-            let timed = matches!(gate.metric, Metric::Latency(..));
+            let timed = matches!(gate.metric, Metric::Latency(..) | Metric::Recovery);
             GateResult { gate: gate.text.clone(), value, held: value.map(|value| gate.holds(value)), timed }
         };
         self.0.iter().map(result).collect()
@@ -89,7 +89,7 @@ impl Gates {
         self.0.iter().any(|gate| match gate.metric {
             Metric::Count(name) => name == count,
             Metric::Ratio(name) => name == "dup_rate" && count == "duplicated",
-            Metric::Rate | Metric::Latency(..) => false,
+            Metric::Rate | Metric::Latency(..) | Metric::Recovery => false,
         })
     }
 }
@@ -126,7 +126,7 @@ impl FromStr for Gate {
 fn limit_of(metric: Metric, text: &str) -> Option<f64> {
     let number = |text: &str| text.trim().parse().ok().filter(|number: &f64| number.is_finite() && *number >= 0.0);
     match metric {
-        Metric::Latency(..) => {
+        Metric::Latency(..) | Metric::Recovery => {
             let digits = text.trim_end_matches(|it: char| it.is_alphabetic());
             let unit = UNITS.iter().find(|(unit, _)| *unit == &text[digits.len()..])?.1;
             Some(number(digits)? * unit)
@@ -141,7 +141,7 @@ fn limit_of(metric: Metric, text: &str) -> Option<f64> {
 
 fn wrong_limit(metric: Metric, name: &str, limit: &str) -> String {
     let wanted = match metric {
-        Metric::Latency(..) => "a number with its unit, us, ms or s, as in 50ms",
+        Metric::Latency(..) | Metric::Recovery => "a number with its unit, us, ms or s, as in 50ms",
         Metric::Ratio(_) => "a share, as in 0.001 or 0.1%",
         Metric::Count(_) => "a count, without a unit",
         Metric::Rate => "records a second, without a unit",
@@ -173,7 +173,14 @@ mod tests {
         let summary =
             Summary { min: 1, p50: 2, p90: 3, p99: 49_999, p99_9: 60_000, p99_99: 70_000, max: 80_000, count: 9 };
         let latency = Latency { end_to_end: Some(summary), ..Latency::default() };
-        Figures { handled: 10_000, duplicated: 5, latency, rate: 1_000.0, ..Figures::default() }
+        Figures {
+            handled: 10_000,
+            duplicated: 5,
+            latency,
+            rate: 1_000.0,
+            recovery: Some(3_000_000),
+            ..Figures::default()
+        }
     }
 
     fn held(text: &str) -> Vec<Option<bool>> {
@@ -187,6 +194,7 @@ mod tests {
         assert_eq!(held("dup_rate<0.05% && duplicated != 5 && rate >= 1000"), [Some(false), Some(false), Some(true)]);
         assert_eq!(held("duplicated>4 && duplicated>5 && e2e.min<2µs"), [Some(true), Some(false), Some(true)]);
         assert_eq!(held("e2e.p99<49.9ms && e2e.p99>=49ms"), [Some(false), Some(true)]);
+        assert_eq!(held("recovery<=3s && recovery<2500ms"), [Some(true), Some(false)]);
         // There are no confirmations to speak of.
         assert_eq!(held("ack.p50<1s"), [None]);
     }
@@ -213,6 +221,7 @@ mod tests {
             ("e2e.p99<50min", "us, ms or s"),
             ("lost==0ms", "without a unit"),
             ("lost==-1", "without a unit"),
+            ("recovery<10", "us, ms or s"),
             ("rate>1k", "records a second"),
             ("dup_rate<x", "0.1%"),
             ("lost", "compares nothing"),

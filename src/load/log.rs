@@ -11,13 +11,14 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::ledger::Place;
 use super::plan::Plan;
+use super::quiet::Quiet;
 
 /// How long the log may stay silent while it is read.
 const SILENCE: Duration = Duration::from_secs(30);
 
 /// Its calls wait for the brokers.
 pub(crate) struct Log {
-    client: BaseConsumer,
+    client: BaseConsumer<Quiet>,
     topic: String,
     partitions: i32,
     timeout: Duration,
@@ -26,7 +27,7 @@ pub(crate) struct Log {
 impl Log {
     pub(crate) fn new(plan: &Plan, mut client: ClientConfig, timeout: Duration) -> anyhow::Result<Self> {
         client.set("group.id", &plan.group).set("enable.auto.commit", "false").set("enable.partition.eof", "true");
-        let client = client.create().context("the client that looks at the end cannot be made")?;
+        let client = client.create_with_context(Quiet).context("the client that looks at the end cannot be made")?;
         Ok(Self { client, topic: plan.topic.clone(), partitions: i32::try_from(plan.partitions)?, timeout })
     }
 

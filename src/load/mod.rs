@@ -4,17 +4,18 @@
 //! - when a record is to be sent: [`schedule`] of [`phases`], from a [`phases_file`]; under which key: [`keys`]; what it says of itself: [`payload`];
 //!   how large it is: [`sizes`]; what a handler does for it: [`work`]; all from a seed: [`random`].
 //! - what was sent and handled, record by record: [`ledger`] over [`marks`]; how long that took: [`latencies`] by [`families`], and [`by_phase`]; what was
-//!   committed: [`commits`]; whether handlers kept up: [`backlog`]; what is done to members, and how they get over it: [`faults`], [`recovery`].
+//!   committed: [`commits`]; whether handlers kept up: [`backlog`], and [`calm`]; what is done to members, and how they get over it: [`faults`], [`recovery`].
 //! - what it comes to: [`figures`], and [`of_phases`]; what has to hold of them: [`gates`]; [`verdict`].
 //!
 //! What does it: [`run`] by a [`plan`] with [`producers`] and a [`crew`], [`consuming`] or [`bare`], which write to the [`account`]; [`sampler`] makes a
 //! [`sample`] once a second (a [`series`] of them is kept, and histograms in an [`hdr_log`]), [`striking`] does the faults to [`processes`], which talk in
-//! [`frame`]s; [`resources`], the [`log`](mod@log) as a bare client reads it, and the [`result`](mod@result) in the end, with its [`report`].
+//! [`frame`]s; [`resources`], the [`log`](mod@log) as a bare client reads it that is [`quiet`] at an end, and the [`result`](mod@result) in the end, with its [`report`].
 
 pub(crate) mod account;
 mod backlog;
 mod bare;
 mod by_phase;
+mod calm;
 mod clock;
 mod collected;
 mod commits;
@@ -41,6 +42,7 @@ pub(crate) mod plan;
 pub(crate) mod processes;
 mod producers;
 mod producing;
+mod quiet;
 mod random;
 mod recovery;
 pub(crate) mod relay;

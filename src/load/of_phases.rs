@@ -3,7 +3,8 @@
 use serde::Serialize;
 
 use super::account::{Confirmed, Due};
-use super::backlog::Backlog;
+use super::backlog::{Backlog, Rate};
+use super::calm::Calm;
 use super::families::FromIntended;
 use super::latencies::Summary;
 use super::phases::{Phase, Timeline};
@@ -51,8 +52,8 @@ pub(crate) struct Noted {
 pub(crate) struct Around<'a> {
     pub(crate) start: u64,
     pub(crate) load_end: u64,
-    /// From here on a fault is to blame for what piles up.
-    pub(crate) calm_end: u64,
+    /// Where no fault is to blame for what piles up.
+    pub(crate) calm: &'a Calm,
     /// Confirmed and not handled.
     pub(crate) backlog: &'a Backlog,
     /// To be sent and not confirmed.
@@ -76,13 +77,13 @@ pub(crate) fn of_phases(phases: &[Phase], noted: impl Iterator<Item = Noted>, ar
             break;
         }
         let rate = confirmed.rate(from, until);
-        let behind = |backlog: &Backlog, end: u64, before: bool| {
-            let grew = end > from && backlog.grew(from, end, backlog.at(end), rate);
-            grew || (before && backlog.is_deep(from, rate))
-        };
-        saturated = behind(around.backlog, until.min(around.calm_end), saturated);
+        let came_to = if phase.from == phase.to { Rate::Steady(rate) } else { Rate::Varying(rate) };
+        saturated =
+            around.calm.grew(around.backlog, from, until, came_to) || (saturated && around.backlog.is_deep(from, rate));
         let held_up = around.held_back && is_late(due.late, due.scheduled);
-        queued = !held_up && behind(around.queue, until, queued);
+        let waiting = around.queue.grew(from, until, around.queue.at(until), came_to)
+            || (queued && around.queue.is_deep(from, rate));
+        queued = !held_up && waiting;
         if queued || held_up {
             latency.produce_ack = None;
         }
@@ -166,7 +167,8 @@ mod tests {
             waiting.sampled(second * SECOND, queue(second));
         }
         let load_end = load_end * SECOND;
-        let around = Around { start: 0, load_end, calm_end: load_end, backlog: &behind, queue: &waiting, held_back };
+        let calm = Calm::of(&[], 0, load_end);
+        let around = Around { start: 0, load_end, calm: &calm, backlog: &behind, queue: &waiting, held_back };
         let phases: Vec<Phase> = (1..=5).map(|number| phase(number, 4)).collect();
         of_phases(&phases, (1..=5).map(|number| noted(number * 4 * SECOND)), &around)
     }

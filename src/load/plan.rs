@@ -5,6 +5,7 @@ use clap::ValueEnum;
 use kafka_troupe::consume::Order;
 use serde::{Serialize, Serializer};
 
+use super::backlog::Rate;
 use super::faults::Fault;
 use super::keys::{KeyText, Keys};
 use super::phases::{self, Phase};
@@ -124,6 +125,16 @@ impl Pace {
             Self::OpenLoop { rate, .. } => Some(*rate),
             Self::Phases(phases) => phases::rate_at(phases, at),
             Self::ClosedLoop { .. } | Self::Backlog => None,
+        }
+    }
+
+    /// The rate that came of it.
+    pub(crate) fn came_to(&self, rate: f64) -> Rate {
+        match self {
+            Self::Phases(phases) if phases.iter().any(|it| (it.from, it.to) != (phases[0].from, phases[0].from)) => {
+                Rate::Varying(rate)
+            }
+            _ => Rate::Steady(rate),
         }
     }
 

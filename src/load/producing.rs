@@ -258,15 +258,18 @@ impl Generator {
         if !full() {
             return true;
         }
-        self.account.sending().held_back += 1;
-        let until = self.account.clock.now() + nanoseconds(self.plan.drain.max(HOPELESS));
-        while full() {
-            if self.account.stop.is_cancelled() || self.account.clock.now() > until {
-                return false;
-            }
+        let since = self.account.clock.now();
+        let until = since + nanoseconds(self.plan.drain.max(HOPELESS));
+        let mut room = true;
+        while room && full() {
+            room = !self.account.stop.is_cancelled() && self.account.clock.now() <= until;
             thread::sleep(LOOK);
         }
-        true
+        let waited = self.account.clock.now().saturating_sub(since.max(self.warm()));
+        let mut sending = self.account.sending();
+        sending.held_back += 1;
+        sending.held_back_for += waited;
+        room
     }
 }
 

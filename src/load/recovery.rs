@@ -27,6 +27,12 @@ pub(crate) struct Recovered {
     pub(crate) repeated: u64,
 }
 
+/// Microseconds of the slowest recovery; `None` without faults, and where one was missed or not recovered from.
+pub(crate) fn slowest(found: &[Recovered], faults: usize) -> Option<u64> {
+    let took = found.iter().map(|it| it.recovered_after_ms.map(|millis| millis * 1_000)).collect::<Option<Vec<_>>>()?;
+    took.into_iter().max().filter(|_| found.len() == faults)
+}
+
 /// Follows the group from look to look.
 #[derive(Debug, Default)]
 pub(crate) struct Recovery {
@@ -123,7 +129,9 @@ mod tests {
             most_behind: 1_900,
             repeated: 9,
         };
-        assert_eq!(recovery.found(), [kill]);
+        let found = recovery.found();
+        assert_eq!(found, [kill]);
+        assert_eq!((slowest(&found, 1), slowest(&found, 2), slowest(&[], 0)), (Some(2_600_000), None, None));
     }
 
     #[test]
@@ -136,6 +144,7 @@ mod tests {
         recovery.looked(Look { repeated: 5, ..look(80, 101, true) });
         recovery.looked(Look { repeated: 5, ..look(100, 100, true) });
         let found = recovery.found();
+        assert_eq!(slowest(&found, 2), None);
         assert_eq!((found[0].recovered_after_ms, found[0].repeated), (None, 3));
         assert_eq!(
             (found[1].shared_out_after_ms, found[1].recovered_after_ms, found[1].repeated),

@@ -104,7 +104,7 @@ impl RunResult {
         Self {
             outcome: Outcome {
                 schema: SCHEMA,
-                verdict: Verdict::of(&measured.figures, measured.around, gates),
+                verdict: Verdict::of(&measured.figures, &measured.around, gates),
                 figures: measured.figures,
                 resources: Spending::of(measured.cpu_seconds, measured.handled_meanwhile, &measured.resources),
                 first_error: measured.first_error,

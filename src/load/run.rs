@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::account::Account;
 use super::by_phase::Kept;
+use super::calm::{Calm, Unjudged};
 use super::clock::nanoseconds;
 use super::crew::{Crew, MemberSettings};
 use super::families::ByFamily;
@@ -27,12 +28,12 @@ use super::log::Log;
 use super::of_phases::{Around, Noted, OfPhase, of_phases};
 use super::payload::Payload;
 use super::plan::{Pace, Plan};
-use super::recovery::Recovered;
+use super::recovery::{Recovered, slowest};
 use super::resources::Resources;
 use super::sample::Sample;
 use super::sampler::Sampler;
 use super::striking::Striking;
-use super::verdict::{Circumstances, is_late};
+use super::verdict::{Circumstances, is_held_up, is_late};
 
 /// From the producers' start to the first intended time.
 const LEAD: Duration = Duration::from_millis(50);
@@ -138,7 +139,8 @@ pub(crate) async fn run(
         },
     };
     let load_end = account.clock.now();
-    let (behind, unconfirmed) = (account.lag(), account.unconfirmed(load_end, 0));
+    let unconfirmed = account.unconfirmed(load_end, 0);
+    sampler.backlog.sampled(load_end, account.lag());
     let (mut spent, mut resources) = (sampler.spent_on_load(), Resources::now());
     // A stop that comes now is of the drain; one that has ended the load is not.
     let cut = if stop.is_cancelled() { &target.no_drain } else { stop };
@@ -147,6 +149,7 @@ pub(crate) async fn run(
         error = &mut strikes => return Err(error),
     }
     drop(strikes);
+    let unfinished = !cut.is_cancelled() && sampler.backlog.went_down(load_end, account.clock.now());
     if backlog {
         (spent, resources) = (sampler.spent_on_load(), Resources::now());
     }
@@ -169,20 +172,23 @@ pub(crate) async fn run(
         (false, _) => 0.0,
     };
     let sending = account.sending();
-    let held_up = sending.held_back > 0 && is_late(sending.late, sending.scheduled);
-    // What piles up behind a fault is not for want of handlers.
-    let (calm_end, behind) = match plan.faults.first().map(|fault| load_start + nanoseconds(fault.at)) {
-        Some(fault) if fault < load_end => (fault, sampler.backlog.at(fault)),
-        _ => (load_end, behind),
+    let open_loop = plan.pace.in_flight().is_none();
+    let had_to_wait = if open_loop {
+        sending.held_back > 0 && is_late(sending.late, sending.scheduled)
+    } else {
+        !backlog && is_held_up(sending.held_back_for, plan.producers, load_end.saturating_sub(load_start))
     };
-    let saturated = sampler.backlog.grew(load_start, calm_end, behind, rate);
-    let queued = !held_up && sampler.queue.grew(load_start, load_end, unconfirmed, rate);
+    // Where the broker takes nothing at all, that is for no want of room.
+    let held_up = had_to_wait && account.acked.load(Ordering::Acquire) > 0;
+    // What piles up behind a fault is not for want of handlers.
+    let (calm, came_to) = (Calm::of(&recovered, load_start, load_end), plan.pace.came_to(rate));
+    let unjudged = calm.unjudged(&sampler.backlog, came_to);
     let phases = match &plan.pace {
         Pace::Phases(phases) => {
             let around = Around {
                 start,
                 load_end,
-                calm_end,
+                calm: &calm,
                 backlog: &sampler.backlog,
                 queue: &sampler.queue,
                 held_back: sending.held_back > 0,
@@ -202,20 +208,30 @@ pub(crate) async fn run(
         }
         _ => Vec::new(),
     };
+    let of_several = phases.iter().filter(|_| phases.len() > 1);
+    let saturated_in: Vec<String> = of_several.filter(|it| it.saturated).map(|it| it.name.clone()).collect();
+    let grew = calm.grew(&sampler.backlog, load_start, load_end, came_to);
+    let saturated = !backlog && (grew || phases.iter().any(|it| it.saturated));
+    // A closed loop has as many unconfirmed as it was told to.
+    let piled_up = sampler.queue.grew(load_start, load_end, unconfirmed, came_to) || phases.iter().any(|it| it.queued);
+    let queued = open_loop && !held_up && piled_up;
     let mut latencies = sampler.latencies.whole;
     // They would say how long a backlog was, or a queue before the broker.
-    if queued || held_up {
+    if queued || (held_up && open_loop) {
         latencies.produce_ack = Latencies::new()?;
     }
     // And of a backlog, when it was made.
-    if saturated || queued || held_up || backlog {
+    if saturated || queued || held_up || backlog || unjudged == Some(Unjudged::NotRecovered) {
         (latencies.end_to_end, latencies.residence) = (Latencies::new()?, Latencies::new()?);
     }
     let around = Circumstances {
         order_promised: plan.order != Order::Unordered,
-        open_loop: plan.pace.in_flight().is_none(),
+        open_loop,
         unverified: !plan.verify,
         saturated,
+        saturated_in,
+        unfinished,
+        unjudged,
         queued,
         held_up,
         missed_faults: plan.faults.len() - recovered.len(),
@@ -225,9 +241,11 @@ pub(crate) async fn run(
         committed_ahead: at_the_end.committed_ahead.max(sampler.committed_ahead),
         failed_attempts: account.failed_attempts.load(Ordering::Relaxed),
         late: sending.late,
+        never_sent: sending.given_up,
         scheduled: sending.scheduled,
         excused: (!plan.faults.is_empty()).then(|| account.book().excused),
         rate,
+        recovery: slowest(&recovered, plan.faults.len()),
         latency: latencies.map(Latencies::summary),
         ..at_the_end.figures
     };

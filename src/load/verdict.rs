@@ -2,11 +2,20 @@
 
 use serde::Serialize;
 
+use super::calm::Unjudged;
 use super::figures::Figures;
 use super::gates::{GateResult, Gates};
 
 /// The share of records that may be late before the schedule counts as not held.
 const LATE_SHARE: f64 = 0.01;
+
+/// The share of the load that producers of a closed loop may wait for room on the embedded broker.
+const HELD_UP_SHARE: f64 = 0.25;
+
+/// Whether producers that send as answers come, and waited for room so long, had to do so for too much of the load: all in nanoseconds.
+pub(crate) fn is_held_up(waited: u64, producers: u16, load: u64) -> bool {
+    waited as f64 > load as f64 * f64::from(producers) * HELD_UP_SHARE
+}
 
 /// Whether the schedule was not held.
 pub(crate) fn is_late(late: u64, scheduled: u64) -> bool {
@@ -23,7 +32,7 @@ pub(crate) enum Judgement {
 }
 
 /// What is to be known of a run beside its figures.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Circumstances {
     /// The handlers' order is that of keys or partitions.
     pub(crate) order_promised: bool,
@@ -33,10 +42,16 @@ pub(crate) struct Circumstances {
     pub(crate) unverified: bool,
     /// Handlers fell behind for good: how long a record took says how long the load had been on.
     pub(crate) saturated: bool,
+    /// The phases of which that is true, where there are several.
+    pub(crate) saturated_in: Vec<String>,
+    /// They were still at work on what had piled up when the time for that was over, and no signal had made it shorter.
+    pub(crate) unfinished: bool,
+    /// Whether the faults leave a load to judge.
+    pub(crate) unjudged: Option<Unjudged>,
     /// What was to be sent waited for the broker's confirmation, and more of it the longer the load lasted: so did each record.
     pub(crate) queued: bool,
-    /// Producers came late because they had to wait for room that the broker would not have had. What is outstanding was always as much as may
-    /// be, and how long a record took says no more than that.
+    /// Producers had to wait for room that the broker would not have had, and came late for it, or did little else. What is outstanding was always as
+    /// much as may be, and how long a record took says no more than that.
     pub(crate) held_up: bool,
     /// Faults that the load did not last for.
     pub(crate) missed_faults: usize,
@@ -53,7 +68,7 @@ impl Verdict {
     /// A fault of the records comes before an invalid measurement, for it is one whatever the load was; a gate that does not hold comes after it.
     ///
     /// A gate that names a count says what is right for it, in place of the rule that would have.
-    pub(crate) fn of(figures: &Figures, around: Circumstances, gates: &Gates) -> Self {
+    pub(crate) fn of(figures: &Figures, around: &Circumstances, gates: &Gates) -> Self {
         Self::judged(faults(figures, around, gates), invalid(figures, around), figures, gates)
     }
 
@@ -81,10 +96,11 @@ impl Verdict {
 }
 
 /// What no pipeline may do to its records.
-fn faults(figures: &Figures, around: Circumstances, gates: &Gates) -> Vec<String> {
+fn faults(figures: &Figures, around: &Circumstances, gates: &Gates) -> Vec<String> {
     let rules = [
         ("lost", figures.lost, true, "were confirmed and lost"),
-        ("unseen", figures.unseen, true, "were not handled in the time there was for it"),
+        // Of a load that was too much, some are left over: that says nothing against the records.
+        ("unseen", figures.unseen, !is_overload(around), "were not handled in the time there was for it"),
         ("corrupted", figures.corrupted, true, "do not fit their checksum or key"),
         ("foreign", figures.foreign, true, "are not of this run"),
         (
@@ -117,7 +133,12 @@ fn faults(figures: &Figures, around: Circumstances, gates: &Gates) -> Vec<String
     broken.map(|(_, count, _, what)| format!("{count} records {what}")).chain(too_often).collect()
 }
 
-fn invalid(figures: &Figures, around: Circumstances) -> Vec<String> {
+/// The load was more than handlers could do, and that alone is why records are left.
+fn is_overload(around: &Circumstances) -> bool {
+    (around.saturated || around.held_up) && around.unfinished
+}
+
+fn invalid(figures: &Figures, around: &Circumstances) -> Vec<String> {
     let mut reasons = Vec::new();
     if around.unverified {
         reasons.push("nothing was verified, so nothing is known of what became of the records".to_owned());
@@ -140,12 +161,45 @@ fn invalid(figures: &Figures, around: Circumstances) -> Vec<String> {
             }
         ));
     }
-    if around.open_loop && around.saturated {
+    if !around.open_loop && around.held_up {
         reasons.push(
-            "the handlers did not keep up with the load: how long a record took says how long the load had lasted, so no \
-             end-to-end latency is given"
+            "producers waited for most of what they sent for room on the embedded broker, which keeps little: how long a record took says how \
+             much that is, so no end-to-end latency is given"
                 .to_owned(),
         );
+    }
+    if around.saturated {
+        let phases = match around.saturated_in.as_slice() {
+            [] => String::new(),
+            [phase] => format!(" in phase {phase}"),
+            phases => format!(" in the phases {}", phases.join(", ")),
+        };
+        let what = if around.open_loop {
+            "the load"
+        } else {
+            "what was sent as the broker's answers came, which wait for no handler"
+        };
+        reasons.push(format!(
+            "the handlers did not keep up with {what}{phases}: how long a record took says how long the load had lasted, so no \
+             end-to-end latency is given"
+        ));
+    }
+    if is_overload(around) && figures.unseen > 0 {
+        reasons.push(format!(
+            "{} records were still to be handled when the time for it was over: --drain gives them more",
+            figures.unseen
+        ));
+    }
+    match around.unjudged {
+        Some(Unjudged::NotRecovered) => reasons.push(
+            "the load was over before the group recovered: nobody can say whether the handlers keep up, and no end-to-end latency is given"
+                .to_owned(),
+        ),
+        Some(Unjudged::TooSoon) => reasons.push(
+            "the load was over so soon after the group had recovered that nobody can say whether the handlers keep up: two seconds are the least"
+                .to_owned(),
+        ),
+        None => {}
     }
     if around.open_loop && around.queued {
         reasons.push(
@@ -162,21 +216,15 @@ fn invalid(figures: &Figures, around: Circumstances) -> Vec<String> {
 mod tests {
     use super::*;
 
-    const QUIET: Circumstances = Circumstances {
-        order_promised: true,
-        open_loop: true,
-        unverified: false,
-        saturated: false,
-        queued: false,
-        held_up: false,
-        missed_faults: 0,
-    };
+    fn quiet() -> Circumstances {
+        Circumstances { order_promised: true, open_loop: true, ..Circumstances::default() }
+    }
 
     fn clean() -> Figures {
         Figures { sent: 1_000, acked: 1_000, handled: 1_000, scheduled: 1_000, ..Figures::default() }
     }
 
-    fn judged(figures: &Figures, around: Circumstances, gates: &str) -> (Judgement, String) {
+    fn judged(figures: &Figures, around: &Circumstances, gates: &str) -> (Judgement, String) {
         let gates = if gates.is_empty() { Gates::default() } else { gates.parse().unwrap() };
         let verdict = Verdict::of(figures, around, &gates);
         (verdict.verdict, verdict.reasons.join("; "))
@@ -184,7 +232,7 @@ mod tests {
 
     #[test]
     fn a_clean_run_passes_without_a_reason() {
-        assert_eq!(judged(&clean(), QUIET, ""), (Judgement::Passed, String::new()));
+        assert_eq!(judged(&clean(), &quiet(), ""), (Judgement::Passed, String::new()));
     }
 
     #[test]
@@ -204,7 +252,7 @@ mod tests {
         for (plant, reason) in faults {
             let mut figures = clean();
             plant(&mut figures);
-            let (judgement, reasons) = judged(&figures, QUIET, "");
+            let (judgement, reasons) = judged(&figures, &quiet(), "");
             assert_eq!(judgement, Judgement::Failed, "{reason}");
             assert!(reasons.starts_with(reason), "{reasons}");
         }
@@ -213,75 +261,117 @@ mod tests {
     #[test]
     fn repeats_in_a_run_with_faults_are_held_to_what_those_excuse() {
         let repeats = |duplicated| Figures { duplicated, excused: Some(5), ..clean() };
-        assert_eq!(judged(&repeats(5), QUIET, "").0, Judgement::Passed);
+        assert_eq!(judged(&repeats(5), &quiet(), "").0, Judgement::Passed);
         assert_eq!(
-            judged(&repeats(6), QUIET, ""),
+            judged(&repeats(6), &quiet(), ""),
             (Judgement::Failed, "6 records were handled more than once, and the faults excuse 5".to_owned())
         );
-        assert_eq!(judged(&repeats(6), QUIET, "duplicated<10").0, Judgement::Passed);
-        let missed = Circumstances { missed_faults: 1, ..QUIET };
-        assert_eq!(judged(&clean(), missed, "").0, Judgement::Invalid);
+        assert_eq!(judged(&repeats(6), &quiet(), "duplicated<10").0, Judgement::Passed);
+        let missed = Circumstances { missed_faults: 1, ..quiet() };
+        assert_eq!(judged(&clean(), &missed, "").0, Judgement::Invalid);
     }
 
     #[test]
     fn order_counts_where_it_is_promised() {
         let figures = Figures { reordered: 5, ..clean() };
-        let unordered = Circumstances { order_promised: false, ..QUIET };
-        assert_eq!(judged(&figures, unordered, "").0, Judgement::Passed);
+        let unordered = Circumstances { order_promised: false, ..quiet() };
+        assert_eq!(judged(&figures, &unordered, "").0, Judgement::Passed);
     }
 
     #[test]
     fn a_gate_on_a_count_takes_the_place_of_its_rule_and_of_no_other() {
         let figures = Figures { duplicated: 5, ..clean() };
-        assert_eq!(judged(&figures, QUIET, "duplicated<10").0, Judgement::Passed);
-        assert_eq!(judged(&figures, QUIET, "duplicated<5").0, Judgement::Failed);
+        assert_eq!(judged(&figures, &quiet(), "duplicated<10").0, Judgement::Passed);
+        assert_eq!(judged(&figures, &quiet(), "duplicated<5").0, Judgement::Failed);
         // Of 1,000. A share that is allowed would mean nothing where the count had to be 0.
-        assert_eq!(judged(&figures, QUIET, "dup_rate<0.01").0, Judgement::Passed);
-        assert_eq!(judged(&figures, QUIET, "dup_rate<0.001").0, Judgement::Failed);
-        assert_eq!(judged(&figures, QUIET, "late_rate<0.01").0, Judgement::Failed);
-        assert_eq!(judged(&figures, QUIET, "lost==0").0, Judgement::Failed);
+        assert_eq!(judged(&figures, &quiet(), "dup_rate<0.01").0, Judgement::Passed);
+        assert_eq!(judged(&figures, &quiet(), "dup_rate<0.001").0, Judgement::Failed);
+        assert_eq!(judged(&figures, &quiet(), "late_rate<0.01").0, Judgement::Failed);
+        assert_eq!(judged(&figures, &quiet(), "lost==0").0, Judgement::Failed);
     }
 
     #[test]
     fn a_schedule_that_was_not_held_makes_the_run_invalid_unless_there_was_none() {
         let late = |late| Figures { late, ..clean() };
-        assert_eq!(judged(&late(10), QUIET, "").0, Judgement::Passed);
-        let (judgement, reasons) = judged(&late(11), QUIET, "");
+        assert_eq!(judged(&late(10), &quiet(), "").0, Judgement::Passed);
+        let (judgement, reasons) = judged(&late(11), &quiet(), "");
         assert_eq!(
             (judgement, reasons.as_str()),
             (Judgement::Invalid, "the schedule was not held: 11 of 1000 records were sent late")
         );
-        let held_up = Circumstances { held_up: true, ..QUIET };
-        assert!(judged(&late(11), held_up, "").1.contains("held up by how little the embedded broker can keep"));
-        let closed_loop = Circumstances { open_loop: false, ..QUIET };
-        assert_eq!(judged(&late(11), closed_loop, "").0, Judgement::Passed);
+        let held_up = Circumstances { held_up: true, ..quiet() };
+        assert!(judged(&late(11), &held_up, "").1.contains("held up by how little the embedded broker can keep"));
+        let closed_loop = Circumstances { open_loop: false, ..quiet() };
+        assert_eq!(judged(&late(11), &closed_loop, "").0, Judgement::Passed);
+    }
+
+    #[test]
+    fn what_is_left_over_of_too_much_load_is_no_failure_unless_handlers_stood_still() {
+        let left = Figures { unseen: 7, ..clean() };
+        let saturated = Circumstances { saturated: true, unfinished: true, ..quiet() };
+        let (judgement, reasons) = judged(&left, &saturated, "");
+        assert!(judgement == Judgement::Invalid && reasons.contains("7 records were still to be handled"), "{reasons}");
+        let held_up = Circumstances { held_up: true, saturated: false, open_loop: false, ..saturated.clone() };
+        assert_eq!(judged(&left, &held_up, "").0, Judgement::Invalid);
+        // A gate has its own word, and a fault of other records counts.
+        assert_eq!(judged(&Figures { lost: 1, ..left.clone() }, &saturated, "").0, Judgement::Failed);
+        let stuck = Circumstances { unfinished: false, ..saturated };
+        assert_eq!(judged(&left, &stuck, "").0, Judgement::Failed);
+        assert_eq!(judged(&left, &Circumstances { unfinished: true, ..quiet() }, "").0, Judgement::Failed);
+    }
+
+    #[test]
+    fn a_closed_loop_that_outran_the_handlers_or_met_the_bound_is_invalid_and_says_which() {
+        let closed = Circumstances { open_loop: false, ..quiet() };
+        let (judgement, reasons) = judged(&clean(), &Circumstances { held_up: true, ..closed.clone() }, "");
+        assert!(judgement == Judgement::Invalid && reasons.contains("room on the embedded broker"), "{reasons}");
+        let (judgement, reasons) = judged(&clean(), &Circumstances { saturated: true, ..closed }, "");
+        assert!(judgement == Judgement::Invalid && reasons.contains("which wait for no handler"), "{reasons}");
+        // Of ten seconds two producers waited for six in all, or for four.
+        assert!(is_held_up(6_000, 2, 10_000) && !is_held_up(4_000, 2, 10_000));
+        assert!(!is_held_up(0, 1, 0));
+    }
+
+    #[test]
+    fn phases_that_were_too_much_are_named_and_a_group_that_did_not_recover_is_not_judged() {
+        let saturated_in = vec!["2 constant".to_owned(), "3 step 1 of 2".to_owned()];
+        let around = Circumstances { saturated: true, saturated_in, ..quiet() };
+        let reasons = judged(&clean(), &around, "").1;
+        assert!(reasons.contains("with the load in the phases 2 constant, 3 step 1 of 2: how long"), "{reasons}");
+        for (unjudged, why) in
+            [(Unjudged::NotRecovered, "before the group recovered"), (Unjudged::TooSoon, "two seconds")]
+        {
+            let around = Circumstances { unjudged: Some(unjudged), ..quiet() };
+            let (judgement, reasons) = judged(&clean(), &around, "");
+            assert!(judgement == Judgement::Invalid && reasons.contains(why), "{reasons}");
+        }
     }
 
     #[test]
     fn a_loss_fails_also_where_the_measurement_is_invalid_and_a_gate_does_not() {
         let figures = Figures { late: 500, lost: 1, ..clean() };
-        let (judgement, reasons) = judged(&figures, QUIET, "");
+        let (judgement, reasons) = judged(&figures, &quiet(), "");
         assert_eq!(judgement, Judgement::Failed);
         assert!(reasons.contains("lost") && reasons.contains("schedule"), "{reasons}");
         let figures = Figures { late: 500, ..clean() };
-        assert_eq!(judged(&figures, QUIET, "rate>10").0, Judgement::Invalid);
+        assert_eq!(judged(&figures, &quiet(), "rate>10").0, Judgement::Invalid);
     }
 
     #[test]
     fn a_gate_without_a_figure_and_a_run_without_a_load_are_invalid() {
-        let (judgement, reasons) = judged(&clean(), QUIET, "e2e.p99<50ms");
+        let (judgement, reasons) = judged(&clean(), &quiet(), "e2e.p99<50ms");
         assert_eq!((judgement, reasons.as_str()), (Judgement::Invalid, "the gate e2e.p99<50ms has nothing to compare"));
-        assert_eq!(judged(&Figures { scheduled: 0, ..clean() }, QUIET, "").0, Judgement::Invalid);
-        let saturated = Circumstances { saturated: true, ..QUIET };
-        assert_eq!(judged(&clean(), saturated, "").0, Judgement::Invalid);
-        let unverified = Circumstances { unverified: true, ..QUIET };
-        let (judgement, reasons) = judged(&clean(), unverified, "");
+        assert_eq!(judged(&Figures { scheduled: 0, ..clean() }, &quiet(), "").0, Judgement::Invalid);
+        let saturated = Circumstances { saturated: true, ..quiet() };
+        assert_eq!(judged(&clean(), &saturated, "").0, Judgement::Invalid);
+        let unverified = Circumstances { unverified: true, ..quiet() };
+        let (judgement, reasons) = judged(&clean(), &unverified, "");
         assert!(judgement == Judgement::Invalid && reasons.contains("nothing was verified"), "{reasons}");
-        let queued = Circumstances { queued: true, ..QUIET };
-        let (judgement, reasons) = judged(&clean(), queued, "");
+        let queued = Circumstances { queued: true, ..quiet() };
+        let (judgement, reasons) = judged(&clean(), &queued, "");
         assert!(judgement == Judgement::Invalid && reasons.contains("not confirmed as fast"), "{reasons}");
         assert_eq!(
-            judged(&clean(), QUIET, "rate>10"),
+            judged(&clean(), &quiet(), "rate>10"),
             (Judgement::Failed, "the gate rate>10 does not hold: it is 0".to_owned())
         );
     }

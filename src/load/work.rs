@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use kafka_troupe::config::tool::parse_duration;
 
+use super::clock::shown;
 use super::ledger::Place;
 use super::random::Random;
 
@@ -125,8 +126,8 @@ impl fmt::Display for Work {
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Fixed(time) => write!(f, "{time:?}"),
-            Self::Lognormal { median, sigma } => write!(f, "lognormal:{median:?}:{sigma}"),
+            Self::Fixed(time) => f.write_str(&shown(*time)),
+            Self::Lognormal { median, sigma } => write!(f, "lognormal:{}:{sigma}", shown(*median)),
         }
     }
 }

@@ -21,7 +21,6 @@ use std::time::Duration;
 use clap::{ArgGroup, Args, ValueEnum};
 use jiff::Timestamp;
 use kafka_troupe::ConsumerError;
-use kafka_troupe::config::tool::parse_duration;
 use serde_json::json;
 
 use super::connect::Connect;
@@ -113,16 +112,16 @@ pub(crate) struct Load {
     #[arg(long, value_name = "RECORDS", verbatim_doc_comment, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     in_flight: Option<u32>,
     /// How long the load lasts, after the warm-up [default: 30s]
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = shape::length, allow_hyphen_values = true)]
     duration: Option<Duration>,
     /// How many records the load has, instead of how long it lasts
     #[arg(long, value_name = "RECORDS", visible_aliases = ["num-records", "messages"], value_parser = clap::value_parser!(u64).range(1..))]
     records: Option<u64>,
     /// Load that is verified like the rest, and left out of the figures
-    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = shape::duration, allow_hyphen_values = true)]
     warmup: Duration,
     /// How long handlers may take for what is left when the load is over
-    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = shape::duration, allow_hyphen_values = true)]
     drain: Duration,
     /// null, round-robin:KEYS, uniform:KEYS, zipf:EXPONENT:KEYS or hot:HOT:KEYS
     ///
@@ -228,6 +227,7 @@ impl Load {
         }
         self.refuse_what_no_bare_loop_does()?;
         let (content, phases) = (self.shape.content()?, self.shape.phases()?);
+        self.refuse_what_producers_do_not_take(&content)?;
         let (pace, warmup, length) = self.timing(phases);
         let faults = self.faults(length)?;
         let seed = self.seed.unwrap_or_else(|| started.as_microsecond().unsigned_abs());
@@ -235,6 +235,9 @@ impl Load {
         let plan = self.plan(started, seed, stage.is_embedded(), content, (pace, warmup, length));
         let plan = Arc::new(Plan { faults, ..plan });
         refuse_what_the_broker_cannot_keep(&plan)?;
+        if let Some(idle) = shape::idle(self.members, self.partitions) {
+            tracing::warn!("{idle}");
+        }
         let members = if plan.faults.is_empty() { None } else { Some(member::command(&plan, &stage)?) };
         let folder = folder::make(self.out.as_ref(), started, seed)?;
         let mut target = target(&stage, &folder);

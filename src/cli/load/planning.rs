@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use kafka_troupe::config::tool::Role;
 use kafka_troupe::consume::Order;
 
 use super::{KeptOrder, Load};
 use crate::cli::exit::Misuse;
 use crate::load::faults::{self, Fault};
+use crate::load::keys::Keys;
 use crate::load::phases::Phase;
 use crate::load::plan::{Engine, Length, Outstanding, Pace, Plan};
 use crate::load::sizes::Content;
@@ -93,6 +95,13 @@ impl Load {
             Length::Records(_) => None,
         };
         Ok(faults::planned(self.fault.clone(), self.members, load).map_err(Misuse)?)
+    }
+
+    /// The largest record that there may be has to fit, or some fail whatever the load.
+    pub(super) fn refuse_what_producers_do_not_take(&self, content: &Content) -> anyhow::Result<()> {
+        let given = self.connect.settings(Role::Neither, &[])?;
+        let limit = given.config().producer.kafka.get("message.max.bytes").and_then(|it| it.parse().ok());
+        Ok(content.fit(self.keys != Keys::Null, limit).map_err(Misuse)?)
     }
 
     pub(super) fn refuse_what_no_bare_loop_does(&self) -> anyhow::Result<()> {

@@ -60,6 +60,13 @@ impl fmt::Display for Report<'_> {
         }
         write!(f, "\nload: {:.0} records/s, {} of {} late\n\n", figures.rate, figures.late, figures.scheduled)?;
 
+        if figures.never_sent > 0 {
+            writeln!(
+                f,
+                "{} of these were never sent: they are late, and no schedule delay has them\n",
+                figures.never_sent
+            )?;
+        }
         if let Some(excused) = figures.excused {
             const COLUMNS: [Column; 7] = [
                 Column::Text("fault"),

@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
+use kafka_troupe::config::tool::parse_duration;
 
 use crate::cli::exit::Misuse;
 use crate::load::phases::Phase;
@@ -79,7 +81,10 @@ impl Shape {
     /// Of a file that cannot be read; [`Misuse`] with line and key of what is wrong in it.
     pub(super) fn phases(&self) -> anyhow::Result<Option<Vec<Phase>>> {
         let Some(path) = &self.phases else { return Ok(None) };
-        let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let file = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let text = String::from_utf8(file).map_err(|error| {
+            Misuse(format!("{} is no text in UTF-8, from byte {} on", path.display(), error.utf8_error().valid_up_to()))
+        })?;
         let phases = phases_file::parse(&text).map_err(|why| Misuse(format!("{}: {why}", path.display())))?;
         Ok(Some(phases))
     }
@@ -95,6 +100,32 @@ pub(super) fn rate(text: &str) -> Result<u64, String> {
     rate.ok_or_else(|| "it is 1 to 10000000 records a second".to_owned())
 }
 
+/// A duration, 0 too.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    if text.starts_with('-') {
+        return Err("a duration is not less than 0".to_owned());
+    }
+    parse_duration(text)
+}
+
+/// How long a load lasts.
+pub(super) fn length(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("a load that lasts for no time measures nothing: it is above 0, as in 30s".to_owned()),
+        length => Ok(length),
+    }
+}
+
+/// Of so many members some have no partition.
+pub(super) fn idle(members: u16, partitions: u32) -> Option<String> {
+    let idle = u32::from(members).saturating_sub(partitions);
+    (idle > 0).then(|| {
+        format!(
+            "{partitions} partitions are for {partitions} members at most: {idle} of {members} will have nothing to do"
+        )
+    })
+}
+
 fn share(text: &str) -> Result<f64, String> {
     let share = match text.strip_suffix('%') {
         Some(percent) => percent.parse().map(|percent: f64| percent / 100.0),
@@ -105,8 +136,25 @@ fn share(text: &str) -> Result<f64, String> {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_load_lasts_for_some_time_and_a_drain_need_not() {
+        assert_eq!((length("1us"), length("30s")), (Ok(Duration::from_micros(1)), Ok(Duration::from_secs(30))));
+        assert_eq!(duration("0s"), Ok(Duration::ZERO));
+        assert!(length("0s").unwrap_err().contains("measures nothing"));
+        for text in ["-1s", "-1", "--rate"] {
+            assert!(length(text).unwrap_err().contains("not less than 0") && duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn members_without_a_partition_are_told_of() {
+        assert_eq!((idle(4, 4), idle(1, 8)), (None, None));
+        assert!(idle(12, 4).unwrap().ends_with("8 of 12 will have nothing to do"));
+    }
 
     #[test]
     fn a_share_is_a_fraction_or_a_percentage() {

@@ -16,6 +16,8 @@ pub(crate) struct Sending {
     pub(crate) given_up: u64,
     /// How often a producer waited for room that the broker would not have had.
     pub(crate) held_back: u64,
+    /// How long they did in the load, all producers together, in nanoseconds.
+    pub(crate) held_back_for: u64,
     /// The first three phase by phase, where a schedule has phases.
     pub(crate) phases: Vec<Due>,
 }
@@ -33,7 +35,7 @@ impl Sending {
     /// None that can be, see [`ByPhase::new`].
     pub(super) fn new(phases: usize) -> Result<Self, CreationError> {
         let (schedule_delay, phases) = (ByPhase::new()?, vec![Due::default(); phases]);
-        Ok(Self { schedule_delay, scheduled: 0, late: 0, given_up: 0, held_back: 0, phases })
+        Ok(Self { schedule_delay, scheduled: 0, late: 0, given_up: 0, held_back: 0, held_back_for: 0, phases })
     }
 
     /// A record of that phase was sent so many nanoseconds after its time.

@@ -6,8 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use rdkafka::ClientConfig;
-use rdkafka::client::ClientContext;
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Headers, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -16,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::load::latencies::Latencies;
 use crate::load::ledger::Place;
+use crate::load::quiet::Quiet;
 
 use super::carrier::WallClock;
 use super::ends::Ends;
@@ -82,21 +82,6 @@ pub(crate) struct Out {
     topic: String,
     timeout: Duration,
 }
-
-/// librdkafka calls the end of a partition an error.
-struct Quiet;
-
-impl ClientContext for Quiet {
-    fn error(&self, error: KafkaError, reason: &str) {
-        if !matches!(error, KafkaError::PartitionEOF(_))
-            && error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF)
-        {
-            tracing::warn!(target: "librdkafka", %error, "{reason}");
-        }
-    }
-}
-
-impl ConsumerContext for Quiet {}
 
 /// Whose records are looked for, and by which clock.
 pub(crate) struct Search {

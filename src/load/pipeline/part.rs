@@ -39,6 +39,8 @@ impl Part {
         match metric {
             Metric::Latency(family, _) => self.measures(family),
             Metric::Rate | Metric::Ratio("late_rate") => true,
+            Metric::Recovery => false,
+            Metric::Count("never_sent") => self.sends(),
             Metric::Ratio(_) => self.verifies(),
             Metric::Count(name) if INSIDE.contains(&name) => false,
             Metric::Count(name) => SENDING.contains(&name) || self.verifies(),
@@ -60,7 +62,7 @@ mod tests {
         for name in ["sent", "acked", "failed", "late", "late_rate", "rate"] {
             assert_eq!(by(name), [true; 3], "{name}");
         }
-        for name in ["schedule.p99", "ack.max"] {
+        for name in ["schedule.p99", "ack.max", "never_sent"] {
             assert_eq!(by(name), [true, true, false], "{name}");
         }
         for name in
@@ -68,8 +70,15 @@ mod tests {
         {
             assert_eq!(by(name), [true, false, true], "{name}");
         }
-        for name in ["redelivered", "committed_ahead", "failed_attempts", "handler.p99", "residence.p50", "commit.max"]
-        {
+        for name in [
+            "redelivered",
+            "committed_ahead",
+            "failed_attempts",
+            "handler.p99",
+            "residence.p50",
+            "commit.max",
+            "recovery",
+        ] {
             assert_eq!(by(name), [false; 3], "{name}");
         }
     }

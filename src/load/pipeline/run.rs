@@ -118,7 +118,8 @@ pub(crate) async fn whole(
     let counts = Counts { acked: of_sending.acked, came: found.came };
     let share = if verify.expect.filtered { counts.share() } else { 1.0 };
     let behind = at_the_end.behind(share);
-    let saturated = watch.progress.backlog(share).grew(load_start, load_end, behind, of_sending.rate * share);
+    let came = plan.pace.came_to(of_sending.rate * share);
+    let saturated = watch.progress.backlog(share).grew(load_start, load_end, behind, came);
     let latencies = meant(&watch.latencies.whole, queued, saturated)?;
     let around = Circumstances {
         expect: verify.expect,

@@ -79,6 +79,7 @@ pub(super) fn figures<S: FnMut(&Sample)>(
         acked: account.acked.load(Ordering::Acquire),
         failed: sent.count_failed(),
         late: sending.late,
+        never_sent: sending.given_up,
         scheduled: sending.scheduled,
         rate,
         ..Figures::default()

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::load::clock::shown;
 use crate::load::figures::Figures;
 use crate::load::gates::Gates;
 use crate::load::verdict::{Verdict, is_late};
@@ -51,7 +52,7 @@ impl fmt::Display for Waited {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::AllCame => f.write_str("all records had come out"),
-            Self::Settled(settle) => write!(f, "nothing new had come out for {settle:?}"),
+            Self::Settled(settle) => write!(f, "nothing new had come out for {}", shown(*settle)),
             Self::Stopped => f.write_str("a signal ended the wait"),
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use crate::load::account::Account;
-use crate::load::backlog::Backlog;
+use crate::load::backlog::{Backlog, Rate};
 use crate::load::clock::{Clock, nanoseconds};
 use crate::load::collected::Collected;
 use crate::load::families::ByFamily;
@@ -104,6 +104,7 @@ impl<'a, S: FnMut(&Sample)> Watch<'a, S> {
 
     /// Whether what waited for the broker's confirmation grew as long as the load lasted: so did each record's wait.
     pub(super) fn queued(&self, load_start: u64, rate: f64) -> bool {
+        let rate = self.sending.map_or(Rate::Steady(rate), |(plan, _)| plan.pace.came_to(rate));
         self.queue.grew(load_start, self.load_end, self.unconfirmed, rate)
     }
 

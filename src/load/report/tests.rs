@@ -122,11 +122,8 @@ fn eventful(name: &str, saturated: bool) -> RunResult {
         around: verdict::Circumstances {
             order_promised: true,
             open_loop: true,
-            unverified: false,
             saturated,
-            queued: false,
-            held_up: false,
-            missed_faults: 0,
+            ..verdict::Circumstances::default()
         },
         samples: samples.collect(),
         curves,
