@@ -3,8 +3,8 @@
 //! 1. In turn, and within the bounds. Room beyond what those in line need is anybody's.
 //! 2. A delivery callback may *hand on* the place of the record that it is told of, once, past the line. That record's credit comes back only behind the
 //!    callback, so for a while both count: callbacks have room within twice the bounds.
-//! 3. Callbacks that hand on for ever keep all places. So the head of the line that was passed by as many as the buffer holds is let in one above the bounds,
-//!    and those rise by that record until what is held is within them again.
+//! 3. Callbacks that hand on for ever keep all places. So for the head of the line that was passed by as many as the buffer holds the next room there is is
+//!    kept, or it is let in one above the bounds, and those rise by that record until what is held is within them again.
 //! 4. Only one is above the bounds at a time. If it hands its place on for ever as well, they never come down. So the head that was passed by
 //!    [`PATIENCE`] times as many gets the place of the next record that a callback would have handed its own to, and that callback has none.
 //!
@@ -41,7 +41,7 @@ impl Gate {
     /// Takes the credit for a record of `bytes`, if it is its sender's turn and there is room, or there is room beside what those in line need.
     pub(super) fn admit(&mut self, ticket: Option<Ticket>, bytes: usize) -> bool {
         if self.line.is_granted(ticket) {
-            self.line.use_grant();
+            self.line.let_in();
             self.credits.take_kept(bytes);
             return true;
         }
@@ -49,6 +49,9 @@ impl Gate {
             || ticket.is_none() && self.credits.has_room_beside(bytes, self.line.len(), self.line.bytes());
         if admits {
             self.credits.take(bytes);
+            if ticket.is_some() {
+                self.line.let_in();
+            }
         }
         admits
     }
@@ -97,20 +100,23 @@ impl Gate {
     /// To be asked when room may have grown, or the head has changed ([`leave`](Self::leave) does). What comes in takes room, so it makes nobody next.
     pub(super) fn next(&mut self) -> Option<Waker> {
         let (waker, bytes) = self.line.head()?;
-        if self.line.has_granted() || self.credits.has_room(bytes) {
-            return Some(waker.clone());
-        }
-        if !self.line.was_passed(self.credits.max_records()) || !self.credits.keep_above(bytes) {
-            return None;
-        }
         let waker = waker.clone();
-        self.line.grant();
-        Some(waker)
+        if self.line.has_granted() {
+            return Some(waker);
+        }
+        let (has_room, was_passed) = (self.credits.has_room(bytes), self.line.was_passed(self.credits.max_records()));
+        // Until it has come, callbacks might take the room that there is now.
+        if was_passed && (if has_room { self.credits.keep_within_twice(bytes) } else { self.credits.keep_above(bytes) })
+        {
+            self.line.grant();
+            return Some(waker);
+        }
+        has_room.then_some(waker)
     }
 
     /// Ends the line.
     pub(super) fn everybody(&mut self) -> Vec<Waker> {
-        if self.line.use_grant() {
+        if self.line.take_grant() {
             self.credits.give_up_kept();
         }
         self.line.everybody()

@@ -36,12 +36,16 @@ pub(super) struct BatchBounds {
 
 impl Limits {
     /// The bounds of a batch of a topic with so many partitions. librdkafka takes, queues and sends each partition's records for themselves, so what a
-    /// record costs depends on how many of its partition a batch holds. A batch hence grows with the partitions, within a part of the buffer.
+    /// record costs depends on how many of its partition a batch holds. A batch hence grows with the partitions, within a part of the buffer. One that is to
+    /// hold a single record is not to wait for more.
     pub(super) fn batch_of(&self, partitions: NonZeroU32) -> BatchBounds {
         let times = (partitions.get() as usize).div_ceil(PARTITIONS);
         let grown = |one: usize, most: usize| one.max(one.saturating_mul(times).min(most));
         BatchBounds {
-            records: grown(self.batch.records, MAX_BATCH_RECORDS.min(self.buffer_records / BATCHES)),
+            records: match self.batch.records {
+                1 => 1,
+                records => grown(records, MAX_BATCH_RECORDS.min(self.buffer_records / BATCHES)),
+            },
             bytes: grown(self.batch.bytes, MAX_BATCH_BYTES.min(self.buffer_bytes / BATCHES)),
         }
     }
@@ -76,6 +80,8 @@ mod tests {
             let batch = defaults.batch_of(NonZeroU32::new(partitions).unwrap_or(NonZeroU32::MIN));
             assert_eq!(batch, BatchBounds { records, bytes }, "{partitions}");
         }
+        let alone = limits((100_000, 64 << 20), (1, 256 << 10));
+        assert_eq!(alone.batch_of(NonZeroU32::MAX).records, 1);
     }
 
     proptest! {

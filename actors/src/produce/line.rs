@@ -19,7 +19,7 @@ pub(super) struct Line {
     issued: u64,
     /// What they wait for, together.
     bytes: usize,
-    /// Records that were let in before the head since it is the head.
+    /// Records that were let in past those who wait since one of these was let in, or the first came.
     passed: usize,
     granted: bool,
 }
@@ -59,12 +59,20 @@ impl Line {
         if let Some((_, bytes, _)) = self.waiting.remove(place) {
             self.bytes -= bytes;
         }
-        place == 0 && self.use_grant()
+        if self.waiting.is_empty() {
+            self.passed = 0;
+        }
+        place == 0 && self.take_grant()
     }
 
-    /// The next is passed anew before it is granted its place. True where this one was.
-    pub(super) fn use_grant(&mut self) -> bool {
+    /// The head is let in: the next is passed anew before it is granted its place.
+    pub(super) fn let_in(&mut self) {
         self.passed = 0;
+        self.granted = false;
+    }
+
+    /// True where the head was granted its place.
+    pub(super) fn take_grant(&mut self) -> bool {
         std::mem::take(&mut self.granted)
     }
 
@@ -155,6 +163,20 @@ mod tests {
         assert!(!line.leave(Some(tickets[1])));
         assert!(line.leave(Some(tickets[0])));
         assert!(!line.is_granted(Some(tickets[0])));
+    }
+
+    #[test]
+    fn what_passed_who_gives_up_has_passed_the_next_as_well_but_no_line_that_was_not_there() {
+        let mut line = Line::default();
+        let tickets: Vec<_> = (0..3).map(|bytes| line.stand(None, bytes, Waker::noop())).collect();
+        line.pass();
+        assert!(!line.leave(Some(tickets[0])) && line.was_passed(1));
+        line.let_in();
+        assert!(!line.leave(Some(tickets[1])) && !line.was_passed(1));
+        line.pass();
+        assert!(!line.leave(Some(tickets[2])));
+        line.stand(None, 1, Waker::noop());
+        assert!(!line.was_passed(1));
     }
 
     #[test]

@@ -166,7 +166,8 @@ impl Batching {
         let batch = slot.lingering.get_or_insert_with(|| {
             self.batches += 1;
             let (name, size) = (slot.name.clone(), slot.last_batch);
-            let records = self.spare.pop().unwrap_or_else(|| Records::sized_as(size));
+            let fitting = self.spare.pop_if(|records| records.capacity() <= 2 * bounds.bytes);
+            let records = fitting.unwrap_or_else(|| Records::sized_as(size));
             let answers = Answers::new(intake.clone(), name, generation, self.batches, records, size);
             RecordBatch { topic, answers, bytes: 0 }
         });
