@@ -598,7 +598,12 @@ fn a_group_that_cannot_keep_up_does_not_pass_for_a_fault_and_gives_no_latency() 
     let arguments = "--members 2 --fault join@0s --rate 1000 --partitions 2 --work sleep:4ms --duration 3s --warmup 1s --drain 120s";
     let (code, result) = result(&mut load(arguments, folder.path()));
     assert_eq!((code, &result["verdict"]), (4, &"invalid".into()), "{result}");
-    assert!(result["reasons"].to_string().contains("the load was over before the group recovered"), "{result}");
+    // Members without a partition look recovered while the others stay behind: it is said of the one or of the other.
+    let reasons = result["reasons"].to_string();
+    assert!(
+        ["the load was over before the group recovered", "did not keep up"].iter().any(|it| reasons.contains(it)),
+        "{reasons}"
+    );
     assert!(result["figures"]["latency"]["end_to_end"].is_null(), "{result}");
     assert_eq!((&result["plan"]["faults"][0], &result["figures"]["lost"]), (&"join@0s".into(), &0.into()));
 }

@@ -50,9 +50,9 @@ pub(crate) struct GateResult {
     pub(crate) value: Option<f64>,
     /// `None` where there is nothing to compare.
     pub(crate) held: Option<bool>,
-    /// Whether the value is a latency.
+    /// Whether the value is a time.
     #[serde(skip)]
-    timed: bool,
+    pub(crate) timed: bool,
 }
 
 impl GateResult {

@@ -135,7 +135,8 @@ fn faults(figures: &Figures, around: &Circumstances, gates: &Gates) -> Vec<Strin
 
 /// The load was more than handlers could do, and that alone is why records are left.
 fn is_overload(around: &Circumstances) -> bool {
-    (around.saturated || around.held_up) && around.unfinished
+    let was_too_much = around.saturated || around.held_up || around.unjudged == Some(Unjudged::NotRecovered);
+    was_too_much && around.unfinished
 }
 
 fn invalid(figures: &Figures, around: &Circumstances) -> Vec<String> {
@@ -317,6 +318,8 @@ mod tests {
         assert_eq!(judged(&Figures { lost: 1, ..left.clone() }, &saturated, "").0, Judgement::Failed);
         let stuck = Circumstances { unfinished: false, ..saturated };
         assert_eq!(judged(&left, &stuck, "").0, Judgement::Failed);
+        let not_over = Circumstances { unjudged: Some(Unjudged::NotRecovered), unfinished: true, ..quiet() };
+        assert_eq!(judged(&left, &not_over, "").0, Judgement::Invalid);
         assert_eq!(judged(&left, &Circumstances { unfinished: true, ..quiet() }, "").0, Judgement::Failed);
     }
 

@@ -73,6 +73,11 @@ pub(super) fn meant(
     Ok(meant)
 }
 
+/// Of what is missing and may be left out, how much might have come, had nobody ended the wait.
+pub(super) fn undecided(found: &Findings, expect: Expect, waited: Waited) -> u64 {
+    if expect.filtered && waited == Waited::Stopped { found.missing } else { 0 }
+}
+
 /// What is missing is lost where it was waited for, left out where that was expected, and else only not seen.
 pub(super) fn with_findings(figures: Figures, found: &Findings, expect: Expect, waited: Waited) -> Figures {
     let [mut lost, mut unseen, mut filtered] = [0; 3];

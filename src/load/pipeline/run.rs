@@ -23,7 +23,7 @@ use super::carrier::WallClock;
 use super::expect::Expect;
 use super::identity::Carried;
 use super::manifest::{Ends, Manifest, OfProducer, RunId, SCHEMA};
-use super::measured::{Measured, Verified, meant, with_findings};
+use super::measured::{Measured, Verified, meant, undecided, with_findings};
 use super::out::{Out, Reader, Search, Seen};
 use super::part::Part;
 use super::progress::Counts;
@@ -106,7 +106,7 @@ pub(crate) async fn whole(
     let waiting = Waiting { settle: verify.settle, clock, stop: Some(site.stop).filter(|stop| !stop.is_cancelled()) };
     let mut known = |_: bool| Ok(Some(sent.clone()));
     let waited = wait(&waiting, &mut reader, &seen, &mut watch, &mut known).await?;
-    let waited = read_to_the_end(&waiting, reader, waited).await?;
+    let (waited, all_read) = read_to_the_end(&waiting, reader, waited).await?;
     watch.all_is_read();
 
     let (of_sending, queued) = sending::figures(&account, &plan, &sent, start, &watch);
@@ -126,6 +126,8 @@ pub(crate) async fn whole(
         open_loop: plan.pace.in_flight().is_none(),
         saturated,
         queued,
+        unread: !all_read,
+        undecided: undecided(&found, verify.expect, waited),
         verified: true,
         sent_known: true,
         unsent: found.unsent,
@@ -200,6 +202,8 @@ pub(crate) async fn produce_only(
         open_loop,
         saturated: false,
         queued,
+        unread: false,
+        undecided: 0,
         verified: false,
         sent_known: true,
         unsent: 0,
@@ -246,7 +250,7 @@ pub(crate) async fn verify_only(
         Ok(told.as_ref().map(Manifest::sent))
     };
     let waited = wait(&waiting, &mut reader, &seen, &mut watch, &mut known).await?;
-    let waited = read_to_the_end(&waiting, reader, waited).await?;
+    let (waited, all_read) = read_to_the_end(&waiting, reader, waited).await?;
     watch.all_is_read();
     let sent = known(true)?;
 
@@ -273,6 +277,8 @@ pub(crate) async fn verify_only(
             open_loop: told.as_ref().is_some_and(|it| it.open_loop),
             saturated: false,
             queued: false,
+            unread: !all_read,
+            undecided: undecided(&found, verify.expect, waited),
             verified: true,
             sent_known: sent.is_some(),
             unsent: found.unsent,

@@ -84,5 +84,6 @@ pub(super) fn figures<S: FnMut(&Sample)>(
         rate,
         ..Figures::default()
     };
-    (figures, watch.queued(load_start, rate))
+    let open_loop = plan.pace.in_flight().is_none();
+    (figures, open_loop && watch.queued(load_start, rate))
 }

@@ -18,8 +18,12 @@ pub(crate) struct Circumstances {
     pub(crate) open_loop: bool,
     /// The application fell behind for good.
     pub(crate) saturated: bool,
-    /// The broker fell behind for good.
+    /// The broker fell behind for good. Not in a closed loop, which has as much on its way as it was told to.
     pub(crate) queued: bool,
+    /// A signal ended the reading of what stood in OUT.
+    pub(crate) unread: bool,
+    /// Of what may be left out, a signal ended the wait for so many, so that nobody can say whether they were.
+    pub(crate) undecided: u64,
     /// Somebody looked at OUT; else only sending is judged.
     pub(crate) verified: bool,
     /// It is known how many records there were: without that, one that is missing behind the last that came cannot be seen.
@@ -96,14 +100,14 @@ fn invalid(figures: &Figures, around: Circumstances) -> Vec<String> {
             figures.late, figures.scheduled
         ));
     }
-    if around.open_loop && around.saturated {
+    if around.saturated {
         reasons.push(
             "the application did not keep up with the load: how long a record took says how long the load had lasted, so no \
              end-to-end latency is given"
                 .to_owned(),
         );
     }
-    if around.open_loop && around.queued {
+    if around.queued {
         reasons.push(
             "records were not confirmed as fast as they were to be sent: how long one took says how long the load had lasted, so \
              no latency from the intended send is given"
@@ -116,6 +120,16 @@ fn invalid(figures: &Figures, around: Circumstances) -> Vec<String> {
              producing host's manifest.json with --manifest"
                 .to_owned(),
         );
+    }
+    if around.unread {
+        reasons.push("a signal came before OUT was read to its end: what stands there is not known".to_owned());
+    }
+    if around.undecided > 0 {
+        reasons.push(format!(
+            "a signal ended the wait for {} records: nobody can say whether they were left out or still to come, nor whether the application \
+             kept up",
+            around.undecided
+        ));
     }
     if around.verified && around.expect.filtered && figures.handled == 0 {
         reasons.push("not one record came out, and nothing was verified".to_owned());
@@ -140,6 +154,8 @@ mod tests {
         open_loop: true,
         saturated: false,
         queued: false,
+        unread: false,
+        undecided: 0,
         verified: true,
         sent_known: true,
         unsent: 0,
@@ -206,6 +222,9 @@ mod tests {
         invalid(&clean(), Circumstances { sent_known: false, ..QUIET }, "--manifest");
         invalid(&clean(), Circumstances { unsent: 1, ..QUIET }, "used twice");
         invalid(&clean(), Circumstances { saturated: true, ..QUIET }, "did not keep up");
+        invalid(&clean(), Circumstances { saturated: true, open_loop: false, ..QUIET }, "did not keep up");
+        invalid(&clean(), Circumstances { unread: true, ..QUIET }, "before OUT was read to its end");
+        invalid(&clean(), Circumstances { undecided: 7, ..QUIET }, "the wait for 7 records");
         invalid(&clean(), Circumstances { queued: true, ..QUIET }, "not confirmed as fast");
         invalid(&Figures { late: 11, ..clean() }, QUIET, "11 of 1000 records were sent late");
         invalid(&Figures { scheduled: 0, ..clean() }, QUIET, "nothing was measured");

@@ -23,10 +23,14 @@ pub(super) struct Waiting<'a> {
     pub(super) stop: Option<&'a CancellationToken>,
 }
 
-/// Has all read that stands in OUT by now: why it was not waited any longer, after that. A stop that ended the wait does not end this too.
-pub(super) async fn read_to_the_end(waiting: &Waiting<'_>, reader: Reader, waited: Waited) -> anyhow::Result<Waited> {
+/// Has all read that stands in OUT by now. Why it was not waited any longer, and whether all is read. A stop that ended the wait does not end this too.
+pub(super) async fn read_to_the_end(
+    waiting: &Waiting<'_>,
+    reader: Reader,
+    waited: Waited,
+) -> anyhow::Result<(Waited, bool)> {
     let stop = waiting.stop.filter(|_| waited != Waited::Stopped);
-    Ok(if reader.finish(stop).await? { waited } else { Waited::Stopped })
+    Ok(if reader.finish(stop).await? { (waited, true) } else { (Waited::Stopped, false) })
 }
 
 /// Waits for what has not come out yet. `sent` says what there is to come, if that is known, and looks again where it is asked to.

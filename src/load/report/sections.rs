@@ -124,10 +124,7 @@ pub(super) fn gates(f: Page<'_, '_>, result: &Outcome) -> fmt::Result {
         };
         let value = match gate.value {
             None => "none".to_owned(),
-            // Of a latency, whose name has a dot.
-            Some(value) if gate.gate.split(['<', '>', '=', '!']).next().is_some_and(|name| name.contains('.')) => {
-                text::micros(value)
-            }
+            Some(value) if gate.timed => text::micros(value),
             Some(value) => text::short(value),
         };
         write!(

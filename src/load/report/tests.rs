@@ -191,6 +191,8 @@ fn through_an_application(name: &str, part: Part) -> PipelineResult {
             open_loop: true,
             saturated: false,
             queued: false,
+            unread: false,
+            undecided: 0,
             verified: verifies,
             sent_known: sends,
             unsent: 0,
