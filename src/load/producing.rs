@@ -126,13 +126,15 @@ impl Generator {
             let now = self.account.clock.now();
             let too_late = now > at + nanoseconds(HOPELESS) || end.is_some_and(|end| now > end + nanoseconds(OVERTIME));
             if too_late || !self.room() {
-                // Nothing is left out in silence: what was due by now, or by the end, counts as late.
-                let mut due = BTreeMap::new();
+                // Nothing is left out in silence: what was due by now, or by the end, counts as late. That may take long to count: a stop ends it.
+                let stop = &self.account.stop;
+                let (was_stopped, mut due) = (stop.is_cancelled(), BTreeMap::new());
                 match (self.left, end) {
                     (Some(left), _) => drop(due.insert(self.account.phase_of(at), left)),
                     (None, end) => {
                         let until = end.unwrap_or(now);
-                        let behind = std::iter::from_fn(|| schedule.next()).map(|at| self.start + at);
+                        let next = || schedule.next().filter(|_| !stop.is_cancelled());
+                        let behind = std::iter::from_fn(next).map(|at| self.start + at);
                         for at in
                             std::iter::once(at).chain(behind.take_while(|at| *at < until)).filter(|at| *at >= warm)
                         {
@@ -140,7 +142,7 @@ impl Generator {
                         }
                     }
                 }
-                if !self.account.stop.is_cancelled() {
+                if !was_stopped {
                     let mut sending = self.account.sending();
                     due.into_iter().for_each(|(phase, records)| sending.gave_up(phase, records));
                 }

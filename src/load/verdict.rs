@@ -164,7 +164,7 @@ fn invalid(figures: &Figures, around: &Circumstances) -> Vec<String> {
     }
     if !around.open_loop && around.held_up {
         reasons.push(
-            "producers waited for most of what they sent for room on the embedded broker, which keeps little: how long a record took says how \
+            "producers waited for more than a quarter of the load for room on the embedded broker, which keeps little: how long a record took says how \
              much that is, so no end-to-end latency is given"
                 .to_owned(),
         );
