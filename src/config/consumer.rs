@@ -136,7 +136,7 @@ settings! {
     #[serde(deserialize_with = "number::above_zero")]
     dead_letter_window: u32 = 1000, "1000", "a number of records";
 
-    /// When finished work is committed: at least so long after the commit before, whenever a partition has finished so many records, or a
+    /// When finished work is committed: at an interval, whenever a partition has finished so many records, or a
     /// chunk; or only when the app says so. A tenth of a second of work is what a crash repeats; ten small requests a second cost a broker
     /// nothing.
     #[serde(with = "commit_when")]

@@ -36,7 +36,7 @@ use crate::ids::{NextOffset, TopicPartition};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CommitWhen {
-    /// At least so long after the commit before. The default, with 100 ms.
+    /// At this interval, give or take half of it, or 50 ms where it is longer than 100. The default, with 100 ms.
     Interval(Duration),
     /// Whenever a partition has finished so many records since its last. Fewer stay uncommitted until the partition is given up.
     Records(u64),
