@@ -1,6 +1,9 @@
 //! `troupe load`, seen from outside.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod faults;
+mod signals;
+
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -398,112 +401,6 @@ fn a_second_run_leaves_the_result_of_the_first_alone() {
 }
 
 #[test]
-fn a_signal_before_the_group_has_formed_makes_the_run_invalid() {
-    let folder = tempfile::tempdir().unwrap();
-    for _ in 0..TRIES {
-        let mut command = load("--json", folder.path());
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut stderr = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
-        // Said before the topic is made.
-        stderr.find(|line| line.contains("records are sent and not handled at a time")).unwrap();
-        // SAFETY: it sends a signal to a child that has not been waited for.
-        assert_eq!(unsafe { libc::kill(i32::try_from(child.id()).unwrap(), libc::SIGINT) }, 0);
-        stderr.for_each(drop);
-        let output = child.wait_with_output().unwrap();
-        let result: Value = serde_json::from_slice(&output.stdout).unwrap();
-        let kept = folder.path().join("result.json");
-        assert_eq!(serde_json::from_slice::<Value>(&fs::read(&kept).unwrap()).unwrap(), result);
-        fs::remove_file(kept).unwrap();
-        if !result["figures"].is_null() {
-            eprintln!("once more: the load had begun");
-            continue;
-        }
-        assert_eq!(result["schema"], 1);
-        assert_eq!((output.status.code(), &result["verdict"]), (Some(4), &"invalid".into()), "{result}");
-        assert!(result["reasons"][0].as_str().unwrap().starts_with("nothing was measured"), "{result}");
-        return;
-    }
-    panic!("a signal always came too late");
-}
-
-#[test]
-fn what_is_not_handled_in_time_is_unseen_and_not_called_lost() {
-    let folder = tempfile::tempdir().unwrap();
-    let arguments = "--rate 50 --duration 1s --warmup 0s --partitions 1 --work sleep:10m --drain 1s";
-    let (code, result) = result(&mut load(arguments, folder.path()));
-    assert_eq!((code, &result["verdict"]), (1, &"failed".into()), "{result}");
-    assert_eq!((&result["figures"]["unseen"], &result["figures"]["lost"]), (&50.into(), &0.into()), "{result}");
-    assert_eq!(result["figures"]["committed_ahead"], 0);
-}
-
-#[test]
-fn a_signal_ends_the_load_and_what_was_sent_is_judged() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut command = load("--rate 200 --duration 10m --warmup 0s --json", folder.path());
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut stderr = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
-    stderr.find(|line| line.contains("s  load ")).unwrap();
-    // SAFETY: it sends a signal to a child that has not been waited for.
-    assert_eq!(unsafe { libc::kill(i32::try_from(child.id()).unwrap(), libc::SIGINT) }, 0);
-    stderr.for_each(drop);
-    let output = child.wait_with_output().unwrap();
-    let result: Value = serde_json::from_slice(&output.stdout).unwrap();
-    // A busy machine may not have held the schedule.
-    assert!(matches!(output.status.code(), Some(0 | 4)), "{result}");
-    let figures = &result["figures"];
-    assert!(figures["sent"].as_u64().unwrap() > 0);
-    assert_eq!((&figures["handled"], &figures["lost"]), (&figures["sent"], &0.into()));
-    assert_eq!(result["stopped_early"], true);
-}
-
-/// Sends SIGINT to a load as each of these shows on its stderr, one after the other. Gives its exit code and its result.
-fn interrupted(arguments: &str, folder: &Path, at: &[&str]) -> (Option<i32>, Value) {
-    let mut command = load(arguments, folder);
-    let mut child = command.arg("--json").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut stderr = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
-    for shown in at {
-        stderr.find(|line| line.contains(shown)).unwrap();
-        // SAFETY: it sends a signal to a child that has not been waited for.
-        assert_eq!(unsafe { libc::kill(i32::try_from(child.id()).unwrap(), libc::SIGINT) }, 0);
-    }
-    stderr.for_each(drop);
-    let output = child.wait_with_output().unwrap();
-    (output.status.code(), serde_json::from_slice(&output.stdout).unwrap())
-}
-
-/// Its drain was cut short, and what was left is before the group.
-fn assert_cut((code, result): (Option<i32>, Value)) {
-    assert_eq!(
-        (code, &result["verdict"], &result["stopped_early"]),
-        (Some(1), &"failed".into(), &true.into()),
-        "{result}"
-    );
-    let figures = &result["figures"];
-    let count = |name: &str| figures[name].as_u64().unwrap();
-    assert!(count("unseen") > 0 && count("unseen") + count("handled") == count("sent"), "{figures}");
-    for name in ["lost", "duplicated", "committed_ahead", "failed"] {
-        assert_eq!(count(name), 0, "{name}");
-    }
-    // It would have gone on for a minute.
-    let ended = result["samples"].as_array().unwrap().last().unwrap()["seconds"].as_f64().unwrap();
-    assert!(ended < 50.0, "{ended}");
-}
-
-#[test]
-fn a_signal_while_a_backlog_is_handled_ends_that_and_what_is_left_is_unseen() {
-    let folder = tempfile::tempdir().unwrap();
-    let arguments = "--backlog 2000 --partitions 1 --work sleep:1s --drain 60s";
-    assert_cut(interrupted(arguments, folder.path(), &["s  drain "]));
-}
-
-#[test]
-fn the_signal_after_the_one_that_ended_a_load_ends_the_wait_for_its_records() {
-    let folder = tempfile::tempdir().unwrap();
-    let arguments = "--rate 50 --duration 10m --warmup 0s --partitions 1 --work sleep:10m --drain 60s";
-    assert_cut(interrupted(arguments, folder.path(), &["s  load ", "s  drain "]));
-}
-
-#[test]
 fn attempts_that_are_to_fail_are_counted_in_the_lines_and_told_one_by_one_where_more_is_asked_for() {
     for (more, told) in [("", false), ("--verbose", true)] {
         let folder = tempfile::tempdir().unwrap();
@@ -568,86 +465,4 @@ fn on_apache_kafka_members_share_skewed_keys_and_the_topic_is_gone_in_the_end() 
     }
     let slow = failed("--assert ack.max<1us");
     assert!(!slow.contains("are left"), "{slow}");
-}
-
-#[test]
-fn a_group_gets_over_what_is_done_to_it_and_repeats_no_more_than_that_excuses() {
-    let folder = tempfile::tempdir().unwrap();
-    let faults = "--fault kill@4s --fault join@1s --fault leave@2500ms --assert recovery<60s";
-    let (code, result) =
-        measured(&format!("--rate 500 --duration 16s --warmup 1s --members 2 --partitions 6 {faults}"), folder.path());
-    assert_eq!(code, 0, "{result}");
-    let found = result["faults"].as_array().unwrap();
-    let named: Vec<_> =
-        found.iter().map(|it| (it["fault"].as_str().unwrap(), it["member"].as_u64().unwrap())).collect();
-    assert_eq!(named, [("join", 3), ("leave", 1), ("kill", 2)]);
-    for it in found {
-        assert!(it["recovered_after_ms"].as_u64() >= it["shared_out_after_ms"].as_u64(), "{it}");
-    }
-    // Nobody takes the partitions of a member over that its group still believes in.
-    let kill = &found[2];
-    assert!(kill["recovered_after_ms"].as_u64().is_some_and(|after| after > 1_000), "{kill}");
-    let figures = &result["figures"];
-    assert!(figures["duplicated"].as_u64() <= figures["excused"].as_u64(), "{figures}");
-    assert_eq!((&figures["lost"], &figures["unseen"], &figures["handled"]), (&0.into(), &0.into(), &figures["sent"]));
-}
-
-#[test]
-fn a_group_that_cannot_keep_up_does_not_pass_for_a_fault_and_gives_no_latency() {
-    let folder = tempfile::tempdir().unwrap();
-    let arguments = "--members 2 --fault join@0s --rate 1000 --partitions 2 --work sleep:4ms --duration 3s --warmup 1s --drain 120s";
-    let (code, result) = result(&mut load(arguments, folder.path()));
-    assert_eq!((code, &result["verdict"]), (4, &"invalid".into()), "{result}");
-    // Members without a partition look recovered while the others stay behind: it is said of the one or of the other.
-    let reasons = result["reasons"].to_string();
-    assert!(
-        ["the load was over before the group recovered", "did not keep up"].iter().any(|it| reasons.contains(it)),
-        "{reasons}"
-    );
-    assert!(result["figures"]["latency"]["end_to_end"].is_null(), "{result}");
-    assert_eq!((&result["plan"]["faults"][0], &result["figures"]["lost"]), (&"join@0s".into(), &0.into()));
-}
-
-#[test]
-fn a_closed_loop_that_meets_the_bound_is_no_measurement_and_says_why() {
-    let folder = tempfile::tempdir().unwrap();
-    // Some five such records are outstanding at a time, and the handler takes a while for each.
-    let arguments = "--in-flight 1000 --record-size 900000 --partitions 1 --work sleep:50ms --duration 3s --warmup 0s";
-    let (code, result) = result(&mut load(arguments, folder.path()));
-    assert_eq!((code, &result["verdict"]), (4, &"invalid".into()), "{result}");
-    assert!(result["reasons"][0].as_str().unwrap().contains("for room on the embedded broker"), "{result}");
-    let latency = &result["figures"]["latency"];
-    assert!(latency["end_to_end"].is_null() && latency["residence"].is_null(), "{latency}");
-    assert!(!latency["produce_ack"].is_null(), "{latency}");
-}
-
-#[test]
-fn what_an_overload_leaves_is_invalid_and_no_failure() {
-    let folder = tempfile::tempdir().unwrap();
-    let arguments = "--rate 1500 --duration 3s --warmup 0s --partitions 1 --work sleep:1500us --drain 1500ms";
-    let (code, result) = result(&mut load(arguments, folder.path()));
-    assert_eq!((code, &result["verdict"]), (4, &"invalid".into()), "{result}");
-    assert!(result["figures"]["unseen"].as_u64().unwrap() > 0, "{result}");
-    assert!(result["reasons"].to_string().contains("--drain gives them more"), "{result}");
-}
-
-#[test]
-fn a_phase_that_is_too_much_is_named_though_all_is_made_good_after_it() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("phases.toml");
-    let phases = "[[phase]]\nkind = 'constant'\nrate = 2000\nduration = '3s'\n\n\
-                  [[phase]]\nkind = 'constant'\nrate = 50\nduration = '5s'\n";
-    fs::write(&file, phases).unwrap();
-    let arguments = format!("--phases {} --partitions 1 --work sleep:1ms", file.display());
-    let (code, result) = result(&mut load(&arguments, folder.path()));
-    assert_eq!((code, &result["verdict"]), (4, &"invalid".into()), "{result}");
-    assert!(result["reasons"].to_string().contains("1 constant"), "{result}");
-    assert!(result["figures"]["latency"]["end_to_end"].is_null(), "{result}");
-}
-
-#[test]
-fn faults_that_cannot_be_are_refused() {
-    assert!(refused(&["--fault", "kill@3s"]).contains("without a member"));
-    assert!(refused(&["--members", "2", "--fault", "kill@30s"]).contains("the load is over after 30s"));
-    assert!(refused(&["--fault", "drown@3s"]).contains("join@TIME, leave@TIME or kill@TIME"));
 }
