@@ -18,6 +18,7 @@ use crate::letters::{counts, found, letters_to};
 scenarios! {
     on both brokers:
         a_letter_too_large_by_its_headers_is_written_with_short_ones,
+        letters_whose_request_was_too_large_for_the_topic_keep_their_cause,
         a_record_too_large_for_the_dead_letters_stops_the_engine_with_the_command_that_lets_it_in,
         a_consumer_that_starts_while_no_broker_answers_looks_for_the_topic_when_one_does;
     on the embedded broker, "requests can be made to fail there":
@@ -221,8 +222,8 @@ fn a_letter_too_large_by_its_headers_is_written_with_short_ones(on: On) {
             On::Kafka => Stage::on(stage.broker.clone(), 1, &[("max.message.bytes", "11000")]),
         };
         if on == On::Embedded {
-            let too_large = RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE;
-            stage.broker.embedded().fail_requests(RDKafkaApiKey::Produce, &[too_large]);
+            // With the others of its request, and alone.
+            stage.broker.embedded().fail_requests(RDKafkaApiKey::Produce, &[too_large(order); 2]);
         }
         let consumer = stage
             .consumer("g")
@@ -241,6 +242,57 @@ fn a_letter_too_large_by_its_headers_is_written_with_short_ones(on: On) {
         assert_eq!((letter.source(), letter.value.as_ref().map(String::len)), ((0, BAD), Some(5000)), "{order:?}");
         assert_eq!(letter.header("message"), Some("no such customer no such cust…"), "{order:?}");
         assert_eq!((letter.header("attempts"), letter.header("group")), (Some("1"), None), "{order:?}");
+    }
+}
+
+/// What a broker says of a request that is larger than the topic takes, or than its segments are.
+fn too_large(order: Order) -> RDKafkaRespErr {
+    match order {
+        Order::Key => RDKafkaRespErr::RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE,
+        _ => RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE,
+    }
+}
+
+fn letters_whose_request_was_too_large_for_the_topic_keep_their_cause(on: On) {
+    const LARGE: i64 = 40;
+    // In partition order there is one letter at a time.
+    for order in [Order::Key, Order::Unordered] {
+        let stage = Stage::new(on, 1);
+        stage.produce(0, 40, 20);
+        // Of 18,600 bytes.
+        stage.produce(40, 1, 9300);
+        stage.produce(41, 40, 20);
+        let letters = match on {
+            On::Embedded => stage.another_topic(1),
+            On::Kafka => Stage::on(stage.broker.clone(), 1, &[("max.message.bytes", "20000")]),
+        };
+        if on == On::Embedded {
+            stage.broker.embedded().fail_requests(RDKafkaApiKey::Produce, &[too_large(order)]);
+        }
+        let cause = "no such customer ".repeat(100);
+        let told = cause.clone();
+        let consumer = stage
+            .consumer("g")
+            .order(order)
+            .dead_letters(letters_to(&letters).on_failure(OnDeadLetterFailure::Stop))
+            .handler(move |_: &Record| Outcome::DeadLetter { cause: told.clone().into() })
+            .start()
+            .unwrap();
+        eventually("all is committed", || stage.committed("g") == [(0, 81)].into());
+        assert_eq!((dead(&consumer).written, dead(&consumer).failures), (81, 0), "{order:?}");
+        assert!(consumer.shutdown_blocking(STOP).unwrap().drained);
+        let found = found(&letters);
+        assert_eq!(counts(&found), (0..81).map(|offset| ((0, offset), 1)).collect(), "{order:?}");
+        for letter in &found {
+            let (_, offset) = letter.source();
+            let is_short = on == On::Kafka && offset == LARGE;
+            let (message, group) = match is_short {
+                true => ("no such customer no such cust…", None),
+                false => (&*cause, Some(stage.group("g"))),
+            };
+            let told = (letter.header("message"), letter.header("group").map(str::to_owned));
+            assert_eq!(told, (Some(message), group), "{order:?}, offset {offset}");
+        }
     }
 }
 

@@ -31,7 +31,8 @@ const MESSAGE: &str = "__troupe.errors.message";
 /// was tried, and why it failed in the end, 4,096 bytes of that at most. All are text; one that was cut ends with `…`. Of a record that has been in
 /// retry topics they tell where it was read first, and all of its attempts.
 ///
-/// Where the topic does not take the record because it is too large with them, it is written with 32 bytes of the cause at most, and without the group.
+/// Where the topic does not take the record, alone in its request, because it is too large with them, it is written with 32 bytes of the cause at most,
+/// and without the group.
 ///
 /// A record that comes by here a second time has each of them twice: the last one of a name is the latest.
 pub const DEAD_LETTER_HEADERS: [&str; 7] = [TOPIC, PARTITION, OFFSET, TIMESTAMP, GROUP, ATTEMPTS, MESSAGE];

@@ -5,31 +5,28 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tracing::{info, warn};
 
 use super::envelope::{Destination, Envelope, Letter, Subject};
 use super::late::Late;
-use super::remedy::{allowance, creation, remedy};
+use super::producer::LetterProducer;
+use super::remedy::{allowance, creation, is_too_large, remedy};
 use super::{DeadLetters, Limits, OnDeadLetterFailure};
 use crate::consume::error::ConsumerError;
-use crate::consume::properties::{Properties, configuration};
+use crate::consume::properties::Properties;
 use crate::consume::record::Record;
 use crate::consume::reminder::Reminder;
 use crate::consume::retry_topics::RetryTopics;
 use crate::consume::state::DeadLetterState;
-use crate::produce::{Confirmation, ErrorClass, Producer, SendError, Sender};
+use crate::produce::{Confirmation, ErrorClass, SendError};
 
-/// What the producer runs with unless the app says otherwise. The topic is known to exist, and is never created. How large a record may be is
-/// the topic's to say, for the one that it is of was taken by a topic too.
-const DEFAULTS: &[(&str, &str)] =
-    &[("allow.auto.create.topics", "false"), ("message.max.bytes", "1000000000"), ("message.timeout.ms", "60000")];
-/// How long a letter waits for the brokers' word of a topic that is known to have existed.
-const METADATA: Duration = Duration::from_secs(10);
+/// For letters whose request was too large, which need not be their fault: see [`Letterbox::send`].
+const ALONE: (&str, &str) = ("batch.num.messages", "1");
 
 /// See the module.
 pub(crate) struct Letterbox {
@@ -37,12 +34,9 @@ pub(crate) struct Letterbox {
     retries: RetryTopics,
     group: Option<String>,
     servers: String,
-    /// The consumer's properties that are its producer's too.
-    shared: Vec<(String, String)>,
-    current: Mutex<Current>,
-    /// The engine is over: none is started any more.
-    closed: AtomicBool,
-    renewing: AtomicBool,
+    producer: Arc<LetterProducer>,
+    /// Whose requests hold one letter each.
+    alone: Arc<LetterProducer>,
     on_the_way: AtomicU64,
     written: AtomicU64,
     retried: AtomicU64,
@@ -51,14 +45,6 @@ pub(crate) struct Letterbox {
     troubles: Mutex<BTreeMap<String, Trouble>>,
     /// With where each goes.
     late: Mutex<Late<Subject, (Destination, Confirmation)>>,
-}
-
-/// The producer that takes letters now; `None` before the first and after the last.
-#[derive(Default)]
-struct Current {
-    producer: Option<Producer>,
-    /// How many there have been before it.
-    number: u64,
 }
 
 /// What keeps letters from being written to a topic, for state and log.
@@ -79,40 +65,25 @@ impl Letterbox {
         if letters.topic.is_none() && retries.is_empty() {
             return Ok(None);
         }
-        let letterbox = Self {
+        let servers = properties.get("bootstrap.servers").unwrap_or_default();
+        let own = letters.properties.iter().map(|(name, value)| (&**name, &**value));
+        let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+        let given: Vec<_> = properties.shared_with_producers().chain(own).map(owned).collect();
+        let alone = given.iter().cloned().chain([owned(ALONE)]).collect();
+        Ok(Some(Self {
             group: group.map(str::to_owned),
-            servers: properties.get("bootstrap.servers").unwrap_or_default().to_owned(),
-            shared: properties
-                .shared_with_producers()
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .collect(),
+            producer: Arc::new(LetterProducer::started(servers, given)?),
+            alone: Arc::new(LetterProducer::new(servers, alone)),
+            servers: servers.to_owned(),
             letters,
             retries,
-            current: Mutex::default(),
-            closed: AtomicBool::new(false),
-            renewing: AtomicBool::new(false),
             on_the_way: AtomicU64::new(0),
             written: AtomicU64::new(0),
             retried: AtomicU64::new(0),
             failures: AtomicU64::new(0),
             troubles: Mutex::default(),
             late: Mutex::default(),
-        };
-        lock(&letterbox.current).producer = Some(letterbox.start()?);
-        Ok(Some(letterbox))
-    }
-
-    fn start(&self) -> Result<Producer, ConsumerError> {
-        let given = self.shared.iter().chain(&self.letters.properties);
-        let producer = Producer::builder()
-            .bootstrap_servers(&self.servers)
-            // A partition, or a key, waits for each.
-            .linger(Duration::ZERO)
-            .metadata_timeout(METADATA)
-            .properties(DEFAULTS.iter().copied())
-            .properties(given.map(|(name, value)| (name, value)))
-            .start();
-        producer.map_err(|error| configuration(format!("the producer of the dead letters: {error}")))
+        }))
     }
 
     /// That of dead letters, if there is one.
@@ -153,10 +124,8 @@ impl Letterbox {
 
     /// Nothing more is written, and what is on its way is waited for by nobody.
     pub(crate) fn close(&self) {
-        self.closed.store(true, Ordering::Release);
-        let producer = lock(&self.current).producer.take();
-        // Ends in the background.
-        drop(producer);
+        self.producer.close();
+        self.alone.close();
     }
 
     pub(crate) fn state(&self) -> DeadLetterState {
@@ -193,14 +162,20 @@ impl Letterbox {
                 return Ok(());
             }
             let whole = Envelope::whole(&record, &letter, letterbox.group.as_deref());
-            let refused = match letterbox.post(&record, &letter, &subject, &whole).await {
-                Err(refused @ SendError::TooLarge { .. }) => refused,
+            match letterbox.post(&letterbox.producer, &record, &letter, &subject, &whole).await {
+                Err(refused) if is_too_large(&refused) => {}
+                sent => return sent,
+            }
+            // All letters of its request were told so; it may fit by itself.
+            let refused = match letterbox.post(&letterbox.alone, &record, &letter, &subject, &whole).await {
+                Err(refused) if is_too_large(&refused) => refused,
                 sent => return sent,
             };
             // Its own headers may be what is too much.
-            match letterbox.post(&record, &letter, &subject, &Envelope::brief(&record, &letter)).await {
+            let brief = Envelope::brief(&record, &letter);
+            match letterbox.post(&letterbox.alone, &record, &letter, &subject, &brief).await {
                 // What to do about it is told for the whole.
-                Err(SendError::TooLarge { .. }) => Err(refused),
+                Err(error) if is_too_large(&error) => Err(refused),
                 sent => sent,
             }
         })
@@ -209,20 +184,21 @@ impl Letterbox {
     /// Writes it in this envelope.
     async fn post(
         self: &Arc<Self>,
+        producer: &Arc<LetterProducer>,
         record: &Record,
         letter: &Letter,
         subject: &Subject,
         envelope: &Envelope,
     ) -> Result<(), SendError> {
         let topic = self.topic_of(&letter.to);
-        let (sender, number) = self.sender(topic)?;
+        let (sender, number) = producer.sender(topic)?;
         let sent = match sender.enqueue(envelope.around(record, topic)).await {
             Ok(confirmation) => self.answer(subject.clone(), letter.to.clone(), confirmation).await,
             Err(error) => Err(error),
         };
         match &sent {
             Ok(()) => self.is_written(&letter.to),
-            Err(error) if error.class() == ErrorClass::Fatal => self.renew(number),
+            Err(error) if error.class() == ErrorClass::Fatal => producer.renew(number),
             Err(_) => {}
         }
         sent
@@ -235,13 +211,6 @@ impl Letterbox {
         if lock(&self.troubles).remove(to).is_some() {
             info!(to, "records that failed can be written there again");
         }
-    }
-
-    /// Of the current producer, and which that is.
-    fn sender(&self, topic: &str) -> Result<(Sender, u64), SendError> {
-        let current = lock(&self.current);
-        let gone = || SendError::Closed { topic: topic.into(), error: None, reason: None };
-        current.producer.as_ref().map(|producer| (producer.sender(), current.number)).ok_or_else(gone)
     }
 
     fn answer(self: &Arc<Self>, subject: Subject, to: Destination, confirmation: Confirmation) -> Answer {
@@ -266,34 +235,6 @@ impl Letterbox {
             );
         }
         text
-    }
-
-    /// This producer takes nothing more: another one is started, on a thread of its own, for that may block.
-    ///
-    /// All letters that it had tell of it, some of them late. That of one whose successor is there already is no word against that one: what it
-    /// has on its way would be given up, and perhaps written twice.
-    fn renew(self: &Arc<Self>, number: u64) {
-        if lock(&self.current).number != number || self.renewing.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        let letterbox = Arc::clone(self);
-        let renewed = std::thread::Builder::new().name("troupe-letters".to_owned()).spawn(move || {
-            match letterbox.start() {
-                Ok(producer) => {
-                    let mut current = lock(&letterbox.current);
-                    let is_wanted = current.number == number && !letterbox.closed.load(Ordering::Acquire);
-                    let old = if is_wanted { current.producer.replace(producer) } else { Some(producer) };
-                    current.number += u64::from(is_wanted);
-                    drop(current);
-                    drop(old);
-                }
-                Err(error) => warn!(%error, "another producer of dead letters could not be started"),
-            }
-            letterbox.renewing.store(false, Ordering::Release);
-        });
-        if renewed.is_err() {
-            self.renewing.store(false, Ordering::Release);
-        }
     }
 }
 
@@ -338,7 +279,7 @@ impl Drop for Answer {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -349,38 +290,5 @@ impl fmt::Debug for Letterbox {
             .field("retries", &self.retries)
             .field("state", &self.state())
             .finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_producer_is_not_given_up_for_what_was_said_of_the_one_before_it() {
-        let mut properties = Properties::default();
-        properties.set("bootstrap.servers", "127.0.0.1:1");
-        let letterbox = Letterbox::new(DeadLetters::to("dead"), RetryTopics::default(), &properties, None);
-        let letterbox = letterbox.ok().flatten().map(Arc::new).unwrap_or_else(|| panic!("it starts without a broker"));
-        let number = || lock(&letterbox.current).number;
-        let until_renewed = || {
-            while letterbox.renewing.load(Ordering::Acquire) {
-                std::thread::yield_now();
-            }
-        };
-        letterbox.renew(0);
-        until_renewed();
-        assert_eq!(number(), 1);
-        // A letter of the first one, by a pump whose thread was kept for a while.
-        letterbox.renew(0);
-        until_renewed();
-        assert_eq!(number(), 1);
-        letterbox.renew(1);
-        until_renewed();
-        assert_eq!(number(), 2);
-        letterbox.close();
-        letterbox.renew(2);
-        until_renewed();
-        assert!(letterbox.sender("dead").is_err(), "none is started any more");
     }
 }

@@ -1,13 +1,15 @@
 //! Dead letters: records that nobody could process, written to a topic of their own, so that the others behind them go on.
 //!
 //! [`DeadLetters`] says which topic and what follows where it cannot be written. [`envelope`] is what is written, [`limits`] when there are too
-//! many, [`letterbox`] who writes them, [`late`] what is known of those that nobody waits for; [`remedy`] tells what to do where that fails.
+//! many, [`letterbox`] who writes them, [`producer`] by what, [`late`] what is known of those that nobody waits for; [`remedy`] tells what to do where
+//! that fails.
 
 mod check;
 pub(crate) mod envelope;
 mod late;
 pub(crate) mod letterbox;
 pub(crate) mod limits;
+mod producer;
 pub(crate) mod remedy;
 
 use std::fmt;
@@ -98,6 +100,9 @@ impl DeadLetters {
     /// A property of librdkafka's for the producer that writes them. It has the consumer's addresses, security, client id and network
     /// properties, is idempotent, and waits for all in-sync replicas. A record that is not confirmed within `message.timeout.ms`, here 60 s,
     /// could not be written.
+    ///
+    /// Where a topic's `max.message.bytes` is below `batch.size`, librdkafka's 1,000,000, set `batch.size` no higher. Else a request of many letters
+    /// is refused, and each of them is sent again alone.
     pub fn property(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.properties.push((name.into(), value.into()));
         self

@@ -17,6 +17,15 @@ pub(crate) fn allowance(servers: &str, topic: &str) -> String {
     )
 }
 
+/// Whether it says that the letter's request was larger than the topic takes, or than its segments are.
+pub(crate) fn is_too_large(error: &SendError) -> bool {
+    match error {
+        SendError::TooLarge { .. } => true,
+        SendError::Rejected { error, .. } => error.code() == Code::MessageBatchTooLarge as i32,
+        _ => false,
+    }
+}
+
 /// What to do about this error.
 pub(crate) fn remedy(error: &SendError, servers: &str, topic: &str) -> String {
     match error {
@@ -39,6 +48,9 @@ pub(crate) fn remedy(error: &SendError, servers: &str, topic: &str) -> String {
             {
                 allowance(servers, topic)
             }
+            code if code == Code::MessageBatchTooLarge as i32 => format!(
+                "let the topic's segments take it: raise its segment.bytes with kafka-configs.sh --bootstrap-server {servers} --alter --topic {topic}"
+            ),
             _ => "see the brokers' logs for why".to_owned(),
         },
         // The same, where the producer ended by it before it took the letter.
@@ -65,9 +77,18 @@ mod tests {
     fn what_to_do_is_a_command_where_one_helps() {
         let to_do = |error: &SendError| remedy(error, "kafka:9092", "dead");
         let topic = || std::sync::Arc::from("dead");
+        let rejected = |code| SendError::Rejected {
+            topic: topic(),
+            partition: None,
+            error: LibraryError(code),
+            possibly_persisted: false,
+        };
         let too_large = |bytes| to_do(&SendError::TooLarge { topic: topic(), partition: None, bytes });
         assert!(too_large(1_048_000).ends_with("--topic dead --add-config max.message.bytes=2097152"));
         assert!(too_large(10).ends_with("max.message.bytes=2048"));
+        let batch_too_large = rejected(Code::MessageBatchTooLarge);
+        assert!(to_do(&batch_too_large).contains("raise its segment.bytes"));
+        assert!(is_too_large(&batch_too_large) && !is_too_large(&rejected(Code::InvalidRecord)));
         let closed = |error: Option<Code>| {
             to_do(&SendError::Closed { topic: topic(), error: error.map(LibraryError), reason: Some("refused".into()) })
         };
