@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 
 use kafka_troupe::consume::{
-    AutoOffsetReset, ConsumerHandle, DeadLetters, OnOffsetOutOfRange, Order, PartitionState, Record, RetryTopics,
-    StartAt,
+    AutoOffsetReset, ConsumerHandle, DeadLetters, OnOffsetOutOfRange, Order, PartitionState, RETRY_DUE_HEADER, Record,
+    RetryTopics, StartAt,
 };
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
-use crate::fixture::{Journal, On, PATIENCE, Stage, eventually};
+use crate::fixture::{Journal, On, PATIENCE, Stage, eventually, since_1970};
 use crate::retries::{ORDERS, STOP, Story, all_committed, fails_first, millis, quick, waits};
 
 scenarios! {
@@ -16,7 +18,8 @@ scenarios! {
         a_record_that_waits_longer_than_its_member_may_go_without_a_poll_keeps_its_member_in_the_group,
         a_record_that_waits_is_left_to_the_next_owner_for_whom_it_is_due_at_the_same_time,
         a_record_waits_also_where_a_consumer_would_begin_at_the_end,
-        many_records_that_wait_take_little_of_the_room_that_all_partitions_share;
+        many_records_that_wait_take_little_of_the_room_that_all_partitions_share,
+        records_that_wait_by_a_clock_that_is_far_behind_wait_together;
     on the embedded broker, "its logs lose what is beyond 5 MiB at once":
         what_a_retry_topic_still_has_is_handled_whatever_the_policy_says_of_what_it_lost;
 }
@@ -172,6 +175,45 @@ fn many_records_that_wait_take_little_of_the_room_that_all_partitions_share(on: 
         assert_eq!(journal.of(0).len() as i64, RECORDS, "{order:?}: once each");
         assert_eq!(last.state().invariants, Default::default());
         assert!(last.shutdown_blocking(STOP).unwrap().drained);
+    }
+}
+
+fn records_that_wait_by_a_clock_that_is_far_behind_wait_together(on: On) {
+    // A dozen chunks, of which two are handed out at a time.
+    const RECORDS: i64 = 6000;
+    let delay = millis(2000);
+    for order in ORDERS {
+        let stage = Stage::new(on, 1);
+        let retry = stage.another_topic(1);
+        // To the reader they were written in half an hour.
+        let written = since_1970() + 1_800_000;
+        let due = (written + delay.as_millis() as i64).to_string();
+        let producer: BaseProducer = stage.client().create().unwrap();
+        for number in 0..RECORDS {
+            let offset = number.to_string();
+            let told = [("topic", &*stage.topic), ("partition", "0"), ("offset", &offset), ("attempts", "1")];
+            let headers = told.into_iter().fold(OwnedHeaders::new(), |headers, (name, value)| {
+                headers.insert(Header { key: &format!("__troupe.errors.{name}"), value: Some(value) })
+            });
+            let headers = headers.insert(Header { key: RETRY_DUE_HEADER, value: Some(&due) });
+            let record = BaseRecord::to(&retry.topic).key(&offset).payload(&offset).timestamp(written).headers(headers);
+            producer.send(record).map_err(|(error, _)| error).unwrap();
+        }
+        producer.flush(PATIENCE).unwrap();
+        let journal = Journal::default();
+        let notes = journal.clone();
+        let consumer = quick(&stage, order)
+            .retry_topics(RetryTopics::new([(&retry.topic, delay)]))
+            .handler(move |record: &Record| notes.note("a", record))
+            .start()
+            .unwrap();
+        eventually("they wait", || waits(&consumer, &retry.topic).is_some());
+        let begun = std::time::Instant::now();
+        eventually("all are done", || all_committed(&stage, &[&retry]));
+        // Chunk by chunk it would be six times the delay.
+        assert!(begun.elapsed() < delay * 4, "{order:?}: {:?}", begun.elapsed());
+        assert_eq!((journal.len() as i64, journal.distinct() as i64), (RECORDS, RECORDS), "{order:?}");
+        assert!(consumer.shutdown_blocking(STOP).unwrap().drained);
     }
 }
 

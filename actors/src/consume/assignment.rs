@@ -9,6 +9,7 @@ use crate::consume::command::Deliver;
 use crate::consume::control::ControlCell;
 use crate::consume::guard::PositionGuard;
 use crate::consume::native::PartitionQueue;
+use crate::consume::retry_topics::arrivals::Arrivals;
 use crate::consume::topic_id::TopicId;
 use crate::consume::wake::MAX_SLOTS;
 use crate::ids::{Epoch, NextOffset, TopicPartition};
@@ -20,6 +21,8 @@ pub(crate) struct Stay {
     pub(crate) cell: Arc<ControlCell>,
     pub(crate) queue: PartitionQueue,
     pub(crate) guard: PositionGuard,
+    /// Of a retry topic.
+    pub(crate) arrivals: Arrivals,
     /// Records and marks handed out in this epoch.
     pub(crate) handed_out: u64,
     /// Takes the chunks, once it is ready.

@@ -31,8 +31,8 @@ pub(crate) struct RecordChunk {
     pub(crate) order: Order,
     /// When it was complete.
     pub(crate) received: Instant,
-    /// Read from a topic in which records wait for another try.
-    pub(crate) of_retry_topic: bool,
+    /// Of a topic in which records wait for another try: since when they have been in it, at the latest.
+    pub(crate) waits_since: Option<Instant>,
 }
 
 /// Where one record lies in its chunk.
@@ -167,7 +167,7 @@ impl Record {
     /// that was read from a [retry topic](crate::consume::ConsumerBuilder::retry_topics), that of its [origin](Self::origin).
     #[inline]
     pub fn timestamp(&self) -> Option<i64> {
-        if self.chunk.of_retry_topic
+        if self.chunk.waits_since.is_some()
             && let Some(past) = self.past()
         {
             return past.origin.timestamp;
@@ -350,7 +350,7 @@ impl ChunkBuilder {
             revoking,
             order: Order::default(),
             received: Instant::now(),
-            of_retry_topic: false,
+            waits_since: None,
         }
     }
 }

@@ -19,11 +19,11 @@ impl PumpIo {
     /// Whether the record has to wait, and until when. One that somebody else has written to a retry topic does not.
     #[inline]
     pub(crate) fn early(&self, record: &Record) -> Option<Due> {
-        let (delay, past) = (self.retry_delay?, record.past()?);
+        let (delay, past, since) = (self.retry_delay?, record.past()?, record.chunk.waits_since?);
         let now = now();
-        // Those behind it wait as well: it is held for no longer than if it had been written there for this delay, nor than since it came.
+        // Those behind it wait as well: it is held for no longer than if it had been written there for this delay, nor than since it was there.
         let due = record.written().map_or(past.due, |written| past.due.min(origin::due(written, delay)));
-        let left = (record.received_at() + delay).saturating_duration_since(Instant::now());
+        let left = (since + delay).saturating_duration_since(Instant::now());
         let wait = wait(due, now, delay).min(left);
         let due = Due {
             offset: record.offset().0,

@@ -94,7 +94,7 @@ impl Stage {
         chunk.push_header(RETRY_DUE_HEADER.as_bytes(), Some(due.as_bytes()));
         let (cell, tile) = (&self.io.cell, Tile::new(NextOffset(offset), NextOffset(offset + 1)));
         let mut chunk = chunk.finish(cell.partition.clone(), cell.epoch, tile, cell.revoking.clone());
-        chunk.of_retry_topic = true;
+        chunk.waits_since = Some(chunk.received);
         cell.take(chunk.credit_records(), chunk.credit_bytes());
         self.io.inbox.push(Arc::new(chunk));
         cell.wake_pump();

@@ -220,7 +220,7 @@ mod tests {
         written.headers().for_each(|(name, value)| chunk.push_header(name.as_bytes(), value));
         let tile = Tile::new(NextOffset(40), NextOffset(41));
         let mut chunk = chunk.finish(TopicPartition::new("retry", 0), Epoch(1), tile, CancellationToken::new());
-        chunk.of_retry_topic = true;
+        chunk.waits_since = Some(chunk.received);
         Record { chunk: Arc::new(chunk), position: 0, attempt: 1, failed: 0 }
     }
 

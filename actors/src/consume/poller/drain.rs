@@ -83,7 +83,10 @@ impl Poller {
         }
         let mut chunk = chunk.finish(stay.cell.partition.clone(), stay.cell.epoch, tile, stay.cell.revoking.clone());
         chunk.order = self.options.order;
-        chunk.of_retry_topic = self.board.retry_delay(&chunk.partition.topic).is_some();
+        if self.board.retry_delay(&chunk.partition.topic).is_some() {
+            let high = cached_watermarks(&self.consumer, &chunk.partition).map_or(tile.to.0, |(_, high)| high);
+            chunk.waits_since = Some(stay.arrivals.since(tile.to.0 - 1, high, chunk.received));
+        }
         let stored = self.board.membership.stores().then(|| chunk.handed_out(slot));
         stay.cell.take(chunk.credit_records(), chunk.credit_bytes());
         stay.handed_out += chunk.credit_records();

@@ -13,6 +13,7 @@ use crate::consume::assignment::{Anew, Stay};
 use crate::consume::control::ControlCell;
 use crate::consume::guard::PositionGuard;
 use crate::consume::native::PartitionQueue;
+use crate::consume::retry_topics::arrivals::Arrivals;
 use crate::consume::start::StartPosition;
 use crate::consume::supervisor::StartWorker;
 use crate::ids::{Epoch, NextOffset, TopicPartition};
@@ -95,6 +96,7 @@ impl Poller {
         if let Some(stay) = self.slots.get_mut(slot) {
             stay.reposition = None;
             stay.guard = PositionGuard::new(position);
+            stay.arrivals = Arrivals::default();
             stay.handed_out = 0;
             stay.topic_id = topic_id;
             stay.cell = Arc::clone(&cell);
@@ -148,6 +150,7 @@ impl Poller {
                 cell: Arc::clone(&cell),
                 queue,
                 guard: PositionGuard::new(position),
+                arrivals: Arrivals::default(),
                 handed_out: 0,
                 worker: None,
                 rewound: None,

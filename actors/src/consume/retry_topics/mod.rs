@@ -1,8 +1,10 @@
 //! Retry topics: where records wait that have failed, so that those behind them go on.
 //!
-//! [`RetryTopics`] says which topics, and for how long a record waits in each. [`origin`] is what such a record tells of itself. They are written by
-//! the [letterbox](super::dead_letters), and read like any other topic; [the order core](crate::order) holds each record back until it is due.
+//! [`RetryTopics`] says which topics, and for how long a record waits in each. [`origin`] is what such a record tells of itself, [`arrivals`] what
+//! the log does. They are written by the [letterbox](super::dead_letters), and read like any other topic; [the order core](crate::order) holds each
+//! record back until it is due.
 
+pub(crate) mod arrivals;
 pub(crate) mod origin;
 
 use std::collections::HashSet;

@@ -65,7 +65,7 @@ fn number<N: std::str::FromStr>(text: Option<&str>) -> Option<N> {
 impl Record {
     /// `None` for a record that was read from no retry topic, or that the engine did not write there.
     pub(crate) fn past(&self) -> Option<Past<'_>> {
-        if self.chunk.of_retry_topic { Past::read(self.headers()) } else { None }
+        if self.chunk.waits_since.is_some() { Past::read(self.headers()) } else { None }
     }
 
     /// The headers that it had before the engine wrote it to a retry topic.
