@@ -66,7 +66,7 @@ impl Manners {
 }
 
 /// The stderr of this process: the log, progress bars and summaries.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Terminal {
     bars: MultiProgress,
     quiet: bool,

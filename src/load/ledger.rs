@@ -154,10 +154,11 @@ impl Ledger {
         self.producers.get(usize::from(producer)).map(|it| it.failed.clone()).unwrap_or_default()
     }
 
-    /// Whether a record was neither handled, be it damaged, nor given up by its producer.
-    pub(crate) fn is_missing(&self, producer: u16, sequence: u64) -> bool {
-        let of = self.producers.get(usize::from(producer));
-        of.is_some_and(|it| !it.seen.contains(sequence) && !it.is_excused(sequence))
+    /// A record stands in the log when all is over; says whether it was missing, and had not been found before. From then on it counts as handled: what
+    /// the ledger finds is to be asked before, so that a record found takes no memory of its own.
+    pub(crate) fn found_in_log(&mut self, producer: u16, sequence: u64) -> bool {
+        let of = self.producers.get_mut(usize::from(producer));
+        of.is_some_and(|it| !it.is_excused(sequence) && it.seen.mark(sequence))
     }
 
     /// How many different records have been handled.

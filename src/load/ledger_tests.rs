@@ -182,13 +182,22 @@ fn a_damaged_record_does_not_hide_the_loss_of_another() {
 }
 
 #[test]
-fn a_record_is_missing_until_it_is_handled_or_given_up() {
-    let mut ledger = Ledger::new(Held::ToKeys, 2, PARTITIONS);
-    assert!(ledger.is_missing(1, 0) && ledger.is_missing(0, 0));
-    tell(&mut ledger, &topic(2)[..1]);
-    ledger.failed(1, 7);
-    assert!(ledger.is_missing(1, 0) && !ledger.is_missing(0, 0) && !ledger.is_missing(1, 7));
-    assert!(!ledger.is_missing(2, 0));
+fn of_what_stands_in_the_log_each_record_that_is_missing_is_found_once() {
+    let records = topic(100);
+    let mut ledger = told(&records[..60]);
+    ledger.failed(0, 30);
+    ledger.handled(Err(Odd::Corrupted(Some((1, 31)))), Place { partition: 0, offset: 1_000 });
+    let missing = ledger.findings(&[50, 50]).missing;
+    // It is read from its beginning, and some records stand there twice.
+    let all = || records.iter().filter_map(|(payload, _)| payload.ok());
+    let found = all().chain(all()).filter(|it| ledger.found_in_log(it.producer, it.sequence)).count();
+    assert_eq!((missing, found), (38, 38));
+    assert!(!ledger.found_in_log(2, 0));
+    // And takes no memory beside that of the ledger.
+    let mut ledger = Ledger::new(Held::ToKeys, 1, 1);
+    const MANY: u64 = 1_000_000;
+    assert_eq!((0..MANY).filter(|sequence| ledger.found_in_log(0, *sequence)).count() as u64, MANY);
+    assert!(ledger.bytes_of_records() as u64 * 8 < 2 * MANY, "{}", ledger.bytes_of_records());
 }
 
 #[test]

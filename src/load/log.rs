@@ -8,6 +8,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use tokio_util::sync::CancellationToken;
 
 use super::ledger::Place;
 use super::plan::Plan;
@@ -45,11 +46,14 @@ impl Log {
         Ok(offsets.collect())
     }
 
-    /// Reads all there is, from the beginning to where the partitions end.
-    pub(crate) fn read(&self, mut each: impl FnMut(Place, &[u8])) -> anyhow::Result<()> {
+    /// Reads all there is, from the beginning to where the partitions end, or until it is `cut`. Says whether that was all.
+    pub(crate) fn read(&self, cut: &CancellationToken, mut each: impl FnMut(Place, &[u8])) -> anyhow::Result<bool> {
         self.client.assign(&self.list(Offset::Beginning)?).context("cannot read the topic again")?;
         let (mut ended, mut until) = (vec![false; self.partitions as usize], Instant::now() + SILENCE);
         while ended.contains(&false) {
+            if cut.is_cancelled() {
+                return Ok(false);
+            }
             match self.client.poll(Duration::from_millis(100)) {
                 Some(Ok(record)) => {
                     until = Instant::now() + SILENCE;
@@ -70,7 +74,7 @@ impl Log {
                 self.topic
             );
         }
-        Ok(())
+        Ok(true)
     }
 
     fn list(&self, offset: Offset) -> anyhow::Result<TopicPartitionList> {

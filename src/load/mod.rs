@@ -7,7 +7,7 @@
 //!   committed: [`commits`]; whether handlers kept up: [`backlog`], and [`calm`]; what is done to members, and how they get over it: [`faults`], [`recovery`].
 //! - what it comes to: [`figures`], and [`of_phases`]; what has to hold of them: [`gates`]; [`verdict`].
 //!
-//! What does it: [`run`] by a [`plan`] with [`producers`] and a [`crew`], [`consuming`] or [`bare`], which write to the [`account`]; [`sampler`] makes a
+//! What does it: [`run`] by a [`plan`], until one of its [`stops`], with [`producers`] and a [`crew`], [`consuming`] or [`bare`], which write to the [`account`]; [`sampler`] makes a
 //! [`sample`] once a second (a [`series`] of them is kept, and histograms in an [`hdr_log`]), [`striking`] does the faults to [`processes`], which talk in
 //! [`frame`]s; [`resources`], the [`log`](mod@log) as a bare client reads it that is [`quiet`] at an end, and the [`result`](mod@result) in the end, with its [`report`].
 
@@ -56,6 +56,7 @@ mod sampler;
 pub(crate) mod schedule;
 mod series;
 pub(crate) mod sizes;
+pub(crate) mod stops;
 mod striking;
 pub(crate) mod verdict;
 pub(crate) mod work;

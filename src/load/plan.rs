@@ -87,6 +87,36 @@ pub(crate) enum Pace {
     Backlog,
 }
 
+#[cfg(test)]
+impl Plan {
+    /// A thousand small records of three keys, for tests.
+    pub(crate) fn small(producers: u16, pace: Pace) -> Self {
+        Self {
+            run: 1,
+            seed: 1,
+            topic: "t".to_owned(),
+            group: "g".to_owned(),
+            partitions: 1,
+            producers,
+            members: 1,
+            pace,
+            warmup: Duration::ZERO,
+            length: Length::Records(1_000),
+            drain: Duration::ZERO,
+            content: Content::Filler(super::sizes::Sizes::Fixed(super::payload::MINIMUM)),
+            keys: Keys::RoundRobin { keys: 3 },
+            order: Order::Key,
+            engine: Engine::Troupe,
+            concurrency: None,
+            work: Work::None,
+            failure_rate: 0.0,
+            verify: true,
+            faults: Vec::new(),
+            most_outstanding: None,
+        }
+    }
+}
+
 /// Records that are unanswered at any time while a backlog is made.
 const BACKLOG_IN_FLIGHT: u32 = 10_000;
 /// The length of a phase that no run outlives.

@@ -305,42 +305,15 @@ mod tests {
     use std::time::Instant;
 
     use kafka_troupe::Producer;
-    use kafka_troupe::consume::Order;
 
-    use super::super::keys::Keys;
-    use super::super::payload::MINIMUM;
-    use super::super::plan::{Engine, Pace};
+    use super::super::plan::Pace;
     use super::super::schedule::Arrivals;
-    use super::super::sizes::{Content, Sizes};
-    use super::super::work::Work;
     use super::*;
 
     const PATIENCE: Duration = Duration::from_secs(10);
 
     fn plan(producers: u16, pace: Pace) -> Arc<Plan> {
-        Arc::new(Plan {
-            run: 1,
-            seed: 1,
-            topic: "t".to_owned(),
-            group: "g".to_owned(),
-            partitions: 1,
-            producers,
-            members: 1,
-            pace,
-            warmup: Duration::ZERO,
-            length: Length::Records(1_000),
-            drain: Duration::ZERO,
-            content: Content::Filler(Sizes::Fixed(MINIMUM)),
-            keys: Keys::RoundRobin { keys: 3 },
-            order: Order::Key,
-            engine: Engine::Troupe,
-            concurrency: None,
-            work: Work::None,
-            failure_rate: 0.0,
-            verify: true,
-            faults: Vec::new(),
-            most_outstanding: None,
-        })
+        Arc::new(Plan::small(producers, pace))
     }
 
     fn wait_until(condition: impl Fn() -> bool, what: &dyn Debug) {

@@ -1,6 +1,5 @@
 //! A run from the first member's start to the last look at the log.
 
-use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -32,6 +31,7 @@ use super::recovery::{Recovered, slowest};
 use super::resources::Resources;
 use super::sample::Sample;
 use super::sampler::Sampler;
+use super::stops::Stops;
 use super::striking::Striking;
 use super::verdict::{Circumstances, is_held_up, is_late};
 
@@ -49,8 +49,6 @@ pub(crate) struct Target<'a> {
     pub(crate) timeout: Duration,
     /// Where histograms are logged.
     pub(crate) folder: PathBuf,
-    /// Cancelled where nobody wants to wait for the drain of a load that a stop has ended.
-    pub(crate) no_drain: CancellationToken,
 }
 
 /// What was measured.
@@ -88,25 +86,26 @@ pub(crate) struct OfPartition {
     pub(crate) committed: u64,
 }
 
-/// Runs the plan. `stop` ends the load early, or else its drain; what was sent is judged all the same. `show` gets a sample a second.
+/// Runs the plan. `stops` end the load early, its drain, or the last look at the log; what was sent is judged all the same. `show` gets a sample a
+/// second.
 ///
-/// `None` where the stop came before anything was measured.
+/// `None` where a signal came before anything was measured.
 ///
 /// # Errors
 /// Where the environment fails: a member or the producer ends, the group does not form, the log cannot be read.
 pub(crate) async fn run(
     plan: &Arc<Plan>,
     target: Target<'_>,
-    stop: &CancellationToken,
+    stops: &Stops,
     show: impl FnMut(&Sample),
 ) -> anyhow::Result<Option<Measured>> {
-    let account = Arc::new(Account::new(plan, stop.child_token())?);
+    let account = Arc::new(Account::new(plan, stops.load.child_token())?);
     // Whatever ends this, the producers' threads do not go on.
     let _stop = account.stop.clone().drop_guard();
     let backlog = plan.pace.is_backlog();
     let mut crew = None;
     if !backlog {
-        crew = Crew::formed(plan, &account, &target.members, stop).await?;
+        crew = Crew::formed(plan, &account, &target.members, stops.first()).await?;
         if crew.is_none() {
             return Ok(None);
         }
@@ -123,7 +122,7 @@ pub(crate) async fn run(
         let sent = sampler.during_load(&producer, None).await?;
         sampler.made_backlog(&producer).await;
         sampler.begin();
-        crew = Crew::formed(plan, &account, &target.members, stop).await?;
+        crew = Crew::formed(plan, &account, &target.members, stops.first()).await?;
         Some(sent)
     } else {
         None
@@ -142,10 +141,10 @@ pub(crate) async fn run(
     let unconfirmed = account.unconfirmed(load_end, 0);
     sampler.backlog.sampled(load_end, account.lag());
     let (mut spent, mut resources) = (sampler.spent_on_load(), Resources::now());
-    // A stop that comes now is of the drain; one that has ended the load is not.
-    let cut = if stop.is_cancelled() { &target.no_drain } else { stop };
+    // A signal that comes now is of the drain; one that has ended the load is not.
+    let (cut, load_cut) = (stops.next(), stops.load.is_cancelled());
     tokio::select! {
-        drained = sampler.drain(&producer, &members, cut) => drained?,
+        drained = sampler.drain(&producer, &members, &cut) => drained?,
         error = &mut strikes => return Err(error),
     }
     drop(strikes);
@@ -159,8 +158,8 @@ pub(crate) async fn run(
     sampler.members_left();
 
     let log = Log::new(plan, target.client, target.timeout)?;
-    let (book, of_plan) = (Arc::clone(&account), Arc::clone(plan));
-    let at_the_end = apart(move || look(&log, &of_plan, &book, &sent)).await??;
+    let (book, of_plan, cut) = (Arc::clone(&account), Arc::clone(plan), stops.next());
+    let at_the_end = apart(move || look(&log, &of_plan, &book, &sent, &cut)).await??;
 
     let load_start = start + nanoseconds(plan.warmup);
     let answers = account.answers();
@@ -235,6 +234,7 @@ pub(crate) async fn run(
         queued,
         held_up,
         missed_faults: plan.faults.len() - recovered.len(),
+        unread: at_the_end.unread,
     };
     let figures = Figures {
         acked: account.acked.load(Ordering::Acquire),
@@ -261,7 +261,7 @@ pub(crate) async fn run(
         handled_meanwhile: spent.handled,
         resources,
         first_error: answers.first_error.clone(),
-        stopped: stop.is_cancelled(),
+        stopped: load_cut || stops.first().is_cancelled(),
     }))
 }
 
@@ -270,17 +270,20 @@ struct AtTheEnd {
     figures: Figures,
     committed_ahead: u64,
     partitions: Vec<OfPartition>,
+    /// The log was not read to its end.
+    unread: bool,
 }
 
-fn look(log: &Log, plan: &Plan, account: &Account, sent: &[u64]) -> anyhow::Result<AtTheEnd> {
+/// A signal cancels `cut`: then the log is not read to its end.
+fn look(log: &Log, plan: &Plan, account: &Account, sent: &[u64], cut: &CancellationToken) -> anyhow::Result<AtTheEnd> {
     if !plan.verify {
         let handled = account.handled.load(Ordering::Acquire);
         let failed = account.failed.load(Ordering::Acquire);
         let figures = Figures { sent: sent.iter().sum(), failed, handled, ..Figures::default() };
-        return Ok(AtTheEnd { figures, committed_ahead: 0, partitions: Vec::new() });
+        return Ok(AtTheEnd { figures, committed_ahead: 0, partitions: Vec::new(), unread: false });
     }
     let committed = log.committed()?;
-    let book = account.book();
+    let mut book = account.book();
     let ahead = (0..).zip(&committed).map(|(partition, committed)| book.ledger.unhandled_below(partition, *committed));
     let committed_ahead = ahead.sum();
     let ends = account.ends().map(|end| u64::try_from(end).unwrap_or_default());
@@ -291,19 +294,21 @@ fn look(log: &Log, plan: &Plan, account: &Account, sent: &[u64]) -> anyhow::Resu
     });
     let partitions = partitions.collect();
     let found = book.ledger.findings(sent);
-    let mut unseen = HashSet::new();
+    let (mut unseen, mut all_read) = (0, true);
     if found.missing > 0 {
         // What stands before the group is to come; what is nowhere, or was passed over, is lost.
-        log.read(|place, value| {
+        all_read = log.read(cut, |place, value| {
             if let Ok(payload) = Payload::read(plan.run, value)
                 && place.offset >= committed.get(place.partition as usize).copied().unwrap_or_default()
-                && book.ledger.is_missing(payload.producer, payload.sequence)
+                && sent.get(usize::from(payload.producer)).is_some_and(|sent| payload.sequence < *sent)
+                && book.ledger.found_in_log(payload.producer, payload.sequence)
             {
-                unseen.insert((payload.producer, payload.sequence));
+                unseen += 1;
             }
         })?;
     }
-    let unseen = (unseen.len() as u64).min(found.missing);
+    // What might still have been found is not called lost.
+    let unseen = if all_read { unseen } else { found.missing };
     let figures = Figures {
         sent: found.sent,
         failed: found.failed,
@@ -319,7 +324,7 @@ fn look(log: &Log, plan: &Plan, account: &Account, sent: &[u64]) -> anyhow::Resu
         redelivered_after_commit: book.redelivered_after_commit,
         ..Figures::default()
     };
-    Ok(AtTheEnd { figures, committed_ahead, partitions })
+    Ok(AtTheEnd { figures, committed_ahead, partitions, unread: !all_read })
 }
 
 /// A call that waits, on a thread of its own.
@@ -329,3 +334,7 @@ pub(super) async fn apart<T: Send + 'static>(call: impl FnOnce() -> T + Send + '
     thread.spawn(move || drop(tell.send(call()))).context("a thread cannot be started")?;
     told.await.context("a thread of the load died")
 }
+
+#[cfg(test)]
+#[path = "run_tests.rs"]
+mod tests;

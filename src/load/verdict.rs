@@ -55,6 +55,8 @@ pub(crate) struct Circumstances {
     pub(crate) held_up: bool,
     /// Faults that the load did not last for.
     pub(crate) missed_faults: usize,
+    /// A signal ended the last look at the log, so that what is missing may be in it or not.
+    pub(crate) unread: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -191,6 +193,12 @@ fn invalid(figures: &Figures, around: &Circumstances) -> Vec<String> {
             figures.unseen
         ));
     }
+    if around.unread {
+        reasons.push(format!(
+            "a signal came before the log was read to its end: whether the {} records that no handler had are in it or lost is not known",
+            figures.unseen
+        ));
+    }
     match around.unjudged {
         Some(Unjudged::NotRecovered) => reasons.push(
             "the load was over before the group recovered: nobody can say whether the handlers keep up, and no end-to-end latency is given"
@@ -321,6 +329,14 @@ mod tests {
         let not_over = Circumstances { unjudged: Some(Unjudged::NotRecovered), unfinished: true, ..quiet() };
         assert_eq!(judged(&left, &not_over, "").0, Judgement::Invalid);
         assert_eq!(judged(&left, &Circumstances { unfinished: true, ..quiet() }, "").0, Judgement::Failed);
+    }
+
+    #[test]
+    fn a_log_that_a_signal_left_unread_is_told_of_and_passes_by_no_gate() {
+        let (figures, unread) = (Figures { unseen: 7, ..clean() }, Circumstances { unread: true, ..quiet() });
+        let (judgement, reasons) = judged(&figures, &unread, "");
+        assert!(judgement == Judgement::Failed && reasons.contains("7 records that no handler had"), "{reasons}");
+        assert_eq!(judged(&figures, &unread, "unseen<10 && lost==0").0, Judgement::Invalid);
     }
 
     #[test]

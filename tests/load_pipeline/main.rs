@@ -7,6 +7,7 @@ mod browser;
 mod app;
 mod folder;
 mod refusals;
+mod stops;
 mod two_hosts;
 
 use std::io::{BufRead, BufReader};
@@ -279,26 +280,6 @@ fn an_application_that_filters_and_does_not_keep_up_is_found_out() {
     assert_eq!((code, counts(&result, ["filtered", "handled"])), (4, [600, 600]), "{result}");
     assert!(result["reasons"].to_string().contains("did not keep up"), "{result}");
     assert!(result["figures"]["latency"]["end_to_end"].is_null(), "{result}");
-}
-
-#[test]
-fn a_signal_ends_the_wait_and_what_is_not_there_is_unseen_and_not_called_lost() {
-    let broker = EmbeddedBroker::start().unwrap();
-    for topic in ["in", "out"] {
-        broker.create_topic(topic, PARTITIONS).unwrap();
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let arguments = "--topic in --verify-topic out --in-flight 10 --records 20 --warmup 0s --settle 10m --ndjson";
-    let mut command = load(broker.bootstrap_servers(), arguments, folder.path());
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
-    lines.find(|line| line.contains(r#""phase":"wait""#)).unwrap();
-    // SAFETY: it sends a signal to a child that has not been waited for.
-    assert_eq!(unsafe { libc::kill(i32::try_from(child.id()).unwrap(), libc::SIGINT) }, 0);
-    let last: Value = serde_json::from_str(&lines.last().unwrap()).unwrap();
-    let (output, result) = (child.wait_with_output().unwrap(), last["result"].clone());
-    assert_eq!((output.status.code(), counts(&result, FAULTS)), (Some(1), [0, 0, 0, 0, 20]), "{result}");
-    assert_eq!(result["verification"]["waited_until"], "a signal ended the wait");
 }
 
 #[test]

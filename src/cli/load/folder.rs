@@ -1,6 +1,7 @@
 use std::fmt::Display;
 use std::fs;
 use std::io::ErrorKind;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -30,15 +31,48 @@ pub(super) fn refuse_if_taken(out: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The run's folder, made before the run: a result that cannot be kept is known at once.
-pub(super) fn make(out: Option<&PathBuf>, started: Timestamp, seed: u64) -> anyhow::Result<PathBuf> {
-    let cannot = |folder: &Path| format!("cannot make the run's folder {}", folder.display());
-    if let Some(folder) = out {
-        fs::create_dir_all(folder).with_context(|| cannot(folder))?;
-        return Ok(folder.clone());
+/// A run's folder.
+#[derive(Debug)]
+pub(super) struct Folder {
+    path: PathBuf,
+    /// The run has made it; else somebody has given it one.
+    made: bool,
+}
+
+impl Folder {
+    /// Made before the run: a result that cannot be kept is known at once.
+    pub(super) fn make(out: Option<&PathBuf>, started: Timestamp, seed: u64) -> anyhow::Result<Self> {
+        let cannot = |folder: &Path| format!("cannot make the run's folder {}", folder.display());
+        let Some(path) = out.cloned() else {
+            fs::create_dir_all(RUNS).with_context(|| cannot(Path::new(RUNS)))?;
+            let path = own(Path::new(RUNS), &format!("{}-{seed}", started.strftime("%Y%m%dT%H%M%SZ")))?;
+            return Ok(Self { path, made: true });
+        };
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent).with_context(|| cannot(&path))?;
+        }
+        let made = match fs::create_dir(&path) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => false,
+            made => made.map(|()| true).with_context(|| cannot(&path))?,
+        };
+        Ok(Self { path, made })
     }
-    fs::create_dir_all(RUNS).with_context(|| cannot(Path::new(RUNS)))?;
-    own(Path::new(RUNS), &format!("{}-{seed}", started.strftime("%Y%m%dT%H%M%SZ")))
+
+    /// Takes the folder of a run away that came to nothing, unless somebody else has made it or something is in it.
+    pub(super) fn unmake(&self) {
+        if self.made {
+            // It is no loss if it stays.
+            let _ = fs::remove_dir(&self.path);
+        }
+    }
+}
+
+impl Deref for Folder {
+    type Target = Path;
+
+    fn deref(&self) -> &Path {
+        &self.path
+    }
 }
 
 /// A new folder of this name in `runs`. Where another run of the same second has it, a number follows.
@@ -60,12 +94,6 @@ fn own(runs: &Path, name: &str) -> anyhow::Result<PathBuf> {
 pub(super) fn files(name: &str) -> impl Iterator<Item = Vec<u8>> {
     let runs = fs::read_dir(RUNS).into_iter().flatten().filter_map(Result::ok);
     runs.filter_map(move |run| fs::read(run.path().join(name)).ok())
-}
-
-/// Takes the folder of a run away that came to nothing, unless something is in it.
-pub(super) fn unmake(folder: &Path) {
-    // It is no loss if it stays.
-    let _ = fs::remove_dir(folder);
 }
 
 /// Writes what came of the run: for programs, and as a page for people. Each of them, whatever becomes of the other.
@@ -114,5 +142,25 @@ mod tests {
         write(&folders[0], RESULT, "1").unwrap();
         let refused = refuse_if_taken(&folders[0]).unwrap_err();
         assert!(refused.is::<Misuse>() && refused.to_string().contains("a-1 holds the result of a run"), "{refused}");
+    }
+
+    #[test]
+    fn of_a_run_that_came_to_nothing_only_the_folder_is_taken_away_that_it_made() {
+        let runs = tempfile::tempdir().unwrap();
+        let make = |out: &Path| Folder::make(Some(&out.to_owned()), Timestamp::now(), 0);
+        let (theirs, own) = (runs.path().to_owned(), runs.path().join("deep/own"));
+        let folder = make(&own).unwrap();
+        make(&own).unwrap().unmake();
+        assert!(own.exists(), "another run's");
+        folder.unmake();
+        assert!(!own.exists());
+        fs::remove_dir(runs.path().join("deep")).unwrap();
+        make(&theirs).unwrap().unmake();
+        assert!(theirs.exists());
+        // What is in it stays, and a file is no folder.
+        let folder = make(&own).unwrap();
+        fs::write(own.join("x"), "").unwrap();
+        folder.unmake();
+        assert!(own.exists() && make(&own.join("x")).is_err());
     }
 }

@@ -6,6 +6,7 @@ use anyhow::Context;
 use kafka_troupe::consume::Order;
 use rdkafka::admin::AdminClient;
 use rdkafka::client::DefaultClientContext;
+use rdkafka::error::RDKafkaErrorCode;
 
 use crate::cli::connect::Connection;
 use crate::cli::produce::topic::{options, without_values};
@@ -21,13 +22,24 @@ pub(super) struct Left<'a> {
 
 impl fmt::Display for Left<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { servers, topic, group } = self;
+        let Self { topic, group, .. } = self;
         write!(
             f,
-            "topic {topic} and group {group} are left, to look into; these delete them:\n  \
-             kafka-topics.sh --bootstrap-server {servers} --delete --topic {topic}\n  \
-             kafka-consumer-groups.sh --bootstrap-server {servers} --delete --group {group}"
+            "topic {topic} and group {group} are left, to look into; these delete them:\n  {}\n  {}",
+            self.deleting_topic(),
+            self.deleting_group()
         )
+    }
+}
+
+impl Left<'_> {
+    /// The command that does.
+    pub(super) fn deleting_topic(&self) -> String {
+        format!("kafka-topics.sh --bootstrap-server {} --delete --topic {}", self.servers, self.topic)
+    }
+
+    pub(super) fn deleting_group(&self) -> String {
+        format!("kafka-consumer-groups.sh --bootstrap-server {} --delete --group {}", self.servers, self.group)
     }
 }
 
@@ -47,6 +59,8 @@ pub(super) fn is_worth_a_look(result: &RunResult) -> bool {
     result.outcome.judgement() == Judgement::Failed && wrong.iter().any(|count| *count > 0)
 }
 
+/// One that never formed is none to delete.
+///
 /// # Errors
 /// The broker refuses: members are still in it, or there is no permission.
 pub(super) async fn delete_group(connection: &Connection, group: &str) -> anyhow::Result<()> {
@@ -56,6 +70,7 @@ pub(super) async fn delete_group(connection: &Connection, group: &str) -> anyhow
     let results =
         admin.delete_groups(&[group], &options(connection)).await.map_err(without_values).with_context(cannot)?;
     match results.into_iter().next() {
+        Some(Err((_, RDKafkaErrorCode::GroupIdNotFound))) => Ok(()),
         Some(Err((_, error))) => anyhow::bail!("cannot delete group {group}: {error}"),
         _ => Ok(()),
     }

@@ -4,6 +4,7 @@ mod effective;
 mod folder;
 mod latency_table;
 mod left;
+mod lines;
 mod member;
 mod phase_table;
 mod pipeline;
@@ -35,7 +36,9 @@ use crate::load::report::EnginePage;
 use crate::load::result::{RunResult, SCHEMA, Scene};
 use crate::load::run;
 use crate::load::schedule::Arrivals;
+use crate::load::stops::Stops;
 use crate::load::verdict::Judgement;
+use folder::Folder;
 use pipeline::Pipeline;
 use planning::refuse_what_the_broker_cannot_keep;
 use report::Report;
@@ -203,7 +206,7 @@ impl Load {
             Err(error) if error.is::<Interrupted>() => {
                 let nothing = json!({ "schema": SCHEMA, "verdict": Judgement::Invalid, "reasons": [NOTHING] });
                 let kept = self.out.as_ref().map_or(Ok(()), |out| {
-                    let folder = folder::make(Some(out), Timestamp::now(), 0)?;
+                    let folder = Folder::make(Some(out), Timestamp::now(), 0)?;
                     folder::write_json(&folder, folder::RESULT, &nothing)
                 });
                 self.format().print(&nothing, format_args!("verdict: INVALID\n  {NOTHING}"))?;
@@ -217,12 +220,12 @@ impl Load {
     /// [`Interrupted`] where a signal came before anything was measured.
     async fn judged(&self, terminal: &Terminal, shutdown: &Shutdown) -> anyhow::Result<Exit> {
         let gates = Gates::all(&self.assert);
-        // A reader that goes ends the load as a signal does.
-        let (stop, started) = (&shutdown.requested().child_token(), Timestamp::now());
+        let (stop, started) = (shutdown.requested(), Timestamp::now());
+        let stops = Stops::by(stop, shutdown.insisted_on());
         if let Some(out) = &self.out {
             folder::refuse_if_taken(out)?;
         }
-        if let Some(exit) = self.own_pipeline(terminal, stop).await? {
+        if let Some(exit) = self.own_pipeline(terminal, &stops).await? {
             return Ok(exit);
         }
         self.refuse_what_no_bare_loop_does()?;
@@ -239,10 +242,9 @@ impl Load {
             tracing::warn!("{idle}");
         }
         let members = if plan.faults.is_empty() { None } else { Some(member::command(&plan, &stage)?) };
-        let folder = folder::make(self.out.as_ref(), started, seed)?;
+        let folder = Folder::make(self.out.as_ref(), started, seed)?;
         let mut target = target(&stage, &folder);
         target.members.process = members;
-        target.no_drain = shutdown.insisted_on();
         if let Some(most) = plan.most_outstanding {
             tracing::info!(
                 "the embedded broker keeps 5 MiB a partition: at most {} records are sent and not handled at a time{}",
@@ -250,13 +252,16 @@ impl Load {
                 if most.bytes.is_some() { ", and 4 MiB of them" } else { "" }
             );
         }
-        stage.create_topic(&plan.topic, plan.partitions, stop).await.inspect_err(|_| folder::unmake(&folder))?;
-        let mut live = Live::new(terminal, self.format(), stop);
-        let measured = match run::run(&plan, target, stop, |sample| live.show(sample)).await {
+        stage.create_topic(&plan, stop).await.inspect_err(|_| folder.unmake())?;
+        let left_by_exit = stage.left(&plan).map(|left| left.to_string());
+        shutdown.before_exit_at_once(move || left_by_exit.iter().for_each(|left| tracing::info!("{left}")));
+        let live = Live::start(terminal, self.format(), &stops.load)?;
+        let measured = match run::run(&plan, target, &stops, |sample| live.show(sample)).await {
             Ok(Some(measured)) => measured,
             nothing => {
+                live.end();
                 stage.clear(&plan).await;
-                folder::unmake(&folder);
+                folder.unmake();
                 nothing.map_err(explained)?;
                 return Err(Interrupted.into());
             }
@@ -265,12 +270,14 @@ impl Load {
             Scene { broker: stage.name(), settings: effective::of(&stage, &plan), started: folder::written(started) };
         let result = RunResult::new(&plan, scene, &gates, measured);
         let kept = folder::keep(&folder, &result, &EnginePage(&result));
+        live.end();
         let left = left::is_worth_a_look(&result).then(|| stage.left(&plan)).flatten();
         match &left {
             None => stage.clear(&plan).await,
             Some(left) if self.format() != Format::People => tracing::info!("{left}"),
             Some(_) => {}
         }
+        shutdown.before_exit_at_once(|| ());
         let folder = kept.is_ok().then_some(&*folder);
         self.format().print(&result, Report { result: &result, folder, left })?;
         kept.map(|()| telling::exit(result.outcome.judgement()))

@@ -33,7 +33,9 @@ impl fmt::Display for Report<'_> {
             write!(f, "\n  the first record that was not confirmed: {error}")?;
         }
         if outcome.stopped_early {
-            f.write_str("\n  a signal ended the load, or the wait for its last records, early")?;
+            f.write_str(
+                "\n  a signal ended the load, or the wait for its last records, early; or nobody read its lines any longer",
+            )?;
         }
         write!(
             f,

@@ -107,18 +107,24 @@ impl Stage {
         if self.is_embedded() { EmbeddedBroker::CONSUMER_PROTOCOL_PROPERTIES } else { &[] }
     }
 
-    pub(super) async fn create_topic(
-        &self,
-        topic: &str,
-        partitions: u32,
-        stop: &CancellationToken,
-    ) -> anyhow::Result<()> {
-        let partitions = i32::try_from(partitions)?;
+    /// Creates the run's topic.
+    ///
+    /// # Errors
+    /// [`Interrupted`](crate::cli::exit::Interrupted) where `stop` comes before the brokers tell of it; else the broker's. No topic of the run is there
+    /// then, or it is told how to delete it.
+    pub(super) async fn create_topic(&self, plan: &Plan, stop: &CancellationToken) -> anyhow::Result<()> {
+        let partitions = i32::try_from(plan.partitions)?;
         match &self.running {
-            Running::Embedded(broker) => broker.create_topic(topic, partitions)?,
-            Running::Local(kafka, _) => kafka.create_topic(topic, partitions)?,
+            Running::Embedded(broker) => broker.create_topic(&plan.topic, partitions)?,
+            Running::Local(kafka, _) => kafka.create_topic(&plan.topic, partitions)?,
             Running::Elsewhere | Running::Of { .. } => {
-                topic::ensure(&self.connection, topic, Some(topic::Layout::of(partitions)), stop).await?;
+                let layout = topic::Layout::of(partitions);
+                self.connection.reach(None, stop)?;
+                topic::create_own(&self.connection, &plan.topic, layout).await?;
+                if let Err(error) = topic::told(&self.connection, &plan.topic, layout, stop).await {
+                    self.clear(plan).await;
+                    return Err(error);
+                }
             }
         }
         Ok(())
@@ -126,15 +132,13 @@ impl Stage {
 
     /// Deletes topic and group of a run that nobody has to look into. Its members have left.
     pub(super) async fn clear(&self, plan: &Plan) {
-        if !matches!(self.running, Running::Elsewhere) {
-            return;
-        }
-        let (topic, group) = (&plan.topic, &plan.group);
+        let Some(left) = self.left(plan) else { return };
+        let Left { topic, group, .. } = left;
         if let Err(error) = left::delete_group(&self.connection, group).await {
-            tracing::warn!("group {group} stays behind: {error:#}");
+            tracing::warn!("group {group} stays behind: {error:#}; this deletes it: {}", left.deleting_group());
         }
         if let Err(error) = topic::delete(&self.connection, topic).await {
-            tracing::warn!("topic {topic} stays behind: {error:#}");
+            tracing::warn!("topic {topic} stays behind: {error:#}; this deletes it: {}", left.deleting_topic());
         }
     }
 
@@ -157,8 +161,51 @@ impl Stage {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 mod tests {
+    use std::time::Instant;
+
+    use clap::Parser;
+
+    use super::super::Load;
     use super::*;
+    use crate::cli::exit::Interrupted;
+
+    #[derive(Debug, Parser)]
+    struct Command {
+        #[command(flatten)]
+        load: Load,
+    }
+
+    #[tokio::test]
+    async fn a_topic_is_deleted_where_a_signal_comes_before_the_run_and_one_that_was_there_is_not_the_runs() {
+        if std::env::var_os("TROUPE_TEST_KAFKA").is_some_and(|value| value == "skip") {
+            eprintln!("skipped: TROUPE_TEST_KAFKA=skip");
+            return;
+        }
+        let kafka = LocalKafka::start().unwrap_or_else(|error| panic!("{error}"));
+        let load = Command::try_parse_from(["load", "--bootstrap-server", kafka.bootstrap_servers()]).unwrap().load;
+        let stop = CancellationToken::new();
+        let stage = Stage::set(None, &load.connect, false, &stop).await.unwrap();
+        let (content, timing) = (load.shape.content().unwrap(), load.timing(None));
+        let plan = load.plan(jiff::Timestamp::now(), 1, false, content, timing);
+        let is_there = || stage.connection.reach(Some(&plan.topic), &stop).unwrap().partitions.is_some();
+
+        // The signal comes when the broker has been asked for it, and has not answered.
+        let signal = CancellationToken::new();
+        let (made, ()) = tokio::join!(stage.create_topic(&plan, &signal), async { signal.cancel() });
+        assert!(made.unwrap_err().is::<Interrupted>());
+        let until = Instant::now() + Duration::from_secs(30);
+        while is_there() {
+            assert!(Instant::now() < until, "it is still there");
+        }
+
+        kafka.create_topic(&plan.topic, 1).unwrap();
+        let refused = stage.create_topic(&plan, &stop).await.unwrap_err().to_string();
+        assert!(refused.contains("exists already") && is_there(), "{refused}");
+        // A group that never formed is none to warn of.
+        left::delete_group(&stage.connection, &plan.group).await.unwrap();
+    }
 
     #[test]
     fn a_kafka_is_embedded_or_local_with_so_many_nodes() {

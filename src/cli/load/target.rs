@@ -4,7 +4,6 @@ use std::path::Path;
 use kafka_troupe::config::ConsumerConfig;
 use kafka_troupe::consume::{CommitWhen, StartAt};
 use rdkafka::ClientConfig;
-use tokio_util::sync::CancellationToken;
 
 use super::stage::Stage;
 use crate::load::crew::MemberSettings;
@@ -19,7 +18,6 @@ pub(super) fn target<'a>(stage: &'a Stage, folder: &Path) -> Target<'a> {
         client: connection.client_config(),
         timeout: connection.timeout(),
         folder: folder.to_owned(),
-        no_drain: CancellationToken::new(),
     }
 }
 

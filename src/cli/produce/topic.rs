@@ -58,11 +58,33 @@ pub(in crate::cli) async fn ensure(
         tracing::info!("topic {topic} exists already, with {partitions} partitions");
         return Ok(());
     }
+    create(connection, topic, layout).await?;
+    told(connection, topic, layout, stop).await
+}
+
+/// Creates a topic that is to be the caller's alone, who waits until it is [`told`] of and deletes it again.
+///
+/// # Errors
+/// It is there already, and left as it is.
+pub(in crate::cli) async fn create_own(connection: &Connection, topic: &str, layout: Layout) -> anyhow::Result<()> {
     match create(connection, topic, layout).await? {
-        Created::New => tracing::info!("topic {topic} created, with {} partitions", layout.partitions),
-        Created::AlreadyThere => {}
+        Created::New => Ok(()),
+        Created::AlreadyThere => {
+            anyhow::bail!("topic {topic} exists already: whose it is nobody can say, so it is left as it is")
+        }
     }
-    // Not every broker knows it at once.
+}
+
+/// Waits until the brokers tell of a topic that was created: not every one knows it at once.
+///
+/// # Errors
+/// [`Interrupted`](crate::cli::exit::Interrupted) where `stop` comes first; they do not in time, or tell of other partitions.
+pub(in crate::cli) async fn told(
+    connection: &Connection,
+    topic: &str,
+    layout: Layout,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
     let deadline = Instant::now() + connection.timeout();
     loop {
         if let Some(partitions) = connection.reach(Some(topic), stop)?.partitions {
@@ -97,7 +119,10 @@ async fn create(connection: &Connection, topic: &str, layout: Layout) -> anyhow:
     let results =
         admin.create_topics([&new], &options(connection)).await.map_err(without_values).with_context(cannot)?;
     match results.into_iter().next() {
-        Some(Ok(_)) => Ok(Created::New),
+        Some(Ok(_)) => {
+            tracing::info!("topic {topic} created, with {} partitions", layout.partitions);
+            Ok(Created::New)
+        }
         Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => Ok(Created::AlreadyThere),
         Some(Err((_, RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed))) => {
             anyhow::bail!("cannot create topic {topic}: no permission, an ACL must allow Create")

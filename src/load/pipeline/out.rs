@@ -305,12 +305,11 @@ impl Reader {
     ///
     /// # Errors
     /// OUT cannot be read to its end.
-    pub(crate) async fn finish(mut self, stop: Option<&CancellationToken>) -> anyhow::Result<bool> {
+    pub(crate) async fn finish(mut self, stop: &CancellationToken) -> anyhow::Result<bool> {
         self.finish.cancel();
-        let never = CancellationToken::new();
         tokio::select! {
             ended = self.ended() => return ended.map(|()| true),
-            () = stop.unwrap_or(&never).cancelled() => self.cut.cancel(),
+            () = stop.cancelled() => self.cut.cancel(),
         }
         self.ended().await.map(|()| false)
     }

@@ -7,7 +7,6 @@ use std::time::Duration;
 use anyhow::Context;
 use kafka_troupe::produce::ProducerBuilder;
 use rdkafka::ClientConfig;
-use tokio_util::sync::CancellationToken;
 
 use crate::load::account::Account;
 use crate::load::clock::{Clock, nanoseconds};
@@ -18,6 +17,7 @@ use crate::load::plan::Plan;
 use crate::load::resources::Resources;
 use crate::load::run::apart;
 use crate::load::sample::Sample;
+use crate::load::stops::Stops;
 
 use super::carrier::WallClock;
 use super::expect::Expect;
@@ -30,7 +30,7 @@ use super::progress::Counts;
 use super::sending::{self, produce};
 use super::verdict::Circumstances;
 use super::wait::{Waiting, read_to_the_end, wait};
-use super::watch::Watch;
+use super::watch::{AtLoadEnd, Watch};
 
 /// From the producers' start to the first intended time.
 const LEAD: Duration = Duration::from_millis(50);
@@ -60,8 +60,7 @@ pub(crate) struct Site<'a> {
     pub(crate) timeout: Duration,
     /// Where histograms are logged.
     pub(crate) folder: &'a Path,
-    /// Ends the load, or the wait after it.
-    pub(crate) stop: &'a CancellationToken,
+    pub(crate) stops: &'a Stops,
 }
 
 impl Site<'_> {
@@ -83,7 +82,7 @@ pub(crate) async fn whole(
     show: impl FnMut(&Sample),
 ) -> anyhow::Result<Option<Measured>> {
     let plan = Arc::clone(&source.plan);
-    let account = Arc::new(Account::new(&plan, site.stop.child_token())?);
+    let account = Arc::new(Account::new(&plan, site.stops.load.child_token())?);
     let _stop = account.stop.clone().drop_guard();
     let seen = Arc::new(Seen::new(verify.expect.unchanged)?);
     let clock = WallClock::of(account.clock);
@@ -91,7 +90,7 @@ pub(crate) async fn whole(
     let (out, ends) = apart(move || out.ends().map(|ends| (out, ends))).await??;
     let search = Search { run: plan.run, carried: site.carried.clone(), clock };
     let mut reader = Reader::start(out, Some(ends), search, Arc::clone(&seen)).await?;
-    if site.stop.is_cancelled() {
+    if site.stops.first().is_cancelled() {
         return Ok(None);
     }
     let start = account.clock.now() + nanoseconds(LEAD);
@@ -101,9 +100,7 @@ pub(crate) async fn whole(
         sent = produce(source, &account, &site.carried, clock, start, &mut watch) => sent?,
         early = reader.ended() => return Err(early.err().unwrap_or_else(|| anyhow::anyhow!("the reader ended early"))),
     };
-    let (load_end, resources) = (watch.load_end, Resources::now());
-    let at_the_end = watch.counts().unwrap_or_default();
-    let waiting = Waiting { settle: verify.settle, clock, stop: Some(site.stop).filter(|stop| !stop.is_cancelled()) };
+    let waiting = Waiting { settle: verify.settle, clock, stops: site.stops };
     let mut known = |_: bool| Ok(Some(sent.clone()));
     let waited = wait(&waiting, &mut reader, &seen, &mut watch, &mut known).await?;
     let (waited, all_read) = read_to_the_end(&waiting, reader, waited).await?;
@@ -115,9 +112,10 @@ pub(crate) async fn whole(
     let found = book.ledger.findings(&sent);
     let waited = waited.in_the_end(Some(found.missing));
     // Of what may be left out it is known only now how much that was.
-    let counts = Counts { acked: of_sending.acked, came: found.came };
-    let share = if verify.expect.filtered { counts.share() } else { 1.0 };
-    let behind = at_the_end.behind(share);
+    let in_the_end = Counts { acked: of_sending.acked, came: found.came };
+    let share = if verify.expect.filtered { in_the_end.share() } else { 1.0 };
+    let AtLoadEnd { at: load_end, cut, counts, resources, .. } = watch.at_load_end;
+    let behind = counts.behind(share);
     let came = plan.pace.came_to(of_sending.rate * share);
     let saturated = watch.progress.backlog(share).grew(load_start, load_end, behind, came);
     let latencies = meant(&watch.latencies.whole, queued, saturated)?;
@@ -143,7 +141,7 @@ pub(crate) async fn whole(
         curves: latencies.map(Latencies::curve),
         resources,
         first_error: account.answers().first_error.clone(),
-        stopped: site.stop.is_cancelled(),
+        stopped: cut || site.stops.first().is_cancelled(),
         verified: Some(Verified::of(&book, found, verify.expect, waited, false)),
     }))
 }
@@ -159,7 +157,7 @@ pub(crate) async fn produce_only(
     show: impl FnMut(&Sample),
 ) -> anyhow::Result<Option<(Measured, Manifest)>> {
     let plan = Arc::clone(&source.plan);
-    let account = Arc::new(Account::new(&plan, site.stop.child_token())?);
+    let account = Arc::new(Account::new(&plan, site.stops.load.child_token())?);
     let _stop = account.stop.clone().drop_guard();
     let verify_topic = match out {
         Some(topic) => {
@@ -168,7 +166,7 @@ pub(crate) async fn produce_only(
         }
         None => None,
     };
-    if site.stop.is_cancelled() {
+    if site.stops.first().is_cancelled() {
         return Ok(None);
     }
     let start = account.clock.now() + nanoseconds(LEAD);
@@ -176,7 +174,6 @@ pub(crate) async fn produce_only(
     let logs = site.logs(clock, Part::ProduceOnly)?;
     let mut watch = Watch::new(account.clock, start, Some((&*plan, &*account)), None, logs, show)?;
     let sent = produce(source, &account, &site.carried, clock, start, &mut watch).await?;
-    let resources = Resources::now();
     watch.take_latencies();
     let (figures, queued) = sending::figures(&account, &plan, &sent, start, &watch);
     let latencies = meant(&watch.latencies.whole, queued, false)?;
@@ -214,9 +211,9 @@ pub(crate) async fn produce_only(
         around,
         samples: watch.series.finish(),
         curves: latencies.map(Latencies::curve),
-        resources,
+        resources: watch.at_load_end.resources,
         first_error: account.answers().first_error.clone(),
-        stopped: site.stop.is_cancelled(),
+        stopped: watch.at_load_end.cut,
         verified: None,
     };
     Ok(Some((measured, manifest)))
@@ -242,7 +239,7 @@ pub(crate) async fn verify_only(
     let mut reader = Reader::start(out, starts, search, Arc::clone(&seen)).await?;
     let logs = site.logs(clock, Part::VerifyOnly)?;
     let mut watch = Watch::new(monotonic, monotonic.now(), None, Some(&seen), logs, show)?;
-    let waiting = Waiting { settle: verify.settle, clock, stop: Some(site.stop) };
+    let waiting = Waiting { settle: verify.settle, clock, stops: site.stops };
     let mut known = |look: bool| {
         if told.is_none() && look {
             told = manifest()?;
@@ -288,7 +285,7 @@ pub(crate) async fn verify_only(
         curves: latencies.map(Latencies::curve),
         resources: Resources::now(),
         first_error: None,
-        stopped: site.stop.is_cancelled(),
+        stopped: site.stops.first().is_cancelled(),
         verified: Some(Verified::of(&book, found, verify.expect, waited, true)),
     })
 }

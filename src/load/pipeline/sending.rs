@@ -72,7 +72,7 @@ pub(super) fn figures<S: FnMut(&Sample)>(
     watch: &Watch<'_, S>,
 ) -> (Figures, bool) {
     let load_start = start + nanoseconds(plan.warmup);
-    let rate = account.answers().rate(load_start, watch.load_end);
+    let rate = account.answers().rate(load_start, watch.at_load_end.at);
     let sending = account.sending();
     let figures = Figures {
         sent: sent.sequences.iter().sum(),

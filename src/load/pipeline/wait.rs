@@ -1,10 +1,10 @@
 use std::time::Duration;
 
 use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
 
 use crate::load::clock::nanoseconds;
 use crate::load::sample::{Phase, Sample};
+use crate::load::stops::Stops;
 
 use super::carrier::WallClock;
 use super::ledger::Sent;
@@ -19,21 +19,19 @@ const LOOK: Duration = Duration::from_millis(20);
 pub(super) struct Waiting<'a> {
     pub(super) settle: Duration,
     pub(super) clock: WallClock,
-    /// `None` where there was a stop before.
-    pub(super) stop: Option<&'a CancellationToken>,
+    pub(super) stops: &'a Stops,
 }
 
-/// Has all read that stands in OUT by now. Why it was not waited any longer, and whether all is read. A stop that ended the wait does not end this too.
+/// Has all read that stands in OUT by now. Why it was not waited any longer, and whether all is read. A signal that ended the wait does not end this too.
 pub(super) async fn read_to_the_end(
     waiting: &Waiting<'_>,
     reader: Reader,
     waited: Waited,
 ) -> anyhow::Result<(Waited, bool)> {
-    let stop = waiting.stop.filter(|_| waited != Waited::Stopped);
-    Ok(if reader.finish(stop).await? { (waited, true) } else { (Waited::Stopped, false) })
+    Ok(if reader.finish(&waiting.stops.next()).await? { (waited, true) } else { (Waited::Stopped, false) })
 }
 
-/// Waits for what has not come out yet. `sent` says what there is to come, if that is known, and looks again where it is asked to.
+/// Waits for what has not come out yet, until a signal comes; one before it does not count. `sent` says what there is to come, if that is known, and looks again where it is asked to.
 pub(super) async fn wait<S: FnMut(&Sample)>(
     waiting: &Waiting<'_>,
     reader: &mut Reader,
@@ -41,7 +39,7 @@ pub(super) async fn wait<S: FnMut(&Sample)>(
     watch: &mut Watch<'_, S>,
     sent: &mut impl FnMut(bool) -> anyhow::Result<Option<Sent>>,
 ) -> anyhow::Result<Waited> {
-    let since = waiting.clock.now();
+    let (since, stop) = (waiting.clock.now(), waiting.stops.next());
     let mut known = sent(true)?;
     loop {
         {
@@ -53,7 +51,7 @@ pub(super) async fn wait<S: FnMut(&Sample)>(
                 return Ok(Waited::Settled(waiting.settle));
             }
         }
-        if waiting.stop.is_some_and(CancellationToken::is_cancelled) {
+        if stop.is_cancelled() {
             return Ok(Waited::Stopped);
         }
         tokio::select! {

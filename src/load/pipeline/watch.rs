@@ -41,13 +41,25 @@ pub(super) struct Watch<'a, S> {
     pub(super) latencies: Collected,
     /// What came of those that this host does not measure.
     none: ByFamily<Latencies>,
-    /// When all was sent, and what was not confirmed by then.
-    pub(super) load_end: u64,
-    unconfirmed: u64,
+    pub(super) at_load_end: AtLoadEnd,
     /// When the last sample was taken.
     looked: u64,
     last: [u64; 3],
     cpu_seconds: Option<f64>,
+}
+
+/// What was when all had been given to the producers: what comes while they wait for the last answers belongs to no load any more.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct AtLoadEnd {
+    /// On the run's clock.
+    pub(super) at: u64,
+    /// It was ended before its time.
+    pub(super) cut: bool,
+    /// To be sent by then, and not confirmed.
+    unconfirmed: u64,
+    /// Of a host that both sends and looks at OUT.
+    pub(super) counts: Counts,
+    pub(super) resources: Resources,
 }
 
 impl<'a, S: FnMut(&Sample)> Watch<'a, S> {
@@ -73,8 +85,7 @@ impl<'a, S: FnMut(&Sample)> Watch<'a, S> {
             queue: Backlog::default(),
             latencies: Collected::new(start, logs)?,
             none: ByFamily::try_new(|_| Latencies::new())?,
-            load_end: 0,
-            unconfirmed: 0,
+            at_load_end: AtLoadEnd::default(),
             looked: start,
             last: [0; 3],
             cpu_seconds: Resources::now().cpu_seconds,
@@ -92,8 +103,10 @@ impl<'a, S: FnMut(&Sample)> Watch<'a, S> {
     }
 
     pub(super) fn load_is_over(&mut self) {
-        self.load_end = self.clock.now();
-        self.unconfirmed = self.unconfirmed(self.load_end);
+        let (at, counts) = (self.clock.now(), self.counts().unwrap_or_default());
+        let cut = self.sending.is_some_and(|(_, account)| account.stop.is_cancelled());
+        let (unconfirmed, resources) = (self.unconfirmed(at), Resources::now());
+        self.at_load_end = AtLoadEnd { at, cut, unconfirmed, counts, resources };
         self.look(self.sending_phase());
     }
 
@@ -105,7 +118,7 @@ impl<'a, S: FnMut(&Sample)> Watch<'a, S> {
     /// Whether what waited for the broker's confirmation grew as long as the load lasted: so did each record's wait.
     pub(super) fn queued(&self, load_start: u64, rate: f64) -> bool {
         let rate = self.sending.map_or(Rate::Steady(rate), |(plan, _)| plan.pace.came_to(rate));
-        self.queue.grew(load_start, self.load_end, self.unconfirmed, rate)
+        self.queue.grew(load_start, self.at_load_end.at, self.at_load_end.unconfirmed, rate)
     }
 
     /// Records confirmed in IN, and come out.
@@ -173,5 +186,46 @@ impl<'a, S: FnMut(&Sample)> Watch<'a, S> {
         }
         self.latencies.add(self.clock.now(), &taken);
         taken
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
+mod tests {
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::load::ledger::Place;
+    use crate::load::payload::Payload;
+    use crate::load::pipeline::identity::Found;
+    use crate::load::plan::Pace;
+
+    #[tokio::test]
+    async fn what_comes_while_the_last_answers_are_waited_for_is_not_of_the_load() {
+        let plan = Plan::small(1, Pace::ClosedLoop { in_flight: 10 });
+        let account = Account::new(&plan, CancellationToken::new()).unwrap();
+        let seen = Arc::new(Seen::new(false).unwrap());
+        let come = |sequence| {
+            let payload =
+                Payload { producer: 0, sequence, key: None, key_sequence: sequence, intended: 0, warm_up: false };
+            let found = Found::Ours { payload, altered: false };
+            seen.book().ledger.came(found, Place { partition: 0, offset: sequence })
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let logs = HdrLogs::create(folder.path(), 0.0, |_| true).unwrap();
+        let sending = Some((&plan, &account));
+        let mut watch = Watch::new(account.clock, account.clock.now(), sending, Some(&seen), logs, |_| {}).unwrap();
+        account.acked.store(100, Ordering::Release);
+        come(0).unwrap();
+        watch.load_is_over();
+        let (after, threads) = (account.clock.now(), Resources::now().threads);
+
+        account.acked.store(200, Ordering::Release);
+        account.stop.cancel();
+        come(1).unwrap();
+        watch.look(Phase::Wait);
+        let AtLoadEnd { at, cut, counts, resources, .. } = watch.at_load_end;
+        assert_eq!((counts, cut), (Counts { acked: 100, came: 1 }, false));
+        assert!((1..=after).contains(&at) && resources.threads.is_some() == threads.is_some(), "{resources:?}");
     }
 }

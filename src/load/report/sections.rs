@@ -43,9 +43,10 @@ pub(super) fn verdict(
         .iter()
         .cloned()
         .chain(result.first_error.iter().map(|it| format!("the first record that was not confirmed: {it}")))
-        .chain(
-            result.stopped_early.then(|| "a signal ended the load, or the wait for its last records, early".to_owned()),
-        )
+        .chain(result.stopped_early.then(|| {
+            "a signal ended the load, or the wait for its last records, early; or nobody read its lines any longer"
+                .to_owned()
+        }))
         .collect();
     if !reasons.is_empty() {
         f.write_str("<ul class=\"reasons\">")?;

@@ -9,9 +9,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use kafka_troupe::config::tool::Role;
-use tokio_util::sync::CancellationToken;
 
-use super::folder::REPORT;
+use super::folder::{Folder, REPORT};
 use super::telling::{self, Live};
 use super::{Load, effective, folder};
 use crate::cli::connect::Connection;
@@ -26,6 +25,7 @@ use crate::load::pipeline::run::{self, Site, Source};
 use crate::load::plan::Plan;
 use crate::load::report::ApplicationPage;
 use crate::load::result::Scene;
+use crate::load::stops::Stops;
 use asked::Asked;
 pub(super) use asked::Pipeline;
 use report::Report;
@@ -37,11 +37,7 @@ impl Load {
     /// # Errors
     /// [`Misuse`](crate::cli::exit::Misuse) for what does not go together, before anything is sent; [`Interrupted`] where a signal came before
     /// that; else the environment's.
-    pub(super) async fn own_pipeline(
-        &self,
-        terminal: &Terminal,
-        stop: &CancellationToken,
-    ) -> anyhow::Result<Option<Exit>> {
+    pub(super) async fn own_pipeline(&self, terminal: &Terminal, stops: &Stops) -> anyhow::Result<Option<Exit>> {
         let gates = Gates::all(&self.assert);
         let Some(asked) = self.pipeline.asked(&gates)? else { return Ok(None) };
         let part = asked.part();
@@ -56,12 +52,16 @@ impl Load {
         if !part.sends() {
             self.pipeline.told(run)?;
         }
-        let folder = folder::make(self.out.as_ref(), started, seed)?;
-        let live = Live::new(terminal, self.format(), stop);
-        let measured = self.measure(&asked, plan, &connection, live, stop, &folder).await;
-        let Some((measured, plan, told)) = measured.inspect_err(|_| folder::unmake(&folder))? else {
-            folder::unmake(&folder);
-            return Err(Interrupted.into());
+        let folder = Folder::make(self.out.as_ref(), started, seed)?;
+        let live = Live::start(terminal, self.format(), &stops.load)?;
+        let (measured, plan, told) = match self.measure(&asked, plan, &connection, &live, stops, &folder).await {
+            Ok(Some(measured)) => measured,
+            nothing => {
+                live.end();
+                folder.unmake();
+                nothing?;
+                return Err(Interrupted.into());
+            }
         };
         let scene = Scene {
             broker: connection.get("bootstrap.servers").unwrap_or_default().to_owned(),
@@ -75,6 +75,7 @@ impl Load {
         };
         let result = PipelineResult::new((run, part), settings, scene, &gates, measured)?;
         let kept = folder::keep(&folder, &result, &ApplicationPage(&result));
+        live.end();
         let report = Report {
             result: &result,
             report: kept.is_ok().then(|| folder.join(REPORT)),
@@ -90,18 +91,18 @@ impl Load {
         asked: &Asked,
         mut plan: Plan,
         connection: &Connection,
-        mut live: Live<'_>,
-        stop: &CancellationToken,
+        live: &Live,
+        stops: &Stops,
         folder: &Path,
     ) -> anyhow::Result<Option<(Measured, Arc<Plan>, anyhow::Result<()>)>> {
         let mut told = Ok(());
         let run = RunId(plan.run);
         if let Some(into) = asked.into() {
-            plan.partitions = u32::try_from(connection.reach_topic(into, stop)?)?;
+            plan.partitions = u32::try_from(connection.reach_topic(into, stops.first())?)?;
             into.clone_into(&mut plan.topic);
         }
         if let Some(out) = asked.out() {
-            connection.reach_topic(out, stop)?;
+            connection.reach_topic(out, stops.first())?;
         }
         let plan = Arc::new(plan);
         let source = Source { plan: Arc::clone(&plan), producer: connection.producer() };
@@ -111,7 +112,7 @@ impl Load {
             client: connection.client_config(),
             timeout: connection.timeout(),
             folder,
-            stop,
+            stops,
         };
         let show = |sample: &_| live.show(sample);
         let measured = match asked {
