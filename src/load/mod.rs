@@ -2,7 +2,7 @@
 //!
 //! Pure, without clock, thread or socket:
 //! - when a record is to be sent: [`schedule`] of [`phases`], from a [`phases_file`]; under which key: [`keys`]; what it says of itself: [`payload`];
-//!   how large it is: [`sizes`]; what a handler does for it: [`work`]; all from a seed: [`random`].
+//!   how large it is: [`sizes`], within [`limits`]; what a handler does for it: [`work`]; all from a seed: [`random`].
 //! - what was sent and handled, record by record: [`ledger`] over [`marks`]; how long that took: [`latencies`] by [`families`], and [`by_phase`]; what was
 //!   committed: [`commits`]; whether handlers kept up: [`backlog`], and [`calm`]; what is done to members, and how they get over it: [`faults`], [`recovery`].
 //! - what it comes to: [`figures`], and [`of_phases`]; what has to hold of them: [`gates`]; [`verdict`].
@@ -30,6 +30,7 @@ pub(crate) mod hdr_log;
 pub(crate) mod keys;
 pub(crate) mod latencies;
 mod ledger;
+pub(crate) mod limits;
 mod log;
 mod marks;
 mod member_process;

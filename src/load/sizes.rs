@@ -4,7 +4,6 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::keys::KeyText;
 use super::payload::MINIMUM;
 use super::random::Random;
 
@@ -12,10 +11,6 @@ use super::random::Random;
 pub(crate) const MOST: usize = 100_000_000;
 /// The largest that is drawn from a distribution without a bound of its own: producer and broker take it unless they were told otherwise.
 const MOST_DRAWN: usize = 990_000;
-/// What a producer takes, with key and head, unless `message.max.bytes` says otherwise: librdkafka's default.
-const MESSAGE_MAX_BYTES: usize = 1_000_000;
-/// What librdkafka counts for a record beside key and value, at most (`RD_KAFKAP_MESSAGE_V2_MAX_OVERHEAD`).
-const RECORD_HEAD: usize = 36;
 
 /// Bytes of a value, the 48 that tell what it is included.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -77,22 +72,6 @@ impl Content {
         let lines = file.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
         let lines: Arc<[Box<[u8]>]> = lines.filter(|line| !line.is_empty()).map(Into::into).collect();
         (!lines.is_empty()).then_some(Self::Lines(lines))
-    }
-
-    /// Whether a producer takes the largest of them, with or without a key; its `message.max.bytes` is `limit`, or the default.
-    ///
-    /// # Errors
-    /// Why not, and what to do.
-    pub(crate) fn fit(&self, keyed: bool, limit: Option<usize>) -> Result<(), String> {
-        let limit = limit.unwrap_or(MESSAGE_MAX_BYTES);
-        let most = self.bounds().1 + if keyed { KeyText::LEN } else { 0 } + RECORD_HEAD;
-        if most <= limit {
-            return Ok(());
-        }
-        Err(format!(
-            "the largest record has {most} bytes, with key and head, and the producer's message.max.bytes is {limit}: make the records smaller, \
-             or raise that with -X message.max.bytes={most}, and the broker's own limit with it"
-        ))
     }
 
     /// Bytes of the smallest and the largest value.
@@ -239,18 +218,6 @@ mod tests {
                 }
             }
         }
-    }
-
-    #[test]
-    fn the_largest_record_has_to_fit_what_a_producer_takes() {
-        let fixed = |size| Content::Filler(Sizes::Fixed(size));
-        assert!(fixed(1_000_000 - 36).fit(false, None).is_ok());
-        assert!(fixed(1_000_000 - 36 - 11).fit(true, None).is_ok());
-        let told = fixed(1_000_000 - 36).fit(true, None).unwrap_err();
-        assert!(told.contains("1000011 bytes") && told.contains("message.max.bytes=1000011"), "{told}");
-        assert!(fixed(10_000_000).fit(true, Some(20_000_000)).is_ok());
-        assert!(Content::Filler("uniform:100:2000".parse().unwrap()).fit(true, Some(2_000)).is_err());
-        assert!(Content::Filler("lognormal:300:2".parse().unwrap()).fit(true, None).is_ok());
     }
 
     #[test]

@@ -1,5 +1,9 @@
 //! What is refused before anything is sent.
 
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+
 use super::*;
 
 #[test]
@@ -64,5 +68,73 @@ fn a_kafka_or_a_topic_that_is_not_there_ends_it_with_3_and_leaves_no_folder() {
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(3), "{stderr}");
         assert!(stderr.contains(why) && !run.exists(), "{stderr}");
+    }
+}
+
+/// Exit code, stdout and stderr of a host that only sends.
+fn sent(servers: &str, arguments: &str, folder: &Path) -> (i32, Value, String) {
+    let arguments = format!("--produce-only --in-flight 100 --warmup 0s --timeout 5s --json {arguments}");
+    let output = load(servers, &arguments, folder).output().unwrap();
+    let result = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    (output.status.code().unwrap(), result, String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn a_record_that_no_producer_takes_is_refused_with_all_that_its_identity_adds() {
+    let broker = EmbeddedBroker::start().unwrap();
+    broker.create_topic("in", PARTITIONS).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    // With a key of 11 bytes, a header of 118 and 36 more.
+    for (size, fits) in [(1_000_000 - 165, true), (1_000_000 - 164, false)] {
+        let arguments = format!("--topic in --records 1 --record-size {size}");
+        let (code, result, stderr) = sent(broker.bootstrap_servers(), &arguments, &run);
+        assert_eq!((code, run.exists()), if fits { (0, true) } else { (2, false) }, "{size}: {stderr}");
+        if fits {
+            assert_eq!(counts(&result, ["acked", "failed"]), [1, 0], "{result}");
+            std::fs::remove_dir_all(&run).unwrap();
+        } else {
+            assert!(
+                stderr.contains("has 1000001 bytes") && stderr.contains("message.max.bytes is 1000000"),
+                "{stderr}"
+            );
+        }
+    }
+}
+
+#[test]
+fn on_apache_kafka_records_are_held_to_what_their_topic_takes() {
+    if std::env::var_os("TROUPE_TEST_KAFKA").is_some_and(|value| value == "skip") {
+        eprintln!("skipped: TROUPE_TEST_KAFKA=skip");
+        return;
+    }
+    let kafka = LocalKafka::start().unwrap_or_else(|error| panic!("{error}"));
+    let servers = kafka.bootstrap_servers();
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", servers).create().unwrap();
+    let topics = [("small", "2000"), ("large", "3000000")]
+        .map(|(name, most)| NewTopic::new(name, 1, TopicReplication::Fixed(1)).set("max.message.bytes", most));
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let made = runtime.block_on(admin.create_topics(&topics, &AdminOptions::new())).unwrap();
+    assert!(made.iter().all(Result::is_ok), "{made:?}");
+    let folder = tempfile::tempdir().unwrap();
+    let folder = |name: &str| folder.path().join(name);
+
+    let refused = |arguments: &str, why: &str| {
+        let (code, _, stderr) = sent(servers, arguments, &folder("refused"));
+        assert!(code == 2 && stderr.contains(why) && !folder("refused").exists(), "{code}: {stderr}");
+    };
+    refused("--topic small --records 1 --record-size 1775", "max.message.bytes of topic small is 2000");
+    refused("--topic large --records 1 --record-size 3000000", "max.message.bytes of topic large is 3000000");
+    let told = "--topic large --records 1 --record-size 1500000 -X message.max.bytes=1400000";
+    refused(told, "the producer's message.max.bytes is 1400000");
+
+    // A batch of several would be too large for the one, a single record too large for a producer that is told nothing of the other.
+    for (arguments, records) in [
+        ("--topic small --records 200 --record-size uniform:100:1774", 200),
+        ("--topic large --records 3 --record-size 1500000", 3),
+    ] {
+        let (code, result, stderr) = sent(servers, arguments, &folder(arguments));
+        assert_eq!((code, counts(&result, ["acked", "failed"])), (0, [records, 0]), "{result} {stderr}");
     }
 }

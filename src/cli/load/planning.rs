@@ -7,10 +7,14 @@ use kafka_troupe::config::tool::Role;
 use kafka_troupe::consume::Order;
 
 use super::{KeptOrder, Load};
+use crate::cli::connect::Connection;
 use crate::cli::exit::Misuse;
+use crate::cli::produce::topic;
 use crate::load::faults::{self, Fault};
 use crate::load::keys::Keys;
+use crate::load::limits::Largest;
 use crate::load::phases::Phase;
+use crate::load::pipeline::carrier;
 use crate::load::plan::{Engine, Length, Outstanding, Pace, Plan};
 use crate::load::sizes::Content;
 
@@ -20,6 +24,7 @@ const EMBEDDED_BYTES: u64 = 4 << 20;
 const EMBEDDED_BATCHES: u64 = 90_000;
 /// How long the load lasts, unless told otherwise.
 const DURATION: Duration = Duration::from_secs(30);
+const LIMIT: &str = "message.max.bytes";
 
 impl Load {
     pub(super) fn plan(
@@ -97,11 +102,33 @@ impl Load {
         Ok(faults::planned(self.fault.clone(), self.members, load).map_err(Misuse)?)
     }
 
-    /// The largest record that there may be has to fit, or some fail whatever the load.
     pub(super) fn refuse_what_producers_do_not_take(&self, content: &Content) -> anyhow::Result<()> {
         let given = self.connect.settings(Role::Neither, &[])?;
-        let limit = given.config().producer.kafka.get("message.max.bytes").and_then(|it| it.parse().ok());
-        Ok(content.fit(self.keys != Keys::Null, limit).map_err(Misuse)?)
+        let largest = Largest::of(content.bounds().1, self.keys != Keys::Null);
+        Ok(largest.fits_producer(limit(&given)).map_err(Misuse)?)
+    }
+
+    /// The same of what is sent to a topic of somebody's, which has a limit of its own. Unless the producer is told one, that is its limit too: its
+    /// batches are no larger than the topic takes, and its records may be as large.
+    pub(super) async fn fit_to_topic(
+        &self,
+        connection: &mut Connection,
+        topic: &str,
+        content: &Content,
+        within: Duration,
+    ) -> anyhow::Result<()> {
+        let largest = Largest::of(carrier::largest(content, &self.pipeline.carried()), self.keys != Keys::Null);
+        let (given, of_topic) = (limit(connection), topic::most_bytes(connection, topic, within).await);
+        let producer = &mut connection.config_mut().producer.kafka;
+        // How much compression makes of it nobody knows before.
+        let compressed = producer.get("compression.type").is_some_and(|codec| codec != "none");
+        if let Some(limit) = of_topic.filter(|_| !compressed) {
+            largest.fits_topic(topic, usize::try_from(limit)?).map_err(Misuse)?;
+        }
+        if let (None, Some(limit)) = (given, of_topic) {
+            producer.set(LIMIT, topic::as_producers_limit(limit));
+        }
+        Ok(largest.fits_producer(limit(connection)).map_err(Misuse)?)
     }
 
     pub(super) fn refuse_what_no_bare_loop_does(&self) -> anyhow::Result<()> {
@@ -111,6 +138,11 @@ impl Load {
         }
         Ok(())
     }
+}
+
+/// The producer's limit, if it is told one.
+fn limit(connection: &Connection) -> Option<usize> {
+    connection.config().producer.kafka.get(LIMIT)?.parse().ok()
 }
 
 /// A backlog is outstanding as a whole.

@@ -41,9 +41,6 @@ use row::Rows;
 use split::{BadInput, Splitter};
 use topic::Layout;
 
-/// How long the topic's limits are asked for at most.
-const MOST_WAIT: Duration = Duration::from_secs(5);
-
 const EXAMPLES: &str = "  troupe produce --bootstrap-server localhost:9092 --topic greetings greetings.txt
   tail -f log | troupe produce --topic log --command-config client.properties -
   troupe produce --topic flights --create-topic 8 --csv --key tailnum flights.csv.zst
@@ -174,9 +171,7 @@ impl Produce {
         let stop = shutdown.requested();
         let asked = Instant::now();
         topic::ensure(&connection, &self.topic, self.create_topic, stop).await?;
-        // The next question takes about as long as this one did.
-        let within = (3 * asked.elapsed()).clamp(Duration::from_millis(500), MOST_WAIT);
-        let producer = self.producer(&connection, within).await?;
+        let producer = self.producer(&connection, topic::about_as_long(asked.elapsed())).await?;
         let bar = terminal.transfer(size);
         let show = |tally: &tally::Tally| {
             bar.set_position(read_so_far.bytes());
@@ -219,8 +214,7 @@ impl Produce {
         if connection.get(LIMIT).is_none() {
             let told = topic::most_bytes(connection, &self.topic, within).await;
             if let Some(bytes) = told {
-                // The bounds are librdkafka's.
-                builder = builder.property(LIMIT, bytes.clamp(1_000, 1_000_000_000).to_string());
+                builder = builder.property(LIMIT, topic::as_producers_limit(bytes));
             }
         }
         connect::started(builder)

@@ -164,13 +164,23 @@ pub(in crate::cli) fn without_values(error: KafkaError) -> anyhow::Error {
 /// The most bytes of a batch of records that the topic takes, where the broker tells.
 ///
 /// librdkafka has a limit of its own, and fails a batch as a whole if the broker finds it too large: good records with it. It is not worth a
-/// long wait: a broker that does not know the question leaves librdkafka waiting, up to `within`.
-pub(super) async fn most_bytes(connection: &Connection, topic: &str, within: Duration) -> Option<u64> {
+/// long wait: a broker that does not know the question leaves librdkafka waiting, up to `within`, for which [`about_as_long`] is enough.
+pub(in crate::cli) async fn most_bytes(connection: &Connection, topic: &str, within: Duration) -> Option<u64> {
     let admin: AdminClient<Quiet> = connection.client_config().create_with_context(Quiet).ok()?;
     let topic = ResourceSpecifier::Topic(topic);
     let configs = admin.describe_configs([&topic], &AdminOptions::new().request_timeout(Some(within))).await.ok()?;
     let config = configs.into_iter().next()?.ok()?;
     config.get("max.message.bytes")?.value.as_ref()?.parse().ok()
+}
+
+/// The producer's `message.max.bytes` for a topic that takes so many: the bounds are librdkafka's.
+pub(in crate::cli) fn as_producers_limit(bytes: u64) -> String {
+    bytes.clamp(1_000, 1_000_000_000).to_string()
+}
+
+/// How long the topic's limit is waited for, where another question took so long to be answered.
+pub(in crate::cli) fn about_as_long(other: Duration) -> Duration {
+    (3 * other).clamp(Duration::from_millis(500), Duration::from_secs(5))
 }
 
 /// It does not matter much if that is not told: old brokers do not, nor do those that do not allow it.

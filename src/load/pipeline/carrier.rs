@@ -8,6 +8,20 @@ use crate::load::sizes::Content;
 use super::identity::{self, Carried, DIGITS, DIGITS_IN_HEADER, HEADER};
 use super::template::Template;
 
+/// Bytes of the largest value that there may be with its identity, and of the header where that is in one.
+pub(crate) fn largest(content: &Content, carried: &Carried) -> usize {
+    /// Lengths of name and value, and each record has one header.
+    const HEADER_HEAD: usize = 3;
+    let (_, largest) = content.bounds();
+    match carried {
+        Carried::InHeader => {
+            let head = if matches!(content, Content::Lines(_)) { MINIMUM } else { 0 };
+            largest - head + HEADER.len() + DIGITS_IN_HEADER + HEADER_HEAD
+        }
+        Carried::InJson(pointer) => Template::new(content, pointer).length(largest),
+    }
+}
+
 /// Gives one producer's records their identity where an application keeps it.
 #[derive(Clone, Debug)]
 pub(crate) struct Carrier {

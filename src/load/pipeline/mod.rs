@@ -8,7 +8,7 @@
 //! What does it: [`run`], with a [`carrier`] that gives records their identity, the reader of [`out`], in whichever [`part`] this host has: [`sending`], and the [`wait`] for what comes out, under
 //! [`watch`]; [`measured`] and [`result`](mod@result) in the end.
 
-mod carrier;
+pub(crate) mod carrier;
 mod ends;
 pub(crate) mod expect;
 pub(crate) mod identity;

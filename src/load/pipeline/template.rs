@@ -56,6 +56,16 @@ impl Template {
     }
 }
 
+impl Template {
+    /// How many bytes come of a value of so many.
+    pub(super) fn length(&self, value: usize) -> usize {
+        match self {
+            Self::Line => (value + DIGITS).saturating_sub(MINIMUM + PLACE.len()),
+            Self::Made { before, between, after } => value.max(before.len() + DIGITS + between.len() + after.len()),
+        }
+    }
+}
+
 /// Whether a line has a place for the identity, once, where the pointer leads.
 ///
 /// # Errors
@@ -84,7 +94,9 @@ mod tests {
 
     fn written(content: &Content, pointer: &Pointer, value: &[u8]) -> String {
         let mut into = b"what was there before".to_vec();
-        Template::new(content, pointer).write(value, "7".repeat(DIGITS).as_bytes(), &mut into);
+        let template = Template::new(content, pointer);
+        template.write(value, "7".repeat(DIGITS).as_bytes(), &mut into);
+        assert_eq!(into.len(), template.length(value.len()));
         String::from_utf8(into).unwrap()
     }
 

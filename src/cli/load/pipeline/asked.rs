@@ -153,7 +153,7 @@ impl Pipeline {
         Ok(Some(asked))
     }
 
-    pub(super) fn carried(&self) -> Carried {
+    pub(in crate::cli::load) fn carried(&self) -> Carried {
         self.id_pointer.clone().map_or(Carried::InHeader, Carried::InJson)
     }
 

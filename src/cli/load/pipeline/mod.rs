@@ -6,6 +6,7 @@ mod told;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use jiff::Timestamp;
 use kafka_troupe::config::tool::Role;
@@ -15,6 +16,7 @@ use super::telling::{self, Live};
 use super::{Load, effective, folder};
 use crate::cli::connect::Connection;
 use crate::cli::exit::{Exit, Interrupted};
+use crate::cli::produce::topic;
 use crate::cli::terminal::Terminal;
 use crate::load::gates::Gates;
 use crate::load::pipeline::manifest::RunId;
@@ -43,7 +45,7 @@ impl Load {
         let part = asked.part();
         let (content, timing) = (self.shape.content()?, self.timing(self.shape.phases()?));
         self.pipeline.check(&content)?;
-        let connection = self.connect.settings(Role::Neither, &[])?.with_brokers()?;
+        let mut connection = self.connect.settings(Role::Neither, &[])?.with_brokers()?;
         let started = Timestamp::now();
         let seed = self.seed.unwrap_or_else(|| started.as_microsecond().unsigned_abs());
         let mut plan = self.plan(started, seed, false, content, timing);
@@ -54,7 +56,7 @@ impl Load {
         }
         let folder = Folder::make(self.out.as_ref(), started, seed)?;
         let live = Live::start(terminal, self.format(), &stops.load)?;
-        let (measured, plan, told) = match self.measure(&asked, plan, &connection, &live, stops, &folder).await {
+        let (measured, plan, told) = match self.measure(&asked, plan, &mut connection, &live, stops, &folder).await {
             Ok(Some(measured)) => measured,
             nothing => {
                 live.end();
@@ -90,7 +92,7 @@ impl Load {
         &self,
         asked: &Asked,
         mut plan: Plan,
-        connection: &Connection,
+        connection: &mut Connection,
         live: &Live,
         stops: &Stops,
         folder: &Path,
@@ -98,8 +100,10 @@ impl Load {
         let mut told = Ok(());
         let run = RunId(plan.run);
         if let Some(into) = asked.into() {
+            let since = Instant::now();
             plan.partitions = u32::try_from(connection.reach_topic(into, stops.first())?)?;
             into.clone_into(&mut plan.topic);
+            self.fit_to_topic(connection, into, &plan.content, topic::about_as_long(since.elapsed())).await?;
         }
         if let Some(out) = asked.out() {
             connection.reach_topic(out, stops.first())?;
