@@ -1,3 +1,5 @@
+use super::growth::{FEW, rises, rises_late, rises_without_break};
+
 /// How far handlers were behind, second by second, and whether that was for good.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Backlog {
@@ -5,16 +7,12 @@ pub(crate) struct Backlog {
     samples: Vec<(u64, u64)>,
 }
 
-/// Fewer records than these are not called a backlog.
-const FEW: f64 = 100.0;
 /// Nothing is said of a shorter stretch, in seconds: it has no samples to speak of.
 const SHORTEST: f64 = 2.0;
 /// From so many seconds on a slow growth is told from noise.
 const ENOUGH: f64 = 5.0;
 /// An excess above this share of the rate is not kept up with.
 const EXCESS: f64 = 0.02;
-/// Growth has to be so many times what the samples stray from its line.
-const ABOVE_NOISE: f64 = 4.0;
 
 /// What a stretch of the load says of who has to keep up with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,14 +33,6 @@ pub(crate) enum Rate {
     Varying(f64),
 }
 
-/// A straight line through some of the samples.
-struct Line {
-    /// Records a second.
-    slope: f64,
-    /// Records that the samples stray from it, as a standard deviation.
-    spread: f64,
-}
-
 impl Backlog {
     pub(crate) fn sampled(&mut self, at: u64, records: u64) {
         self.samples.push((at, records));
@@ -61,20 +51,21 @@ impl Backlog {
     /// The same, for a stretch that may be too short to say.
     ///
     /// A handler that takes its time is behind as well, by as much as it takes, and no more in the end than half way: that is none. What had piled up
-    /// before the load says nothing. An excess of a fiftieth of a steady rate counts, once there are samples enough to tell it from noise; in any case a
-    /// second's worth of records does, also where they came in the second half alone.
+    /// before the load says nothing, nor does what piled up at once and stayed. An excess of a fiftieth of a steady rate counts, once there are samples
+    /// enough to tell it from noise; in any case a second's worth of records does, also where they came late. What began in the last seconds counts
+    /// where they came without a break.
     pub(crate) fn trend(&self, start: u64, end: u64, behind: u64, rate: Rate) -> Trend {
         let span = end.saturating_sub(start) as f64 / 1e9;
         if span < SHORTEST {
             return Trend::TooShort;
         }
         let points: Vec<(f64, f64)> = self.points(start, end, behind).collect();
-        let (rate, least) = match rate {
-            Rate::Steady(rate) if span >= ENOUGH => (rate, rate.min(rate * EXCESS * span)),
-            Rate::Steady(rate) | Rate::Varying(rate) => (rate, rate),
+        let (rate, least, of_late) = match rate {
+            Rate::Steady(rate) if span >= ENOUGH => (rate, rate.min(rate * EXCESS * span), 0.0),
+            Rate::Steady(rate) | Rate::Varying(rate) => (rate, rate, rate),
         };
-        let second = &points[points.partition_point(|(at, _)| *at < span / 2.0)..];
-        if rises(&points, least) || rises(second, rate) { Trend::Grew } else { Trend::Held }
+        let without_break = span >= ENOUGH && rises_without_break(&points, rate, of_late);
+        if rises(&points, least) || rises_late(&points, rate) || without_break { Trend::Grew } else { Trend::Held }
     }
 
     /// Seconds since `start`, and records.
@@ -96,31 +87,6 @@ impl Backlog {
         let span = until.saturating_sub(from);
         span < 1_000_000_000 || self.at(until) < self.at(from + span / 2)
     }
-}
-
-/// Whether they go up by at least so much, no less in the second half than in the first, and not by chance.
-fn rises(points: &[(f64, f64)], least: f64) -> bool {
-    let (Some((first, _)), Some((last, _))) = (points.first(), points.last()) else { return false };
-    let half = points.partition_point(|(at, _)| *at < f64::midpoint(*first, *last));
-    let (Some(whole), Some(before), Some(after)) = (line(points), line(&points[..=half]), line(&points[half..])) else {
-        return false;
-    };
-    let rise = whole.slope * (last - first);
-    rise > least.max(FEW).max(ABOVE_NOISE * whole.spread) && after.slope > before.slope.max(0.0) / 2.0
-}
-
-/// The line of least squares; none through a single moment.
-fn line(points: &[(f64, f64)]) -> Option<Line> {
-    let count = points.len() as f64;
-    let mean = |of: fn(&(f64, f64)) -> f64| points.iter().map(of).sum::<f64>() / count;
-    let (at, records) = (mean(|it| it.0), mean(|it| it.1));
-    let width: f64 = points.iter().map(|it| (it.0 - at).powi(2)).sum();
-    if points.len() < 2 || width <= 0.0 {
-        return None;
-    }
-    let slope = points.iter().map(|it| (it.0 - at) * (it.1 - records)).sum::<f64>() / width;
-    let strays: f64 = points.iter().map(|it| (it.1 - records - slope * (it.0 - at)).powi(2)).sum();
-    Some(Line { slope, spread: (strays / (count - 2.0).max(1.0)).sqrt() })
 }
 
 #[cfg(test)]

@@ -1,0 +1,116 @@
+use proptest::prelude::*;
+
+use super::super::backlog::{Backlog, Rate, Trend};
+use super::super::random::Random;
+
+const SECOND: f64 = 1e9;
+/// Before the load.
+const WARM_UP: f64 = 2.0;
+/// How often the queue is looked at by the simulation.
+const TICK: f64 = 0.02;
+
+/// A queue, and who serves it, second by second of a load: in shares of the rate.
+struct Queue<'a> {
+    seconds: f64,
+    rate: f64,
+    /// How much what comes and what can be done in a second stray, and what a look happens to find on the way.
+    jitter: f64,
+    /// What can be done.
+    capacity: &'a dyn Fn(f64) -> f64,
+}
+
+impl Queue<'_> {
+    fn trend(&self, seed: u64) -> Trend {
+        let (mut random, mut backlog) = (Random::new(seed, 1), Backlog::default());
+        let (mut at, mut look, mut waiting) = (-WARM_UP, 1.0 - WARM_UP, 0.0_f64);
+        let start = (WARM_UP * SECOND) as u64;
+        let on_clock = |at: f64| ((at + WARM_UP) * SECOND) as u64;
+        backlog.sampled(start, 0);
+        while at < self.seconds {
+            let mut strays = || self.rate * TICK * (1.0 + 14.0 * self.jitter * (random.unit() - 0.5));
+            waiting = (waiting + strays() - strays() * (self.capacity)(at)).max(0.0);
+            at += TICK;
+            if at >= look {
+                let found = waiting + self.rate * self.jitter * random.unit();
+                backlog.sampled(on_clock(at), found as u64);
+                look = at + 1.0 + 0.01 * random.unit();
+            }
+        }
+        let end = on_clock(self.seconds);
+        backlog.trend(start, end, waiting as u64, Rate::Steady(self.rate))
+    }
+
+    fn grew(&self, seed: u64) -> bool {
+        self.trend(seed) == Trend::Grew
+    }
+}
+
+proptest! {
+    #[test]
+    fn an_overload_at_the_end_is_found_however_long_the_load_was(
+        seed: u64,
+        seconds in 10_u32..=120,
+        rate in 1_000_f64..20_000.0,
+        (lasts, excess) in (4.0..8.0, 0.25..1.0),
+    ) {
+        let (seconds, began) = (f64::from(seconds), f64::from(seconds) - lasts);
+        let capacity = |at: f64| if at < began { 2.0 } else { 1.0 - excess };
+        let queue = Queue { seconds, rate, jitter: 0.02, capacity: &capacity };
+        prop_assert!(queue.grew(seed));
+    }
+
+    #[test]
+    fn a_step_after_which_handlers_just_keep_up_is_no_growth_where_the_last_third_is_flat(
+        seed: u64,
+        seconds in 10_u32..=120,
+        rate in 1_000_f64..20_000.0,
+        (stalls, until) in (0.2..5.0, 0.0..0.66),
+    ) {
+        let (seconds, until) = (f64::from(seconds), until * f64::from(seconds));
+        let capacity = |at: f64| if at < until - stalls { 2.0 } else if at < until { 0.0 } else { 1.005 };
+        let queue = Queue { seconds, rate, jitter: 0.005, capacity: &capacity };
+        prop_assert!(!queue.grew(seed));
+    }
+
+    #[test]
+    fn a_stall_of_a_second_in_the_last_two_is_no_growth(
+        seed: u64,
+        seconds in 10_u32..=120,
+        rate in 1_000_f64..20_000.0,
+        until in 0.0..1.0,
+    ) {
+        let until = f64::from(seconds) - until;
+        let capacity = |at: f64| if at < until - 1.0 { 2.0 } else if at < until { 0.0 } else { 1.0 };
+        let queue = Queue { seconds: f64::from(seconds), rate, jitter: 0.02, capacity: &capacity };
+        prop_assert!(!queue.grew(seed));
+    }
+}
+
+#[test]
+fn noise_alone_and_stalls_that_are_made_good_are_hardly_ever_taken_for_growth() {
+    let (mut of_noise, mut of_stalls) = (Vec::new(), Vec::new());
+    for seed in 0..4_000_u32 {
+        let (seconds, rate) = (f64::from(3 + seed % 60), 1_000.0 + f64::from(seed));
+        let of = |capacity: &dyn Fn(f64) -> f64, jitter| Queue { seconds, rate, jitter, capacity }.grew(seed.into());
+        if of(&|_| 1.1, 0.06) {
+            of_noise.push(seconds);
+        }
+        // Half a second of each six, as a collector of garbage has it.
+        if of(&|at| if (at + f64::from(seed)) % 6.0 < 0.5 { 0.0 } else { 1.3 }, 0.02) {
+            of_stalls.push(seconds);
+        }
+    }
+    assert!(of_noise.len() <= 8 && of_stalls.len() <= 8, "{of_noise:?} {of_stalls:?}");
+}
+
+#[test]
+fn the_knee_of_a_ramp_and_stalls_that_are_not_made_good_are_growth() {
+    let found = |capacity: fn(f64) -> f64| {
+        (0..200)
+            .filter(|seed| Queue { seconds: 60.0, rate: 5_000.0, jitter: 0.02, capacity: &capacity }.grew(*seed))
+            .count()
+    };
+    // What cannot be done goes up by and by.
+    assert_eq!(found(|at| if at < 45.0 { 2.0 } else { 1.0 - (at - 45.0) * 0.02 }), 200);
+    assert_eq!(found(|at| if at % 6.0 < 0.5 { 0.0 } else { 1.02 }), 200);
+}
