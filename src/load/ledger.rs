@@ -187,6 +187,12 @@ impl Ledger {
         self.partitions.get(partition as usize).map_or(committed, |marks| marks.missing_below(committed))
     }
 
+    /// Of the offsets below an end, those that no handler has been through with.
+    pub(crate) fn unhandled(&self, partition: u32, end: u64) -> impl Iterator<Item = u64> {
+        let marks = self.partitions.get(partition as usize);
+        (0..end).filter(move |offset| marks.is_none_or(|marks| !marks.contains(*offset)))
+    }
+
     /// How many different offsets of a partition have been handled.
     pub(crate) fn count_in(&self, partition: u32) -> u64 {
         self.partitions.get(partition as usize).map_or(0, Marks::count)

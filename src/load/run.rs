@@ -23,15 +23,17 @@ use super::families::ByFamily;
 use super::figures::Figures;
 use super::hdr_log::HdrLogs;
 use super::latencies::Latencies;
+use super::ledger::Place;
 use super::log::Log;
 use super::of_phases::{Around, Noted, OfPhase, of_phases};
 use super::payload::Payload;
-use super::plan::{Pace, Plan};
+use super::plan::{Engine, Pace, Plan};
 use super::recovery::{Recovered, slowest};
 use super::resources::Resources;
 use super::sample::Sample;
 use super::sampler::Sampler;
 use super::stops::Stops;
+use super::standstill::Stuck;
 use super::striking::Striking;
 use super::verdict::{Circumstances, is_held_up, is_late};
 
@@ -39,6 +41,8 @@ use super::verdict::{Circumstances, is_held_up, is_late};
 const LEAD: Duration = Duration::from_millis(50);
 /// How long a producer may take to end, once all is answered or the time for that is over.
 const PRODUCER_END: Duration = Duration::from_secs(5);
+/// So many records of a partition may be at their handlers.
+const AT_HANDLERS: usize = 10_000;
 
 /// Where a run takes place.
 pub(crate) struct Target<'a> {
@@ -148,7 +152,8 @@ pub(crate) async fn run(
         error = &mut strikes => return Err(error),
     }
     drop(strikes);
-    let unfinished = !cut.is_cancelled() && sampler.backlog.went_down(load_end, account.clock.now());
+    let drained = account.clock.now();
+    let unfinished = !cut.is_cancelled() && sampler.backlog.went_down(load_end, drained);
     if backlog {
         (spent, resources) = (sampler.spent_on_load(), Resources::now());
     }
@@ -156,6 +161,7 @@ pub(crate) async fn run(
     producer.shutdown(PRODUCER_END).await.context("the producer ended before its time")?;
     members.leave().await?;
     sampler.members_left();
+    let stuck = stuck(plan, &account, &sampler, drained);
 
     let log = Log::new(plan, target.client, target.timeout)?;
     let (book, of_plan, cut) = (Arc::clone(&account), Arc::clone(plan), stops.next());
@@ -230,6 +236,7 @@ pub(crate) async fn run(
         saturated,
         saturated_in,
         unfinished,
+        stuck,
         unjudged,
         queued,
         held_up,
@@ -263,6 +270,29 @@ pub(crate) async fn run(
         first_error: answers.first_error.clone(),
         stopped: load_cut || stops.first().is_cancelled(),
     }))
+}
+
+/// Partitions of which nothing was handled any more when the drain was over. Of a bare loop nothing is said: it is through with all that it has fetched of
+/// one partition before it takes the next.
+fn stuck<S>(plan: &Plan, account: &Account, sampler: &Sampler<'_, S>, drained: u64) -> Vec<Stuck> {
+    if plan.engine == Engine::Bare {
+        return Vec::new();
+    }
+    let (counts, tasks) = (account.by_partition(), plan.tasks());
+    let seen = sampler.latencies.whole.handler.summary().map_or(0, |it| it.max.saturating_mul(1_000));
+    let handler = |partition: u32| {
+        let (confirmed, _) = counts.get(partition as usize).copied().unwrap_or_default();
+        let book = account.book();
+        let waiting = book.ledger.unhandled(partition, confirmed).take(AT_HANDLERS);
+        let times = waiting.map(|offset| nanoseconds(tasks.time(Place { partition, offset })));
+        times.max().unwrap_or_default().max(seen)
+    };
+    let stuck = sampler.standstill.stuck(drained, handler).into_iter().map(|(partition, idle)| {
+        let (confirmed, handled) = counts.get(partition as usize).copied().unwrap_or_default();
+        let (topic, idle) = (plan.topic.clone(), Duration::from_nanos(idle));
+        Stuck { topic, partition, idle, waiting: confirmed.saturating_sub(handled) }
+    });
+    stuck.collect()
 }
 
 /// What the ledger, the group's commits and the log say when all is over.

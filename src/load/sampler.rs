@@ -23,6 +23,7 @@ use super::producers::generate;
 use super::resources::Resources;
 use super::sample::{Phase, Sample};
 use super::series::Series;
+use super::standstill::Standstill;
 
 const SECOND: Duration = Duration::from_secs(1);
 /// How often it is looked whether all is handled and committed.
@@ -43,6 +44,8 @@ pub(crate) struct Sampler<'a, S> {
     pub(crate) backlog: Backlog,
     /// To be sent by then, and not confirmed.
     pub(crate) queue: Backlog,
+    /// Where nothing is handled any more.
+    pub(crate) standstill: Standstill,
     /// Of the load, as far as they were taken.
     pub(crate) latencies: Collected,
     /// The same by phase, where the schedule has phases.
@@ -98,6 +101,7 @@ impl<'a, S: FnMut(&Sample)> Sampler<'a, S> {
             series: Series::default(),
             backlog: Backlog::default(),
             queue: Backlog::default(),
+            standstill: Standstill::default(),
             committed_before: vec![0; plan.partitions as usize],
             latencies: Collected::new(start, logs)?,
             committed_ahead: 0,
@@ -261,6 +265,10 @@ impl<'a, S: FnMut(&Sample)> Sampler<'a, S> {
         self.committed_before = committed;
         self.committed_ahead = self.committed_ahead.max(ahead);
         let now = self.account.clock.now();
+        // Where nobody is to handle anything yet, nothing stands still.
+        if phase != Phase::Fill && self.plan.verify {
+            self.standstill.looked(now, self.account.by_partition().into_iter());
+        }
         let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Acquire);
         let failed = count(&self.account.failed);
         let counts = Counts {

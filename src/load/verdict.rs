@@ -5,12 +5,16 @@ use serde::Serialize;
 use super::calm::Unjudged;
 use super::figures::Figures;
 use super::gates::{GateResult, Gates};
+use super::standstill::Stuck;
 
 /// The share of records that may be late before the schedule counts as not held.
 const LATE_SHARE: f64 = 0.01;
 
 /// The share of the load that producers of a closed loop may wait for room on the embedded broker.
 const HELD_UP_SHARE: f64 = 0.25;
+
+/// So many partitions that stand still are told of, of which there may be thousands.
+const STUCK_SHOWN: usize = 3;
 
 /// Whether producers that send as answers come, and waited for room so long, had to do so for too much of the load: all in nanoseconds.
 pub(crate) fn is_held_up(waited: u64, producers: u16, load: u64) -> bool {
@@ -46,6 +50,8 @@ pub(crate) struct Circumstances {
     pub(crate) saturated_in: Vec<String>,
     /// They were still at work on what had piled up when the time for that was over, and no signal had made it shorter.
     pub(crate) unfinished: bool,
+    /// Partitions of which nothing was handled any more, whatever became of others.
+    pub(crate) stuck: Vec<Stuck>,
     /// Whether the faults leave a load to judge.
     pub(crate) unjudged: Option<Unjudged>,
     /// What was to be sent waited for the broker's confirmation, and more of it the longer the load lasted: so did each record.
@@ -101,8 +107,13 @@ impl Verdict {
 fn faults(figures: &Figures, around: &Circumstances, gates: &Gates) -> Vec<String> {
     let rules = [
         ("lost", figures.lost, true, "were confirmed and lost"),
-        // Of a load that was too much, some are left over: that says nothing against the records.
-        ("unseen", figures.unseen, !is_overload(around), "were not handled in the time there was for it"),
+        // Of a load that was too much, some are left over: that says nothing against the records, unless they are those of a partition that stands still.
+        (
+            "unseen",
+            figures.unseen,
+            !is_overload(around) || !around.stuck.is_empty(),
+            "were not handled in the time there was for it",
+        ),
         ("corrupted", figures.corrupted, true, "do not fit their checksum or key"),
         ("foreign", figures.foreign, true, "are not of this run"),
         (
@@ -132,7 +143,9 @@ fn faults(figures: &Figures, around: &Circumstances, gates: &Gates) -> Vec<Strin
             format!("{} records were handled more than once, and the faults excuse {excused}", figures.duplicated)
         });
     let broken = rules.into_iter().filter(|(name, count, counts, _)| *count > 0 && *counts && !gates.name(name));
-    broken.map(|(_, count, _, what)| format!("{count} records {what}")).chain(too_often).collect()
+    let standing = around.stuck.iter().take(STUCK_SHOWN).map(Stuck::to_string);
+    let standing = standing.filter(|_| figures.unseen > 0 && !gates.name("unseen"));
+    broken.map(|(_, count, _, what)| format!("{count} records {what}")).chain(standing).chain(too_often).collect()
 }
 
 /// The load was more than handlers could do, and that alone is why records are left.
@@ -187,10 +200,11 @@ fn invalid(figures: &Figures, around: &Circumstances) -> Vec<String> {
              end-to-end latency is given"
         ));
     }
-    if is_overload(around) && figures.unseen > 0 {
+    // Those of a partition that stands still are not on their way.
+    let on_their_way = figures.unseen.saturating_sub(around.stuck.iter().map(|it| it.waiting).sum());
+    if is_overload(around) && on_their_way > 0 {
         reasons.push(format!(
-            "{} records were still to be handled when the time for it was over: --drain gives them more",
-            figures.unseen
+            "{on_their_way} records were still to be handled when the time for it was over: --drain gives them more"
         ));
     }
     if around.unread {
@@ -337,6 +351,28 @@ mod tests {
         let (judgement, reasons) = judged(&figures, &unread, "");
         assert!(judgement == Judgement::Failed && reasons.contains("7 records that no handler had"), "{reasons}");
         assert_eq!(judged(&figures, &unread, "unseen<10 && lost==0").0, Judgement::Invalid);
+    }
+
+    #[test]
+    fn a_partition_that_stands_still_is_not_excused_by_a_load_that_was_too_much_for_the_others() {
+        let stuck = |partition| Stuck {
+            topic: "orders".to_owned(),
+            partition,
+            idle: std::time::Duration::from_millis(28_400),
+            waiting: 7,
+        };
+        let saturated = Circumstances { saturated: true, unfinished: true, stuck: vec![stuck(2)], ..quiet() };
+        let left = Figures { unseen: 9, ..clean() };
+        let (judgement, reasons) = judged(&left, &saturated, "");
+        assert_eq!(judgement, Judgement::Failed);
+        let wanted = "9 records were not handled in the time there was for it; of partition 2 of orders nothing was handled for the last 28.4 s, \
+                      and 7 records were waiting there; the handlers did not keep up";
+        assert!(reasons.starts_with(wanted) && reasons.contains("; 2 records were still to be handled"), "{reasons}");
+        let all = Circumstances { stuck: (0..100).map(stuck).collect(), ..saturated.clone() };
+        assert_eq!(judged(&left, &all, "").1.matches("were waiting there").count(), STUCK_SHOWN);
+        // What was handled in the last moment, and what a gate allows.
+        assert_eq!(judged(&clean(), &saturated, "").0, Judgement::Invalid);
+        assert_eq!(judged(&left, &saturated, "unseen<10").0, Judgement::Invalid);
     }
 
     #[test]

@@ -288,6 +288,14 @@ impl Account {
         self.acked.load(Ordering::Acquire).saturating_sub(handled)
     }
 
+    /// By partition, how many records were confirmed, and how many different ones were handled.
+    pub(crate) fn by_partition(&self) -> Vec<(u64, u64)> {
+        // What is confirmed meanwhile is not handled yet.
+        let confirmed: Vec<u64> = self.ends().map(|end| u64::try_from(end).unwrap_or_default()).collect();
+        let ledger = &self.book().ledger;
+        (0..).zip(confirmed).map(|(partition, confirmed)| (confirmed, ledger.count_in(partition))).collect()
+    }
+
     /// A producer is at the record with this intended time, or at none any more.
     pub(crate) fn is_at(&self, producer: u16, intended: Option<u64>) {
         if let Some(due) = self.due.get(usize::from(producer)) {
