@@ -8,7 +8,7 @@ use super::calm::Calm;
 use super::families::FromIntended;
 use super::latencies::Summary;
 use super::phases::{Phase, Timeline};
-use super::verdict::is_late;
+use super::verdict::is_overdue;
 
 /// One phase of the load. Its records are those whose intended time lies in it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -30,6 +30,8 @@ pub(crate) struct OfPhase {
     /// Records whose time came, those included that were not sent any more.
     pub(crate) scheduled: u64,
     pub(crate) late: u64,
+    /// Its schedule was not held.
+    pub(crate) overdue: bool,
     /// Handlers fell behind for good in it, or had a backlog of an earlier phase to make good.
     pub(crate) saturated: bool,
     /// The same of what waited for the broker's confirmation.
@@ -48,6 +50,15 @@ pub(crate) struct Noted {
     pub(crate) latency: FromIntended<Option<Summary>>,
 }
 
+/// The names of those phases that were too much for somebody, where there are several.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct TooMuch {
+    pub(crate) saturated: Vec<String>,
+    pub(crate) queued: Vec<String>,
+    pub(crate) overdue: Vec<String>,
+    pub(crate) held_up: Vec<String>,
+}
+
 /// How it was around the phases, on the run's clock.
 pub(crate) struct Around<'a> {
     pub(crate) start: u64,
@@ -58,8 +69,6 @@ pub(crate) struct Around<'a> {
     pub(crate) backlog: &'a Backlog,
     /// To be sent and not confirmed.
     pub(crate) queue: &'a Backlog,
-    /// Whether producers had to wait for room.
-    pub(crate) held_back: bool,
 }
 
 /// What the phases come to that began before the load ended, without the warm-up.
@@ -69,7 +78,7 @@ pub(crate) struct Around<'a> {
 pub(crate) fn of_phases(phases: &[Phase], noted: impl Iterator<Item = Noted>, around: &Around<'_>) -> Vec<OfPhase> {
     let timeline = Timeline::of(phases);
     let (mut begin, mut found) = (0, Vec::new());
-    let (mut saturated, mut queued) = (false, false);
+    let (mut saturated, mut queued, mut held_up) = (false, false, false);
     for ((phase, end), Noted { due, confirmed, mut latency }) in phases.iter().zip(timeline.ends()).zip(noted) {
         let from = around.start.saturating_add(begin);
         let until = around.start.saturating_add(*end).min(around.load_end);
@@ -80,7 +89,9 @@ pub(crate) fn of_phases(phases: &[Phase], noted: impl Iterator<Item = Noted>, ar
         let came_to = if phase.from == phase.to { Rate::Steady(rate) } else { Rate::Varying(rate) };
         saturated =
             around.calm.grew(around.backlog, from, until, came_to) || (saturated && around.backlog.is_deep(from, rate));
-        let held_up = around.held_back && is_late(due.late, due.scheduled);
+        let overdue = is_overdue(due.late, due.scheduled, until - from);
+        // Who waited long is late for what follows as well.
+        held_up = overdue && (due.held_back > 0 || held_up);
         let waiting = around.queue.grew(from, until, around.queue.at(until), came_to)
             || (queued && around.queue.is_deep(from, rate));
         queued = !held_up && waiting;
@@ -103,6 +114,7 @@ pub(crate) fn of_phases(phases: &[Phase], noted: impl Iterator<Item = Noted>, ar
                 rate,
                 scheduled: due.scheduled,
                 late: due.late,
+                overdue,
                 saturated,
                 queued,
                 held_up,
@@ -112,6 +124,22 @@ pub(crate) fn of_phases(phases: &[Phase], noted: impl Iterator<Item = Noted>, ar
         begin = *end;
     }
     found
+}
+
+impl TooMuch {
+    pub(crate) fn of(phases: &[OfPhase]) -> Self {
+        if phases.len() < 2 {
+            return Self::default();
+        }
+        let names =
+            |which: fn(&OfPhase) -> bool| phases.iter().filter(|it| which(it)).map(|it| it.name.clone()).collect();
+        Self {
+            saturated: names(|it| it.saturated),
+            queued: names(|it| it.queued),
+            overdue: names(|it| it.overdue),
+            held_up: names(|it| it.held_up),
+        }
+    }
 }
 
 impl OfPhase {
@@ -153,14 +181,23 @@ mod tests {
         let summary = Summary { min: 1, p50: 2, p90: 3, p99: 4, p99_9: 5, p99_99: 6, max: 7, count: 8 };
         let latency = Some(summary);
         Noted {
-            due: Due { scheduled: 4_000, late: 0, given_up: 0 },
+            due: Due { scheduled: 4_000, ..Due::default() },
             confirmed: Confirmed { acked: 4_000, last: end },
             latency: FromIntended { schedule_delay: latency, produce_ack: latency, end_to_end: latency },
         }
     }
 
     /// A warm-up and four phases of 4 s each, with so many records behind at each second.
-    fn found(load_end: u64, backlog: impl Fn(u64) -> u64, queue: impl Fn(u64) -> u64, held_back: bool) -> Vec<OfPhase> {
+    fn found(load_end: u64, backlog: impl Fn(u64) -> u64, queue: impl Fn(u64) -> u64) -> Vec<OfPhase> {
+        found_of((1..=5).map(|number| noted(number * 4 * SECOND)), load_end, backlog, queue)
+    }
+
+    fn found_of(
+        noted: impl Iterator<Item = Noted>,
+        load_end: u64,
+        backlog: impl Fn(u64) -> u64,
+        queue: impl Fn(u64) -> u64,
+    ) -> Vec<OfPhase> {
         let (mut behind, mut waiting) = (Backlog::default(), Backlog::default());
         for second in 0..=load_end {
             behind.sampled(second * SECOND, backlog(second));
@@ -168,9 +205,9 @@ mod tests {
         }
         let load_end = load_end * SECOND;
         let calm = Calm::of(&[], 0, load_end);
-        let around = Around { start: 0, load_end, calm: &calm, backlog: &behind, queue: &waiting, held_back };
+        let around = Around { start: 0, load_end, calm: &calm, backlog: &behind, queue: &waiting };
         let phases: Vec<Phase> = (1..=5).map(|number| phase(number, 4)).collect();
-        of_phases(&phases, (1..=5).map(|number| noted(number * 4 * SECOND)), &around)
+        of_phases(&phases, noted, &around)
     }
 
     fn names(phases: &[OfPhase], which: impl Fn(&OfPhase) -> bool) -> Vec<&str> {
@@ -179,7 +216,7 @@ mod tests {
 
     #[test]
     fn a_calm_load_has_the_latencies_of_each_phase_but_the_warm_up() {
-        let phases = found(20, |_| 5, |_| 5, false);
+        let phases = found(20, |_| 5, |_| 5);
         let all = ["2 constant", "3 constant", "4 constant", "5 constant"];
         assert_eq!(names(&phases, |it| it.latency.each().all(|(_, summary)| summary.is_some())), all);
         assert_eq!((phases[1].start_seconds, phases[1].seconds, phases[1].rate), (8.0, 4.0, 1_000.0));
@@ -194,13 +231,13 @@ mod tests {
             9..=12 => (second - 8) * 1_000,
             _ => 4_000_u64.saturating_sub((second - 12) * 800),
         };
-        let phases = found(20, backlog, |_| 0, false);
+        let phases = found(20, backlog, |_| 0);
         assert_eq!(names(&phases, |it| it.saturated), ["3 constant", "4 constant"]);
         assert_eq!(names(&phases, |it| it.latency.end_to_end.is_none()), ["3 constant", "4 constant"]);
         // What the broker did has nothing to do with it.
         assert!(phases.iter().all(|it| it.latency.produce_ack.is_some() && !it.queued));
 
-        let phases = found(20, |_| 0, backlog, false);
+        let phases = found(20, |_| 0, backlog);
         assert_eq!(names(&phases, |it| it.queued), ["3 constant", "4 constant"]);
         assert_eq!(names(&phases, |it| it.latency.produce_ack.is_none()), ["3 constant", "4 constant"]);
         assert!(phases.iter().all(|it| it.latency.schedule_delay.is_some() && !it.saturated));
@@ -208,14 +245,37 @@ mod tests {
 
     #[test]
     fn handlers_that_take_seconds_and_keep_up_are_no_backlog_in_any_phase() {
-        let phases = found(20, |second| (second * 1_000).min(2_000), |_| 0, false);
+        let phases = found(20, |second| (second * 1_000).min(2_000), |_| 0);
         assert_eq!(names(&phases, |it| it.saturated), Vec::<&str>::new());
     }
 
     #[test]
     fn what_began_after_the_end_of_a_load_is_not_there_and_what_was_cut_is_as_long_as_it_was() {
-        let phases = found(10, |_| 0, |_| 0, false);
+        let phases = found(10, |_| 0, |_| 0);
         assert_eq!(names(&phases, |_| true), ["2 constant", "3 constant"]);
         assert_eq!(phases[1].seconds, 2.0);
+    }
+
+    #[test]
+    fn a_phase_whose_schedule_was_not_held_is_named_and_one_that_had_to_wait_for_room_is_held_up_and_so_are_those_that_caught_up()
+     {
+        // Of 4,000 in 4 s, what 0.3 s had may be late: a stall of some tenths of a second is none of the schedule.
+        let late = [0, 300, 301, 2_000, 301];
+        let due = |number: usize| Due { late: late[number], held_back: u64::from(number == 3), ..noted(0).due };
+        let found = |due: &dyn Fn(usize) -> Due| {
+            let noted = (0..5).map(|number| Noted { due: due(number), ..noted((number as u64 + 1) * 4 * SECOND) });
+            found_of(noted, 20, |_| 0, |_| 0)
+        };
+        let phases = found(&due);
+        let too_much = TooMuch::of(&phases);
+        assert_eq!(too_much.overdue, ["3 constant", "4 constant", "5 constant"]);
+        assert_eq!(too_much.held_up, ["4 constant", "5 constant"]);
+        assert_eq!(names(&phases, |it| it.latency.produce_ack.is_none()), ["4 constant", "5 constant"]);
+        assert!(phases.iter().all(|it| it.latency.schedule_delay.is_some()));
+        // Who waited for room, and was not late for it, is not held up.
+        let phases = found(&|_| Due { held_back: 9, ..noted(0).due });
+        assert_eq!(TooMuch::of(&phases), TooMuch::default());
+        // A load with one phase has no need of its name.
+        assert_eq!(TooMuch::of(&found(&due)[1..2]), TooMuch::default());
     }
 }

@@ -125,7 +125,7 @@ impl Generator {
             }
             let now = self.account.clock.now();
             let too_late = now > at + nanoseconds(HOPELESS) || end.is_some_and(|end| now > end + nanoseconds(OVERTIME));
-            if too_late || !self.room() {
+            if too_late || !self.room(at) {
                 // Nothing is left out in silence: what was due by now, or by the end, counts as late. That may take long to count: a stop ends it.
                 let stop = &self.account.stop;
                 let (was_stopped, mut due) = (stop.is_cancelled(), BTreeMap::new());
@@ -164,7 +164,7 @@ impl Generator {
         let (warm, end) = (self.warm(), self.end());
         let mut sent = 0;
         self.until(self.start);
-        while room.take(|| self.account.stop.is_cancelled()) && self.room() {
+        while room.take(|| self.account.stop.is_cancelled()) && self.room(self.account.clock.now()) {
             let at = self.account.clock.now();
             let warm_up = at < warm;
             let over = self.left == Some(0) || end.is_some_and(|end| at >= end);
@@ -250,8 +250,9 @@ impl Generator {
         }
     }
 
-    /// Waits while the broker could not keep more. Says whether there is room: not after a stop, nor where nothing moves for long.
-    fn room(&self) -> bool {
+    /// Waits while the broker could not keep more than there is without a record that is due at `at`. Says whether there is room: not after a stop, nor
+    /// where nothing moves for long.
+    fn room(&self, at: u64) -> bool {
         let Some(most) = self.plan.most_outstanding else { return true };
         let full = || {
             let bytes = most.bytes.is_some_and(|bytes| self.account.outstanding_bytes() >= bytes);
@@ -267,10 +268,13 @@ impl Generator {
             room = !self.account.stop.is_cancelled() && self.account.clock.now() <= until;
             thread::sleep(LOOK);
         }
-        let waited = self.account.clock.now().saturating_sub(since.max(self.warm()));
-        let mut sending = self.account.sending();
-        sending.held_back += 1;
-        sending.held_back_for += waited;
+        let now = self.account.clock.now();
+        let waited = now.saturating_sub(since.max(self.warm()));
+        // In the warm-up nobody is held up.
+        if waited > 0 {
+            let (due, until) = (self.account.phase_of(at), self.account.phase_of(now));
+            self.account.sending().waited_for_room(due, until, waited);
+        }
         room
     }
 }

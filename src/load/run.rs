@@ -25,15 +25,15 @@ use super::hdr_log::HdrLogs;
 use super::latencies::Latencies;
 use super::ledger::Place;
 use super::log::Log;
-use super::of_phases::{Around, Noted, OfPhase, of_phases};
+use super::of_phases::{Around, Noted, OfPhase, TooMuch, of_phases};
 use super::payload::Payload;
 use super::plan::{Engine, Pace, Plan};
 use super::recovery::{Recovered, slowest};
 use super::resources::Resources;
 use super::sample::Sample;
 use super::sampler::Sampler;
-use super::stops::Stops;
 use super::standstill::Stuck;
+use super::stops::Stops;
 use super::striking::Striking;
 use super::verdict::{Circumstances, is_held_up, is_late};
 
@@ -183,21 +183,12 @@ pub(crate) async fn run(
     } else {
         !backlog && is_held_up(sending.held_back_for, plan.producers, load_end.saturating_sub(load_start))
     };
-    // Where the broker takes nothing at all, that is for no want of room.
-    let held_up = had_to_wait && account.acked.load(Ordering::Acquire) > 0;
     // What piles up behind a fault is not for want of handlers.
     let (calm, came_to) = (Calm::of(&recovered, load_start, load_end), plan.pace.came_to(rate));
     let unjudged = calm.unjudged(&sampler.backlog, came_to);
     let phases = match &plan.pace {
         Pace::Phases(phases) => {
-            let around = Around {
-                start,
-                load_end,
-                calm: &calm,
-                backlog: &sampler.backlog,
-                queue: &sampler.queue,
-                held_back: sending.held_back > 0,
-            };
+            let around = Around { start, load_end, calm: &calm, backlog: &sampler.backlog, queue: &sampler.queue };
             let noted = (0..phases.len()).map(|phase| {
                 anyhow::Ok(Noted {
                     due: sending.phases.get(phase).copied().unwrap_or_default(),
@@ -213,8 +204,8 @@ pub(crate) async fn run(
         }
         _ => Vec::new(),
     };
-    let of_several = phases.iter().filter(|_| phases.len() > 1);
-    let saturated_in: Vec<String> = of_several.filter(|it| it.saturated).map(|it| it.name.clone()).collect();
+    // Where the broker takes nothing at all, that is for no want of room.
+    let held_up = (had_to_wait || phases.iter().any(|it| it.held_up)) && account.acked.load(Ordering::Acquire) > 0;
     let grew = calm.grew(&sampler.backlog, load_start, load_end, came_to);
     let saturated = !backlog && (grew || phases.iter().any(|it| it.saturated));
     // A closed loop has as many unconfirmed as it was told to.
@@ -234,12 +225,12 @@ pub(crate) async fn run(
         open_loop,
         unverified: !plan.verify,
         saturated,
-        saturated_in,
         unfinished,
         stuck,
         unjudged,
         queued,
         held_up,
+        too_much: TooMuch::of(&phases),
         missed_faults: plan.faults.len() - recovered.len(),
         unread: at_the_end.unread,
     };

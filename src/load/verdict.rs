@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::calm::Unjudged;
 use super::figures::Figures;
 use super::gates::{GateResult, Gates};
+use super::of_phases::TooMuch;
 use super::standstill::Stuck;
 
 /// The share of records that may be late before the schedule counts as not held.
@@ -19,6 +20,18 @@ const STUCK_SHOWN: usize = 3;
 /// Whether producers that send as answers come, and waited for room so long, had to do so for too much of the load: all in nanoseconds.
 pub(crate) fn is_held_up(waited: u64, producers: u16, load: u64) -> bool {
     waited as f64 > load as f64 * f64::from(producers) * HELD_UP_SHARE
+}
+
+/// So many seconds of what a phase has may be late, as of a load of 30 s: a machine that stands still for some tenths of a second is late for no more, and of
+/// a short phase that is more than a hundredth.
+const LATE_SECONDS: f64 = 0.3;
+/// Of a phase that is hardly longer than that, this share.
+const LATE_MOST: f64 = 0.5;
+
+/// Whether the schedule of a phase was not held that was on for so many nanoseconds.
+pub(crate) fn is_overdue(late: u64, scheduled: u64, lasted: u64) -> bool {
+    let share = LATE_SECONDS / (lasted as f64 / 1e9);
+    late as f64 > scheduled as f64 * share.clamp(LATE_SHARE, LATE_MOST)
 }
 
 /// Whether the schedule was not held.
@@ -46,8 +59,6 @@ pub(crate) struct Circumstances {
     pub(crate) unverified: bool,
     /// Handlers fell behind for good: how long a record took says how long the load had been on.
     pub(crate) saturated: bool,
-    /// The phases of which that is true, where there are several.
-    pub(crate) saturated_in: Vec<String>,
     /// They were still at work on what had piled up when the time for that was over, and no signal had made it shorter.
     pub(crate) unfinished: bool,
     /// Partitions of which nothing was handled any more, whatever became of others.
@@ -59,6 +70,8 @@ pub(crate) struct Circumstances {
     /// Producers had to wait for room that the broker would not have had, and came late for it, or did little else. What is outstanding was always as
     /// much as may be, and how long a record took says no more than that.
     pub(crate) held_up: bool,
+    /// The phases that were too much for somebody, where there are several.
+    pub(crate) too_much: TooMuch,
     /// Faults that the load did not last for.
     pub(crate) missed_faults: usize,
     /// A signal ended the last look at the log, so that what is missing may be in it or not.
@@ -165,17 +178,18 @@ fn invalid(figures: &Figures, around: &Circumstances) -> Vec<String> {
     if around.missed_faults > 0 {
         reasons.push(format!("the load was over before {} of the faults", around.missed_faults));
     }
-    if around.open_loop && is_late(figures.late, figures.scheduled) {
-        reasons.push(format!(
-            "the schedule was not held: {} of {} records were sent late{}",
-            figures.late,
-            figures.scheduled,
-            if around.held_up {
-                ", held up by how little the embedded broker can keep, so neither produce-ack nor end-to-end latency is given"
-            } else {
-                ""
-            }
-        ));
+    if around.open_loop
+        && let Some(late) = was_late(figures, &around.too_much.overdue)
+    {
+        let held_up = if around.held_up {
+            format!(
+                ", held up{} by how little the embedded broker can keep, so neither produce-ack nor end-to-end latency is given",
+                in_phases(&around.too_much.held_up)
+            )
+        } else {
+            String::new()
+        };
+        reasons.push(late + &held_up);
     }
     if !around.open_loop && around.held_up {
         reasons.push(
@@ -185,11 +199,7 @@ fn invalid(figures: &Figures, around: &Circumstances) -> Vec<String> {
         );
     }
     if around.saturated {
-        let phases = match around.saturated_in.as_slice() {
-            [] => String::new(),
-            [phase] => format!(" in phase {phase}"),
-            phases => format!(" in the phases {}", phases.join(", ")),
-        };
+        let phases = in_phases(&around.too_much.saturated);
         let what = if around.open_loop {
             "the load"
         } else {
@@ -225,13 +235,30 @@ fn invalid(figures: &Figures, around: &Circumstances) -> Vec<String> {
         None => {}
     }
     if around.open_loop && around.queued {
-        reasons.push(
-            "records were not confirmed as fast as they were to be sent: how long one took says how long the load had lasted, so neither \
-             produce-ack nor end-to-end latency is given"
-                .to_owned(),
-        );
+        reasons.push(format!(
+            "records were not confirmed as fast as they were to be sent{}: how long one took says how long the load had lasted, so neither \
+             produce-ack nor end-to-end latency is given",
+            in_phases(&around.too_much.queued)
+        ));
     }
     reasons
+}
+
+/// That the schedule was not held, of the whole or in these phases.
+pub(crate) fn was_late(figures: &Figures, overdue: &[String]) -> Option<String> {
+    (is_late(figures.late, figures.scheduled) || !overdue.is_empty()).then(|| {
+        let (late, scheduled) = (figures.late, figures.scheduled);
+        format!("the schedule was not held{}: {late} of {scheduled} records were sent late", in_phases(overdue))
+    })
+}
+
+/// As it stands in a reason.
+pub(crate) fn in_phases(names: &[String]) -> String {
+    match names {
+        [] => String::new(),
+        [phase] => format!(" in phase {phase}"),
+        phases => format!(" in the phases {}", phases.join(", ")),
+    }
 }
 
 #[cfg(test)]
@@ -329,6 +356,13 @@ mod tests {
     }
 
     #[test]
+    fn of_a_phase_a_hundredth_may_be_late_or_three_tenths_of_a_second_or_half_of_it() {
+        let most = |lasted: f64| (0..=1_000).rfind(|late| !is_overdue(*late, 1_000, (lasted * 1e9) as u64));
+        assert_eq!([0.01, 0.5, 1.0, 2.0, 30.0, 600.0].map(most), [500, 500, 300, 150, 10, 10].map(Some));
+        assert!(!is_overdue(0, 0, 0) && is_overdue(1, 1, 0));
+    }
+
+    #[test]
     fn what_is_left_over_of_too_much_load_is_no_failure_unless_handlers_stood_still() {
         let left = Figures { unseen: 7, ..clean() };
         let saturated = Circumstances { saturated: true, unfinished: true, ..quiet() };
@@ -389,10 +423,23 @@ mod tests {
 
     #[test]
     fn phases_that_were_too_much_are_named_and_a_group_that_did_not_recover_is_not_judged() {
-        let saturated_in = vec!["2 constant".to_owned(), "3 step 1 of 2".to_owned()];
-        let around = Circumstances { saturated: true, saturated_in, ..quiet() };
-        let reasons = judged(&clean(), &around, "").1;
+        let both = || vec!["2 constant".to_owned(), "3 step 1 of 2".to_owned()];
+        let too_much = TooMuch { saturated: both(), ..TooMuch::default() };
+        let reasons = judged(&clean(), &Circumstances { saturated: true, too_much, ..quiet() }, "").1;
         assert!(reasons.contains("with the load in the phases 2 constant, 3 step 1 of 2: how long"), "{reasons}");
+        let too_much = TooMuch { queued: vec!["2 ramp".to_owned()], ..TooMuch::default() };
+        let reasons = judged(&clean(), &Circumstances { queued: true, too_much, ..quiet() }, "").1;
+        assert!(reasons.contains("as they were to be sent in phase 2 ramp: how long"), "{reasons}");
+        // Of the whole, one in a hundred is none too many.
+        let late = Figures { late: 10, ..clean() };
+        let too_much = TooMuch { overdue: both(), ..TooMuch::default() };
+        let overdue = Circumstances { too_much, ..quiet() };
+        let wanted =
+            "the schedule was not held in the phases 2 constant, 3 step 1 of 2: 10 of 1000 records were sent late";
+        assert_eq!(judged(&late, &overdue, ""), (Judgement::Invalid, wanted.to_owned()));
+        let too_much = TooMuch { held_up: both()[..1].to_vec(), ..overdue.too_much };
+        let reasons = judged(&late, &Circumstances { held_up: true, too_much, ..quiet() }, "").1;
+        assert!(reasons.contains("sent late, held up in phase 2 constant by how little"), "{reasons}");
         for (unjudged, why) in
             [(Unjudged::NotRecovered, "before the group recovered"), (Unjudged::TooSoon, "two seconds")]
         {

@@ -83,6 +83,7 @@ mod tests {
             rate: 48.6,
             scheduled: 51,
             late: 2,
+            overdue: false,
             saturated,
             queued: false,
             held_up: false,

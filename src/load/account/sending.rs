@@ -14,11 +14,11 @@ pub(crate) struct Sending {
     pub(crate) late: u64,
     /// Those of them that were not sent any more.
     pub(crate) given_up: u64,
-    /// How often a producer waited for room that the broker would not have had.
+    /// How often a producer waited in the load for room that the broker would not have had.
     pub(crate) held_back: u64,
-    /// How long they did in the load, all producers together, in nanoseconds.
+    /// How long they did, all producers together, in nanoseconds.
     pub(crate) held_back_for: u64,
-    /// The first three phase by phase, where a schedule has phases.
+    /// The same but for that phase by phase, where a schedule has phases.
     pub(crate) phases: Vec<Due>,
 }
 
@@ -28,6 +28,8 @@ pub(crate) struct Due {
     pub(crate) scheduled: u64,
     pub(crate) late: u64,
     pub(crate) given_up: u64,
+    /// How often a producer waited for room for a record that was due in it, or while it was on.
+    pub(crate) held_back: u64,
 }
 
 impl Sending {
@@ -41,12 +43,23 @@ impl Sending {
     /// A record of that phase was sent so many nanoseconds after its time.
     pub(crate) fn sent(&mut self, phase: usize, delay: u64, late: bool) {
         self.schedule_delay.record(phase, delay);
-        self.add(phase, Due { scheduled: 1, late: u64::from(late), given_up: 0 });
+        self.add(phase, Due { scheduled: 1, late: u64::from(late), ..Due::default() });
     }
 
     /// So many were due, and were not sent any more.
     pub(crate) fn gave_up(&mut self, phase: usize, records: u64) {
-        self.add(phase, Due { scheduled: records, late: records, given_up: records });
+        self.add(phase, Due { scheduled: records, late: records, given_up: records, held_back: 0 });
+    }
+
+    /// A producer waited for room for a record that was due in one phase until another was on, so many nanoseconds of the load.
+    pub(crate) fn waited_for_room(&mut self, due: usize, until: usize, waited: u64) {
+        self.held_back += 1;
+        self.held_back_for += waited;
+        for phase in [due].into_iter().chain(Some(until).filter(|until| *until != due)) {
+            if let Some(of) = self.phases.get_mut(phase) {
+                of.held_back += 1;
+            }
+        }
     }
 
     fn add(&mut self, phase: usize, due: Due) {
