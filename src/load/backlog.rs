@@ -38,6 +38,12 @@ impl Backlog {
         self.samples.push((at, records));
     }
 
+    /// The same, of a moment that need not be behind the last.
+    pub(crate) fn seen(&mut self, at: u64, records: u64) {
+        let next = self.samples.partition_point(|(sampled, _)| *sampled <= at);
+        self.samples.insert(next, (at, records));
+    }
+
     /// As it was by then.
     pub(crate) fn at(&self, then: u64) -> u64 {
         self.samples.iter().rfind(|(at, _)| *at <= then).map_or(0, |(_, records)| *records)

@@ -122,4 +122,17 @@ mod tests {
         assert!(calm.grew(&backlog, START, START + 10 * SECOND, RATE));
         assert!(!calm.grew(&backlog, START + 10 * SECOND, END, RATE));
     }
+
+    #[test]
+    fn a_stretch_after_a_fault_begins_with_what_was_seen_at_the_recovery() {
+        let calm = Calm::of(&[fault(6, Some(4))], START, END);
+        // Just before it was far behind, from where all that is left of the load looks like a way down; and from then on it grows.
+        let behind = |second: u64| if second < 10 { 9_000 } else { (second - 10) * 100 };
+        let (mut seen, shortly) = (Backlog::default(), 10 * SECOND + SECOND / 2);
+        (0..=20).for_each(|second| seen.sampled(START + second * SECOND + SECOND / 2, behind(second)));
+        assert!(!calm.grew(&seen, START + 7 * SECOND, END, RATE));
+        seen.seen(START + 10 * SECOND, 0);
+        assert!(calm.grew(&seen, START + 7 * SECOND, END, RATE));
+        assert_eq!((seen.at(START + 10 * SECOND), seen.at(START + shortly)), (0, 0));
+    }
 }

@@ -108,6 +108,19 @@ pub(crate) fn rate_at(phases: &[Phase], mut at: u64) -> Option<u64> {
     None
 }
 
+/// Records that are due between two times, in nanoseconds after the first phase's start.
+pub(crate) fn due_between(phases: &[Phase], from: u64, to: u64) -> f64 {
+    let (mut began, mut due) = (0_u64, 0.0);
+    for phase in phases {
+        let ends = began.saturating_add(phase.length());
+        let (first, last) = (from.clamp(began, ends), to.clamp(began, ends));
+        let rates = phase.rate_at(first - began) + phase.rate_at(last - began);
+        due += rates as f64 / 2.0 * last.saturating_sub(first) as f64 / 1e9;
+        began = ends;
+    }
+    due
+}
+
 fn as_name<S: Serializer>(value: &Arrivals, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(value.name())
 }
@@ -158,6 +171,15 @@ mod tests {
             (Some(100), Some(100), Some(100), Some(200), Some(300))
         );
         assert_eq!(at(6.0), None);
+    }
+
+    #[test]
+    fn what_is_due_between_two_times_counts_at_the_rates_of_that_time() {
+        let phases = [phase(100, 100, 2), phase(100, 300, 4), phase(50, 50, 10)];
+        let due = |from: f64, to: f64| due_between(&phases, (from * 1e9) as u64, (to * 1e9) as u64);
+        assert_eq!([due(0.0, 2.0), due(1.5, 2.0), due(2.0, 4.0), due(1.0, 7.0)], [200.0, 50.0, 300.0, 950.0]);
+        // Nothing is due before the start, after the end, or backwards.
+        assert_eq!([due(16.0, 99.0), due(3.0, 1.0), due_between(&[], 0, 9)], [0.0; 3]);
     }
 
     #[test]

@@ -158,6 +158,15 @@ impl Pace {
         }
     }
 
+    /// Records that all producers are to send between two times, in nanoseconds after the start.
+    pub(crate) fn due_between(&self, from: u64, to: u64) -> f64 {
+        match self {
+            Self::OpenLoop { rate, .. } => *rate as f64 * to.saturating_sub(from) as f64 / 1e9,
+            Self::Phases(phases) => phases::due_between(phases, from, to),
+            Self::ClosedLoop { .. } | Self::Backlog => 0.0,
+        }
+    }
+
     /// The rate that came of it.
     pub(crate) fn came_to(&self, rate: f64) -> Rate {
         match self {

@@ -350,7 +350,10 @@ mod tests {
         let told = started(&plan, &account, &producer);
         wait_until(|| producer.state().waiting_senders > 0, &"somebody waits");
         // What has no room counts as not confirmed from when it was due.
-        wait_until(|| account.unconfirmed(account.clock.now(), 1_000_000) > 10_000, &"a queue");
+        wait_until(
+            || account.unconfirmed(account.clock.now(), |from, to| plan.pace.due_between(from, to)) > 10_000,
+            &"a queue",
+        );
         stop.cancel();
         assert_eq!(told.recv_timeout(PATIENCE), Ok(10));
         assert_eq!((account.sent.load(Ordering::Acquire), account.sending().scheduled), (10, 10));

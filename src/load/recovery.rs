@@ -40,6 +40,8 @@ pub(crate) struct Recovery {
     usual: u64,
     repeated_before: u64,
     found: Vec<Recovered>,
+    /// At each fault and each recovery, since the beginning of the load: when, and how many records were behind.
+    looks: Vec<(u64, u64)>,
 }
 
 /// What can be seen of the run at a moment.
@@ -61,6 +63,7 @@ impl Recovery {
         if self.found.last().is_none_or(|last| last.recovered_after_ms.is_some()) {
             self.usual = self.before.iter().copied().max().unwrap_or_default().max(FEW);
         }
+        self.looks.push((look.at_ms, look.behind));
         self.before.clear();
         self.repeated_before = look.repeated;
         self.found.push(Recovered {
@@ -84,6 +87,7 @@ impl Recovery {
                     last.shared_out_after_ms.get_or_insert(after);
                     if look.behind <= self.usual {
                         last.recovered_after_ms = Some(after);
+                        self.looks.push((look.at_ms, look.behind));
                     }
                 }
                 return;
@@ -95,8 +99,9 @@ impl Recovery {
         self.before.push_back(look.behind);
     }
 
-    pub(crate) fn found(self) -> Vec<Recovered> {
-        self.found
+    /// What came of the faults; and at each fault and each recovery, since the beginning of the load in milliseconds, how many records were behind.
+    pub(crate) fn found(self) -> (Vec<Recovered>, Vec<(u64, u64)>) {
+        (self.found, self.looks)
     }
 }
 
@@ -129,7 +134,8 @@ mod tests {
             most_behind: 1_900,
             repeated: 9,
         };
-        let found = recovery.found();
+        let (found, looks) = recovery.found();
+        assert_eq!(looks, [(1_000, 31), (3_600, 32)]);
         assert_eq!(found, [kill]);
         assert_eq!((slowest(&found, 1), slowest(&found, 2), slowest(&[], 0)), (Some(2_600_000), None, None));
     }
@@ -143,7 +149,8 @@ mod tests {
         recovery.struck(Blow::Join, 3, Look { repeated: 3, ..look(60, 5_000, false) });
         recovery.looked(Look { repeated: 5, ..look(80, 101, true) });
         recovery.looked(Look { repeated: 5, ..look(100, 100, true) });
-        let found = recovery.found();
+        let (found, looks) = recovery.found();
+        assert_eq!(looks, [(20, 100), (60, 5_000), (100, 100)]);
         assert_eq!(slowest(&found, 2), None);
         assert_eq!((found[0].recovered_after_ms, found[0].repeated), (None, 3));
         assert_eq!(
@@ -157,6 +164,6 @@ mod tests {
         let mut recovery = Recovery::default();
         recovery.struck(Blow::Join, 2, look(0, 0, true));
         recovery.looked(look(20, FEW, true));
-        assert_eq!(recovery.found()[0].recovered_after_ms, Some(20));
+        assert_eq!(recovery.found().0[0].recovered_after_ms, Some(20));
     }
 }

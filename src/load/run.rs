@@ -132,7 +132,8 @@ pub(crate) async fn run(
         None
     };
     let Some(members) = crew else { return Ok(None) };
-    let striking = Striking::new(plan, &account, &members, start + nanoseconds(plan.warmup));
+    let load_start = start + nanoseconds(plan.warmup);
+    let striking = Striking::new(plan, &account, &members, load_start);
     let mut strikes = Box::pin(striking.go_on());
     let sent = match filled {
         Some(sent) => sent,
@@ -142,7 +143,8 @@ pub(crate) async fn run(
         },
     };
     let load_end = account.clock.now();
-    let unconfirmed = account.unconfirmed(load_end, 0);
+    // All is sent that will be.
+    let unconfirmed = account.unconfirmed(load_end, |_, _| 0.0);
     sampler.backlog.sampled(load_end, account.lag());
     let (mut spent, mut resources) = (sampler.spent_on_load(), Resources::now());
     // A signal that comes now is of the drain; one that has ended the load is not.
@@ -157,7 +159,9 @@ pub(crate) async fn run(
     if backlog {
         (spent, resources) = (sampler.spent_on_load(), Resources::now());
     }
-    let recovered = striking.found();
+    let (recovered, looks) = striking.found();
+    // A stretch without a fault ends and begins with these, and not with what was a second before.
+    looks.iter().for_each(|(at, behind)| sampler.backlog.seen(load_start.saturating_add(at * 1_000_000), *behind));
     producer.shutdown(PRODUCER_END).await.context("the producer ended before its time")?;
     members.leave().await?;
     sampler.members_left();
@@ -167,7 +171,6 @@ pub(crate) async fn run(
     let (book, of_plan, cut) = (Arc::clone(&account), Arc::clone(plan), stops.next());
     let at_the_end = apart(move || look(&log, &of_plan, &book, &sent, &cut)).await??;
 
-    let load_start = start + nanoseconds(plan.warmup);
     let answers = account.answers();
     let rate = match (plan.verify, backlog) {
         (true, true) => account.book().handled_rate(),

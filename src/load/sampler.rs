@@ -163,9 +163,12 @@ impl<'a, S: FnMut(&Sample)> Sampler<'a, S> {
 
     /// How far behind handlers and broker are at the border of two phases.
     fn note_behind(&mut self, border: u64) {
-        let target = self.plan.pace.rate_at(border.saturating_sub(self.start));
         self.backlog.sampled(border, self.account.lag());
-        self.queue.sampled(border, self.account.unconfirmed(border, target.unwrap_or_default()));
+        self.queue.sampled(border, self.unconfirmed(border));
+    }
+
+    fn unconfirmed(&self, now: u64) -> u64 {
+        self.account.unconfirmed(now, |from, to| self.plan.pace.due_between(from, to))
     }
 
     /// Waits until all is answered, handled and committed, as long as the plan allows, or until `cut`.
@@ -277,9 +280,8 @@ impl<'a, S: FnMut(&Sample)> Sampler<'a, S> {
             sent: count(&self.account.sent),
         };
         let lag = counts.acked.saturating_sub(counts.done);
-        let target = self.plan.pace.rate_at(now.saturating_sub(self.start));
         self.backlog.sampled(now, lag);
-        self.queue.sampled(now, self.account.unconfirmed(now, target.unwrap_or_default()));
+        self.queue.sampled(now, self.unconfirmed(now));
         // What was wanted on average since the last sample: of a ramp, half way.
         let wanted = self.plan.pace.rate_at(self.latencies.until.midpoint(now).saturating_sub(self.start));
         let (latencies, resources) = (self.take_latencies(), Resources::now());

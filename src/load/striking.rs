@@ -51,8 +51,8 @@ impl<'a> Striking<'a> {
         }
     }
 
-    /// What came of those that were done.
-    pub(crate) fn found(self) -> Vec<Recovered> {
+    /// See [`Recovery::found`].
+    pub(crate) fn found(self) -> (Vec<Recovered>, Vec<(u64, u64)>) {
         self.recovery.into_inner().unwrap_or_else(PoisonError::into_inner).found()
     }
 

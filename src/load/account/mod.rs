@@ -303,14 +303,15 @@ impl Account {
         }
     }
 
-    /// What was to be sent by now and is not confirmed: waiting in the producers, or not even taken by them. `rate` is that of all producers, in records
-    /// a second.
-    pub(crate) fn unconfirmed(&self, now: u64, rate: u64) -> u64 {
+    /// What was to be sent by now and is not confirmed: waiting in the producers, or not even taken by them: by what all
+    /// producers were to send between two times, in nanoseconds from the run's start.
+    pub(crate) fn unconfirmed(&self, now: u64, due_between: impl Fn(u64, u64) -> f64) -> u64 {
         let (acked, failed) = (self.acked.load(Ordering::Acquire), self.failed.load(Ordering::Acquire));
         let unanswered = self.sent.load(Ordering::Acquire).saturating_sub(acked + failed);
-        let behind = self.due.iter().map(|due| now.saturating_sub(due.load(Ordering::Relaxed)));
-        let unsent = behind.sum::<u64>() as f64 / 1e9 * rate as f64 / self.due.len().max(1) as f64;
-        unanswered + unsent as u64 + self.sending().given_up
+        let start = self.start.load(Ordering::Acquire);
+        let behind = self.due.iter().map(|due| due.load(Ordering::Relaxed)).filter(|due| *due < now);
+        let unsent = behind.map(|due| due_between(due.saturating_sub(start), now.saturating_sub(start))).sum::<f64>();
+        unanswered + (unsent / self.due.len().max(1) as f64) as u64 + self.sending().given_up
     }
 
     /// One more than the highest confirmed offset of each partition.

@@ -112,7 +112,7 @@ impl<'a, S: FnMut(&Sample)> Watch<'a, S> {
 
     fn unconfirmed(&self, now: u64) -> u64 {
         let Some((plan, account)) = self.sending else { return 0 };
-        account.unconfirmed(now, plan.pace.rate_at(now.saturating_sub(self.start)).unwrap_or_default())
+        account.unconfirmed(now, |from, to| plan.pace.due_between(from, to))
     }
 
     /// Whether what waited for the broker's confirmation grew as long as the load lasted: so did each record's wait.
