@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use hdrhistogram::CreationError;
 
+use super::families::FromIntended;
 use super::latencies::Latencies;
 
 /// Phases that have a histogram at hand. A record of another one costs a fold, so there is room for those that a border mixes.
@@ -21,6 +22,13 @@ pub(crate) struct ByPhase {
 /// Latencies in as little memory as they need: microseconds as the histogram has them, and how many records took so long.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Kept(BTreeMap<u64, u64>);
+
+/// Adds what came of each phase since it was last taken.
+pub(crate) fn add_by_phase(to: &mut FromIntended<BTreeMap<usize, Kept>>, came: &FromIntended<BTreeMap<usize, Kept>>) {
+    for (of, (_, came)) in to.each_mut().zip(came.each()) {
+        came.iter().for_each(|(phase, kept)| of.entry(*phase).or_default().merge(kept));
+    }
+}
 
 impl ByPhase {
     /// # Errors

@@ -14,6 +14,7 @@
 pub(crate) mod account;
 mod backlog;
 mod bare;
+mod borders;
 mod by_phase;
 mod calm;
 mod clock;

@@ -1,13 +1,17 @@
 //! What each phase of a load comes to.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
-use super::account::{Confirmed, Due};
+use super::account::{Account, Confirmed, Due};
 use super::backlog::{Backlog, Rate};
+use super::by_phase::Kept;
 use super::calm::Calm;
 use super::families::FromIntended;
 use super::latencies::Summary;
 use super::phases::{Phase, Timeline};
+use super::plan::{Pace, Plan};
 use super::verdict::is_overdue;
 
 /// One phase of the load. Its records are those whose intended time lies in it.
@@ -50,6 +54,31 @@ pub(crate) struct Noted {
     pub(crate) latency: FromIntended<Option<Summary>>,
 }
 
+impl Noted {
+    /// By phase; `latencies` are what was taken of them.
+    ///
+    /// # Errors
+    /// None that can be, see [`Kept::latencies`].
+    fn all(
+        account: &Account,
+        latencies: &FromIntended<BTreeMap<usize, Kept>>,
+        phases: usize,
+    ) -> anyhow::Result<Vec<Self>> {
+        let (due, confirmed) = (account.sending().phases.clone(), account.answers().phases.clone());
+        let of = |phase: usize| {
+            Ok(Self {
+                due: due.get(phase).copied().unwrap_or_default(),
+                confirmed: confirmed.get(phase).copied().unwrap_or_default(),
+                latency: latencies.try_map(|of| {
+                    let kept = of.get(&phase).map(Kept::latencies).transpose()?;
+                    anyhow::Ok(kept.and_then(|it| it.summary()))
+                })?,
+            })
+        };
+        (0..phases).map(of).collect()
+    }
+}
+
 /// The names of those phases that were too much for somebody, where there are several.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct TooMuch {
@@ -71,11 +100,26 @@ pub(crate) struct Around<'a> {
     pub(crate) queue: &'a Backlog,
 }
 
+/// What the phases of a plan come to, if it has any. `latencies` are what was taken of them.
+///
+/// # Errors
+/// None that can be, see [`Kept::latencies`].
+pub(crate) fn each_phase(
+    plan: &Plan,
+    account: &Account,
+    latencies: &FromIntended<BTreeMap<usize, Kept>>,
+    around: &Around<'_>,
+) -> anyhow::Result<Vec<OfPhase>> {
+    let Pace::Phases(phases) = &plan.pace else { return Ok(Vec::new()) };
+    let noted = Noted::all(account, latencies, phases.len())?;
+    Ok(of_phases(phases, noted.into_iter(), around))
+}
+
 /// What the phases come to that began before the load ended, without the warm-up.
 ///
 /// Each is judged for itself, as the whole load is. One that begins more than a second behind, in the wake of one that was not kept up with, has
 /// that one's backlog in its latencies: these are refused as well.
-pub(crate) fn of_phases(phases: &[Phase], noted: impl Iterator<Item = Noted>, around: &Around<'_>) -> Vec<OfPhase> {
+fn of_phases(phases: &[Phase], noted: impl Iterator<Item = Noted>, around: &Around<'_>) -> Vec<OfPhase> {
     let timeline = Timeline::of(phases);
     let (mut begin, mut found) = (0, Vec::new());
     let (mut saturated, mut queued, mut held_up) = (false, false, false);

@@ -15,7 +15,6 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::account::Account;
-use super::by_phase::Kept;
 use super::calm::{Calm, Unjudged};
 use super::clock::nanoseconds;
 use super::crew::{Crew, MemberSettings};
@@ -25,9 +24,9 @@ use super::hdr_log::HdrLogs;
 use super::latencies::Latencies;
 use super::ledger::Place;
 use super::log::Log;
-use super::of_phases::{Around, Noted, OfPhase, TooMuch, of_phases};
+use super::of_phases::{Around, OfPhase, TooMuch, each_phase};
 use super::payload::Payload;
-use super::plan::{Engine, Pace, Plan};
+use super::plan::{Engine, Plan};
 use super::recovery::{Recovered, slowest};
 use super::resources::Resources;
 use super::sample::Sample;
@@ -171,6 +170,10 @@ pub(crate) async fn run(
     let (book, of_plan, cut) = (Arc::clone(&account), Arc::clone(plan), stops.next());
     let at_the_end = apart(move || look(&log, &of_plan, &book, &sent, &cut)).await??;
 
+    // What piles up behind a fault is not for want of handlers.
+    let calm = Calm::of(&recovered, load_start, load_end);
+    let around = Around { start, load_end, calm: &calm, backlog: &sampler.backlog, queue: &sampler.queue };
+    let phases = each_phase(plan, &account, &sampler.phases, &around)?;
     let answers = account.answers();
     let rate = match (plan.verify, backlog) {
         (true, true) => account.book().handled_rate(),
@@ -186,27 +189,8 @@ pub(crate) async fn run(
     } else {
         !backlog && is_held_up(sending.held_back_for, plan.producers, load_end.saturating_sub(load_start))
     };
-    // What piles up behind a fault is not for want of handlers.
-    let (calm, came_to) = (Calm::of(&recovered, load_start, load_end), plan.pace.came_to(rate));
+    let came_to = plan.pace.came_to(rate);
     let unjudged = calm.unjudged(&sampler.backlog, came_to);
-    let phases = match &plan.pace {
-        Pace::Phases(phases) => {
-            let around = Around { start, load_end, calm: &calm, backlog: &sampler.backlog, queue: &sampler.queue };
-            let noted = (0..phases.len()).map(|phase| {
-                anyhow::Ok(Noted {
-                    due: sending.phases.get(phase).copied().unwrap_or_default(),
-                    confirmed: answers.phases.get(phase).copied().unwrap_or_default(),
-                    latency: sampler.phases.try_map(|of| {
-                        let kept = of.get(&phase).map(Kept::latencies).transpose()?;
-                        anyhow::Ok(kept.and_then(|it| it.summary()))
-                    })?,
-                })
-            });
-            let noted = noted.collect::<anyhow::Result<Vec<_>>>()?;
-            of_phases(phases, noted.into_iter(), &around)
-        }
-        _ => Vec::new(),
-    };
     // Where the broker takes nothing at all, that is for no want of room.
     let held_up = (had_to_wait || phases.iter().any(|it| it.held_up)) && account.acked.load(Ordering::Acquire) > 0;
     let grew = calm.grew(&sampler.backlog, load_start, load_end, came_to);

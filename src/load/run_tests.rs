@@ -4,6 +4,7 @@ use kafka_troupe::broker::EmbeddedBroker;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
 use super::super::payload::MINIMUM;
+use super::super::plan::Pace;
 use super::*;
 
 #[test]

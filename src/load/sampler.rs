@@ -10,7 +10,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::account::Account;
 use super::backlog::Backlog;
-use super::by_phase::Kept;
+use super::borders::Borders;
+use super::by_phase::{Kept, add_by_phase};
 use super::clock::nanoseconds;
 use super::collected::Collected;
 use super::crew::Crew;
@@ -28,8 +29,6 @@ use super::standstill::Standstill;
 const SECOND: Duration = Duration::from_secs(1);
 /// How often it is looked whether all is handled and committed.
 const LOOK: Duration = Duration::from_millis(20);
-/// Further ahead no border of phases is waited for: it is looked at again by then.
-const FAR: Duration = Duration::from_secs(86_400);
 
 /// Carries a run through its phases and looks at it once a second meanwhile.
 pub(crate) struct Sampler<'a, S> {
@@ -121,10 +120,7 @@ impl<'a, S: FnMut(&Sample)> Sampler<'a, S> {
         let mut ended = pin!(generate(self.plan, self.account, producer, self.start, None));
         let to_load = nanoseconds(self.plan.warmup) + self.start.saturating_sub(self.account.clock.now());
         let mut load = pin!(sleep_until(Instant::now() + Duration::from_nanos(to_load)));
-        let start = self.start;
-        let mut borders = self.account.timeline.ends().iter().map(|end| start.saturating_add(*end));
-        let mut next = borders.next();
-        let mut border = pin!(sleep_until(self.at(next)));
+        let mut borders = Borders::new(&self.account.timeline, self.account.clock, self.start);
         loop {
             tokio::select! {
                 sent = &mut ended => {
@@ -135,13 +131,7 @@ impl<'a, S: FnMut(&Sample)> Sampler<'a, S> {
                     return sent;
                 }
                 () = &mut load, if self.at_load.is_none() => self.at_load = Some(self.spent()),
-                () = &mut border, if next.is_some() => {
-                    if let Some(time) = next.filter(|time| *time <= self.account.clock.now()) {
-                        self.note_behind(time);
-                        next = borders.next();
-                    }
-                    border.as_mut().reset(self.at(next));
-                }
+                border = borders.passed() => self.note_behind(border),
                 _ = self.ticks.tick() => {
                     if let Some(members) = members
                         && let Err(error) = members.check().await
@@ -153,12 +143,6 @@ impl<'a, S: FnMut(&Sample)> Sampler<'a, S> {
                 }
             }
         }
-    }
-
-    /// That time on the run's clock; for none, one that does not come soon.
-    fn at(&self, time: Option<u64>) -> Instant {
-        let left = time.map_or(FAR, |time| Duration::from_nanos(time.saturating_sub(self.account.clock.now())));
-        Instant::now() + left.min(FAR)
     }
 
     /// How far behind handlers and broker are at the border of two phases.
@@ -326,9 +310,7 @@ impl<'a, S: FnMut(&Sample)> Sampler<'a, S> {
         let ((taken, by_phase), now) = (self.account.take_latencies(), self.account.clock.now());
         let from = self.latencies.until;
         self.latencies.add(now, &taken);
-        for (of, (_, taken)) in self.phases.each_mut().zip(by_phase.each()) {
-            taken.iter().for_each(|(phase, kept)| of.entry(*phase).or_default().merge(kept));
-        }
+        add_by_phase(&mut self.phases, &by_phase);
         let (names, from, until) = (&self.names, from as f64 / 1e9, now as f64 / 1e9);
         self.latencies.log(|logs| {
             for (family, phases) in by_phase.each() {

@@ -6,6 +6,7 @@ mod browser;
 
 mod app;
 mod folder;
+mod phases;
 mod refusals;
 mod stops;
 mod two_hosts;

@@ -1,6 +1,7 @@
 use crate::load::families::ByFamily;
 use crate::load::figures::Figures;
 use crate::load::latencies::Latencies;
+use crate::load::of_phases::OfPhase;
 use crate::load::resources::Resources;
 use crate::load::sample::Sample;
 
@@ -14,6 +15,8 @@ use super::verdict::{Circumstances, Waited};
 pub(crate) struct Measured {
     pub(crate) figures: Figures,
     pub(crate) around: Circumstances,
+    /// Of a load with phases that this host sends, each of them.
+    pub(crate) phases: Vec<OfPhase>,
     pub(crate) samples: Vec<Sample>,
     /// Percentiles of the latencies in `figures`.
     pub(crate) curves: ByFamily<Vec<(f64, u64)>>,

@@ -101,7 +101,7 @@ impl PipelineResult {
         Ok(Self {
             outcome: Outcome {
                 schema: SCHEMA,
-                verdict: judge(&measured.figures, measured.around, gates),
+                verdict: judge(&measured.figures, &measured.around, gates),
                 figures: measured.figures,
                 resources: Spending::of(cpu_seconds, records, &measured.resources),
                 first_error: measured.first_error,
@@ -111,7 +111,7 @@ impl PipelineResult {
                 broker: scene.broker,
                 host: Host::this(),
                 curves: measured.curves,
-                phases: Vec::new(),
+                phases: measured.phases,
                 settings: scene.settings,
                 samples: measured.samples,
             },

@@ -9,10 +9,12 @@ use kafka_troupe::produce::ProducerBuilder;
 use rdkafka::ClientConfig;
 
 use crate::load::account::Account;
+use crate::load::backlog::Backlog;
 use crate::load::clock::{Clock, nanoseconds};
 use crate::load::figures::Figures;
 use crate::load::hdr_log::HdrLogs;
 use crate::load::latencies::Latencies;
+use crate::load::of_phases::TooMuch;
 use crate::load::plan::Plan;
 use crate::load::resources::Resources;
 use crate::load::run::apart;
@@ -107,7 +109,7 @@ pub(crate) async fn whole(
     watch.all_is_read();
 
     let (of_sending, queued) = sending::figures(&account, &plan, &sent, start, &watch);
-    let load_start = start + nanoseconds(plan.warmup);
+    let (load_start, none) = (start + nanoseconds(plan.warmup), Backlog::default());
     let book = seen.book();
     let found = book.ledger.findings(&sent);
     let waited = waited.in_the_end(Some(found.missing));
@@ -117,13 +119,18 @@ pub(crate) async fn whole(
     let AtLoadEnd { at: load_end, cut, counts, resources, .. } = watch.at_load_end;
     let behind = counts.behind(share);
     let came = plan.pace.came_to(of_sending.rate * share);
-    let saturated = watch.progress.backlog(share).grew(load_start, load_end, behind, came);
+    let backlog = watch.progress.backlog(share);
+    // What is left out need not be the same share in each phase, so that nobody knows how much was behind in one.
+    let phases = watch.of_phases(if verify.expect.filtered { &none } else { &backlog })?;
+    let saturated = backlog.grew(load_start, load_end, behind, came) || phases.iter().any(|it| it.saturated);
+    let queued = queued || phases.iter().any(|it| it.queued);
     let latencies = meant(&watch.latencies.whole, queued, saturated)?;
     let around = Circumstances {
         expect: verify.expect,
         open_loop: plan.pace.in_flight().is_none(),
         saturated,
         queued,
+        too_much: TooMuch::of(&phases),
         unread: !all_read,
         undecided: undecided(&found, verify.expect, waited),
         verified: true,
@@ -137,6 +144,7 @@ pub(crate) async fn whole(
             ..with_findings(of_sending, &found, verify.expect, waited)
         },
         around,
+        phases,
         samples: watch.series.finish(),
         curves: latencies.map(Latencies::curve),
         resources,
@@ -176,6 +184,8 @@ pub(crate) async fn produce_only(
     let sent = produce(source, &account, &site.carried, clock, start, &mut watch).await?;
     watch.take_latencies();
     let (figures, queued) = sending::figures(&account, &plan, &sent, start, &watch);
+    let phases = watch.of_phases(&Backlog::default())?;
+    let queued = queued || phases.iter().any(|it| it.queued);
     let latencies = meant(&watch.latencies.whole, queued, false)?;
     let open_loop = plan.pace.in_flight().is_none();
     let producers = sent.sequences.iter().zip(&sent.failed);
@@ -199,6 +209,7 @@ pub(crate) async fn produce_only(
         open_loop,
         saturated: false,
         queued,
+        too_much: TooMuch::of(&phases),
         unread: false,
         undecided: 0,
         verified: false,
@@ -209,6 +220,7 @@ pub(crate) async fn produce_only(
     let measured = Measured {
         figures: Figures { latency: latencies.map(Latencies::summary), ..figures },
         around,
+        phases,
         samples: watch.series.finish(),
         curves: latencies.map(Latencies::curve),
         resources: watch.at_load_end.resources,
@@ -274,6 +286,7 @@ pub(crate) async fn verify_only(
             open_loop: told.as_ref().is_some_and(|it| it.open_loop),
             saturated: false,
             queued: false,
+            too_much: TooMuch::default(),
             unread: !all_read,
             undecided: undecided(&found, verify.expect, waited),
             verified: true,
@@ -281,6 +294,7 @@ pub(crate) async fn verify_only(
             unsent: found.unsent,
             nameless: found.nameless,
         },
+        phases: Vec::new(),
         samples: watch.series.finish(),
         curves: latencies.map(Latencies::curve),
         resources: Resources::now(),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 
 use crate::load::account::Account;
+use crate::load::borders::Borders;
 use crate::load::clock::nanoseconds;
 use crate::load::figures::Figures;
 use crate::load::plan::Plan;
@@ -35,10 +36,12 @@ pub(super) async fn produce<S: FnMut(&Sample)>(
     let producer = producer.actors(usize::from(plan.producers).min(64)).start().context("the producer cannot start")?;
     let carrier = Carrier::new(&plan, clock, carried);
     let sequences = {
+        let mut borders = Borders::new(&account.timeline, account.clock, start);
         let mut sending = pin!(generate(&plan, account, &producer, start, Some(&carrier)));
         loop {
             tokio::select! {
                 sequences = &mut sending => break sequences?,
+                border = borders.passed() => watch.note_behind(border),
                 () = watch.tick() => watch.look(watch.sending_phase()),
             }
         }

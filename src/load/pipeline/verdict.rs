@@ -6,12 +6,13 @@ use std::time::Duration;
 use crate::load::clock::shown;
 use crate::load::figures::Figures;
 use crate::load::gates::Gates;
-use crate::load::verdict::{Verdict, is_late};
+use crate::load::of_phases::TooMuch;
+use crate::load::verdict::{Verdict, in_phases, was_late};
 
 use super::expect::Expect;
 
 /// What is to be known of a run beside its figures.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Circumstances {
     pub(crate) expect: Expect,
     /// Producers sent by a schedule.
@@ -20,6 +21,8 @@ pub(crate) struct Circumstances {
     pub(crate) saturated: bool,
     /// The broker fell behind for good. Not in a closed loop, which has as much on its way as it was told to.
     pub(crate) queued: bool,
+    /// The phases that were too much for somebody, where there are several.
+    pub(crate) too_much: TooMuch,
     /// A signal ended the reading of what stood in OUT.
     pub(crate) unread: bool,
     /// Of what may be left out, a signal ended the wait for so many, so that nobody can say whether they were.
@@ -63,11 +66,11 @@ impl fmt::Display for Waited {
 }
 
 /// A fault of the records comes before an invalid measurement, a gate that does not hold after it. A gate that names a count says what is right for it.
-pub(crate) fn judge(figures: &Figures, around: Circumstances, gates: &Gates) -> Verdict {
+pub(crate) fn judge(figures: &Figures, around: &Circumstances, gates: &Gates) -> Verdict {
     Verdict::judged(faults(figures, around, gates), invalid(figures, around), figures, gates)
 }
 
-fn faults(figures: &Figures, around: Circumstances, gates: &Gates) -> Vec<String> {
+fn faults(figures: &Figures, around: &Circumstances, gates: &Gates) -> Vec<String> {
     let expect = around.expect;
     let rules = [
         ("lost", figures.lost, true, "were confirmed and did not come out"),
@@ -89,30 +92,27 @@ fn faults(figures: &Figures, around: Circumstances, gates: &Gates) -> Vec<String
     reasons
 }
 
-fn invalid(figures: &Figures, around: Circumstances) -> Vec<String> {
+fn invalid(figures: &Figures, around: &Circumstances) -> Vec<String> {
     let mut reasons = Vec::new();
     if around.sent_known && figures.scheduled == 0 {
         reasons.push("nothing was measured: the run ended in its warm-up".to_owned());
     }
-    if around.open_loop && is_late(figures.late, figures.scheduled) {
-        reasons.push(format!(
-            "the schedule was not held: {} of {} records were sent late",
-            figures.late, figures.scheduled
-        ));
+    if around.open_loop {
+        reasons.extend(was_late(figures, &around.too_much.overdue));
     }
     if around.saturated {
-        reasons.push(
-            "the application did not keep up with the load: how long a record took says how long the load had lasted, so no \
-             end-to-end latency is given"
-                .to_owned(),
-        );
+        reasons.push(format!(
+            "the application did not keep up with the load{}: how long a record took says how long the load had lasted, so no \
+             end-to-end latency is given",
+            in_phases(&around.too_much.saturated)
+        ));
     }
     if around.queued {
-        reasons.push(
-            "records were not confirmed as fast as they were to be sent: how long one took says how long the load had lasted, so \
-             no latency from the intended send is given"
-                .to_owned(),
-        );
+        reasons.push(format!(
+            "records were not confirmed as fast as they were to be sent{}: how long one took says how long the load had lasted, so \
+             no latency from the intended send is given",
+            in_phases(&around.too_much.queued)
+        ));
     }
     if around.verified && !around.sent_known {
         reasons.push(
@@ -154,6 +154,7 @@ mod tests {
         open_loop: true,
         saturated: false,
         queued: false,
+        too_much: TooMuch { saturated: Vec::new(), queued: Vec::new(), overdue: Vec::new(), held_up: Vec::new() },
         unread: false,
         undecided: 0,
         verified: true,
@@ -168,7 +169,7 @@ mod tests {
 
     fn judged(figures: &Figures, around: Circumstances, gates: &str) -> (Judgement, String) {
         let gates = if gates.is_empty() { Gates::default() } else { gates.parse().unwrap() };
-        let verdict = judge(figures, around, &gates);
+        let verdict = judge(figures, &around, &gates);
         (verdict.verdict, verdict.reasons.join("; "))
     }
 
@@ -228,6 +229,16 @@ mod tests {
         invalid(&clean(), Circumstances { queued: true, ..QUIET }, "not confirmed as fast");
         invalid(&Figures { late: 11, ..clean() }, QUIET, "11 of 1000 records were sent late");
         invalid(&Figures { scheduled: 0, ..clean() }, QUIET, "nothing was measured");
+        let too_much = |of: fn(&mut TooMuch) -> &mut Vec<String>| {
+            let mut around = QUIET;
+            of(&mut around.too_much).push("2 ramp".to_owned());
+            around
+        };
+        invalid(&clean(), too_much(|it| &mut it.overdue), "the schedule was not held in phase 2 ramp: 0 of 1000");
+        let saturated = Circumstances { saturated: true, ..too_much(|it| &mut it.saturated) };
+        invalid(&clean(), saturated, "did not keep up with the load in phase 2 ramp: how");
+        let queued = Circumstances { queued: true, ..too_much(|it| &mut it.queued) };
+        invalid(&clean(), queued, "as they were to be sent in phase 2 ramp: how");
         // An application that lets nothing through is not called right because it may filter.
         invalid(&Figures { handled: 0, filtered: 1_000, ..clean() }, expecting("filtered"), "not one record");
         assert_eq!(

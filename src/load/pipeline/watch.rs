@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -6,11 +7,14 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use crate::load::account::Account;
 use crate::load::backlog::{Backlog, Rate};
+use crate::load::by_phase::{Kept, add_by_phase};
+use crate::load::calm::Calm;
 use crate::load::clock::{Clock, nanoseconds};
 use crate::load::collected::Collected;
-use crate::load::families::ByFamily;
+use crate::load::families::{ByFamily, FromIntended};
 use crate::load::hdr_log::HdrLogs;
 use crate::load::latencies::Latencies;
+use crate::load::of_phases::{Around, OfPhase, each_phase};
 use crate::load::plan::Plan;
 use crate::load::resources::Resources;
 use crate::load::sample::{Phase, Sample};
@@ -39,6 +43,8 @@ pub(super) struct Watch<'a, S> {
     queue: Backlog,
     /// Of the load, as far as they were taken.
     pub(super) latencies: Collected,
+    /// Of what this host sends, by phase: when a record comes out of an application, nobody looks up its phase.
+    phases: FromIntended<BTreeMap<usize, Kept>>,
     /// What came of those that this host does not measure.
     none: ByFamily<Latencies>,
     pub(super) at_load_end: AtLoadEnd,
@@ -84,6 +90,7 @@ impl<'a, S: FnMut(&Sample)> Watch<'a, S> {
             progress: Progress::default(),
             queue: Backlog::default(),
             latencies: Collected::new(start, logs)?,
+            phases: FromIntended::default(),
             none: ByFamily::try_new(|_| Latencies::new())?,
             at_load_end: AtLoadEnd::default(),
             looked: start,
@@ -107,12 +114,30 @@ impl<'a, S: FnMut(&Sample)> Watch<'a, S> {
         let cut = self.sending.is_some_and(|(_, account)| account.stop.is_cancelled());
         let (unconfirmed, resources) = (self.unconfirmed(at), Resources::now());
         self.at_load_end = AtLoadEnd { at, cut, unconfirmed, counts, resources };
+        self.note_behind(at);
         self.look(self.sending_phase());
     }
 
     fn unconfirmed(&self, now: u64) -> u64 {
         let Some((plan, account)) = self.sending else { return 0 };
         account.unconfirmed(now, |from, to| plan.pace.due_between(from, to))
+    }
+
+    /// How far behind application and broker are at the border of two phases.
+    pub(super) fn note_behind(&mut self, border: u64) {
+        self.queue.sampled(border, self.unconfirmed(border));
+        if let Some(counts) = self.counts() {
+            self.progress.sampled(border, counts);
+        }
+    }
+
+    /// What the phases of the load come to, each judged for itself. `backlog` is what the application was behind.
+    pub(super) fn of_phases(&self, backlog: &Backlog) -> anyhow::Result<Vec<OfPhase>> {
+        let Some((plan, account)) = self.sending else { return Ok(Vec::new()) };
+        let (start, load_end) = (self.start, self.at_load_end.at);
+        let calm = Calm::of(&[], start + nanoseconds(plan.warmup), load_end);
+        let around = Around { start, load_end, calm: &calm, backlog, queue: &self.queue };
+        each_phase(plan, account, &self.phases, &around)
     }
 
     /// Whether what waited for the broker's confirmation grew as long as the load lasted: so did each record's wait.
@@ -180,7 +205,12 @@ impl<'a, S: FnMut(&Sample)> Watch<'a, S> {
 
     /// What came since the last look.
     pub(super) fn take_latencies(&mut self) -> ByFamily<Latencies> {
-        let mut taken = self.sending.map_or_else(|| self.none.clone(), |(_, account)| account.take_latencies().0);
+        let mut taken = self.none.clone();
+        if let Some((_, account)) = self.sending {
+            let (whole, by_phase) = account.take_latencies();
+            taken = whole;
+            add_by_phase(&mut self.phases, &by_phase);
+        }
         if let Some(seen) = self.seen {
             taken.end_to_end = seen.book().end_to_end.take();
         }

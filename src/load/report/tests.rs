@@ -8,6 +8,7 @@ use super::super::figures::{Figures, Latency};
 use super::super::gates::Gates;
 use super::super::keys::Keys;
 use super::super::latencies::Latencies;
+use super::super::of_phases::TooMuch;
 use super::super::pipeline::expect::Expect;
 use super::super::pipeline::ledger::{At, Fault, Kind, Who};
 use super::super::pipeline::manifest::RunId;
@@ -191,6 +192,7 @@ fn through_an_application(name: &str, part: Part) -> PipelineResult {
             open_loop: true,
             saturated: false,
             queued: false,
+            too_much: TooMuch::default(),
             unread: false,
             undecided: 0,
             verified: verifies,
@@ -198,6 +200,7 @@ fn through_an_application(name: &str, part: Part) -> PipelineResult {
             unsent: 0,
             nameless: 3,
         },
+        phases: Vec::new(),
         samples: samples.collect(),
         curves,
         resources: Resources { peak_rss_bytes: Some(90 << 20), threads: Some(40), ..Resources::default() },
