@@ -81,6 +81,14 @@ impl Backlog {
         all.map(move |(at, records)| ((at - start) as f64 / 1e9, records as f64))
     }
 
+    /// The median of what was seen in a stretch; 0 where nothing was.
+    pub(crate) fn typical(&self, from: u64, until: u64) -> u64 {
+        let within = self.samples.iter().filter(|(at, _)| (from..=until).contains(at));
+        let mut records: Vec<u64> = within.map(|(_, records)| *records).collect();
+        records.sort_unstable();
+        records.get(records.len() / 2).copied().unwrap_or_default()
+    }
+
     /// Whether there was more than a second's worth at that `rate`.
     pub(crate) fn is_deep(&self, at: u64, rate: f64) -> bool {
         self.at(at) as f64 > rate.max(FEW)

@@ -4,7 +4,7 @@
 //! - when a record is to be sent: [`schedule`] of [`phases`], from a [`phases_file`]; under which key: [`keys`]; what it says of itself: [`payload`];
 //!   how large it is: [`sizes`], within [`limits`]; what a handler does for it: [`work`]; all from a seed: [`random`].
 //! - what was sent and handled, record by record: [`ledger`] over [`marks`]; how long that took: [`latencies`] by [`families`], and [`by_phase`]; what was
-//!   committed: [`commits`]; whether handlers kept up: [`backlog`] by its [`growth`], [`calm`], and [`standstill`]; what is done to members, and how they get over it: [`faults`], [`recovery`].
+//!   committed: [`commits`]; whether handlers kept up: [`backlog`] by its [`growth`], [`calm`], [`standstill`] and [`leftover`]; what is done to members, and how they get over it: [`faults`], [`recovery`].
 //! - what it comes to: [`figures`], and [`of_phases`]; what has to hold of them: [`gates`]; [`verdict`].
 //!
 //! What does it: [`run`] by a [`plan`], until one of its [`stops`], with [`producers`] and a [`crew`], [`consuming`] or [`bare`], which write to the [`account`]; [`sampler`] makes a
@@ -32,6 +32,7 @@ pub(crate) mod hdr_log;
 pub(crate) mod keys;
 pub(crate) mod latencies;
 mod ledger;
+mod leftover;
 pub(crate) mod limits;
 mod log;
 mod marks;

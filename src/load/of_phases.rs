@@ -42,6 +42,8 @@ pub(crate) struct OfPhase {
     pub(crate) queued: bool,
     /// Producers came late for want of room that the broker would not have had.
     pub(crate) held_up: bool,
+    /// What the warm-up had piled up was still to be made good when it began.
+    pub(crate) piled_up: bool,
     /// Microseconds; `None` where there are none, or where they would say how long a backlog was.
     pub(crate) latency: FromIntended<Option<Summary>>,
 }
@@ -98,6 +100,8 @@ pub(crate) struct Around<'a> {
     pub(crate) backlog: &'a Backlog,
     /// To be sent and not confirmed.
     pub(crate) queue: &'a Backlog,
+    /// Until then handlers were at work on what had piled up in the warm-up.
+    pub(crate) left_until: Option<u64>,
 }
 
 /// What the phases of a plan come to, if it has any. `latencies` are what was taken of them.
@@ -142,7 +146,8 @@ fn of_phases(phases: &[Phase], noted: impl Iterator<Item = Noted>, around: &Arou
         if queued || held_up {
             latency.produce_ack = None;
         }
-        if saturated || queued || held_up {
+        let piled_up = around.left_until.is_some_and(|until| from < until);
+        if saturated || queued || held_up || piled_up {
             latency.end_to_end = None;
         }
         if !phase.warmup {
@@ -162,6 +167,7 @@ fn of_phases(phases: &[Phase], noted: impl Iterator<Item = Noted>, around: &Arou
                 saturated,
                 queued,
                 held_up,
+                piled_up,
                 latency,
             });
         }
@@ -200,6 +206,8 @@ impl OfPhase {
             Some("records were not confirmed as fast as they were to be sent")
         } else if self.saturated {
             Some("handlers did not keep up, or had the backlog of an earlier phase to make good")
+        } else if self.piled_up {
+            Some("handlers had what the warm-up had piled up to make good")
         } else {
             None
         }
@@ -233,12 +241,13 @@ mod tests {
 
     /// A warm-up and four phases of 4 s each, with so many records behind at each second.
     fn found(load_end: u64, backlog: impl Fn(u64) -> u64, queue: impl Fn(u64) -> u64) -> Vec<OfPhase> {
-        found_of((1..=5).map(|number| noted(number * 4 * SECOND)), load_end, backlog, queue)
+        found_of((1..=5).map(|number| noted(number * 4 * SECOND)), load_end, false, backlog, queue)
     }
 
     fn found_of(
         noted: impl Iterator<Item = Noted>,
         load_end: u64,
+        leaves: bool,
         backlog: impl Fn(u64) -> u64,
         queue: impl Fn(u64) -> u64,
     ) -> Vec<OfPhase> {
@@ -249,7 +258,14 @@ mod tests {
         }
         let load_end = load_end * SECOND;
         let calm = Calm::of(&[], 0, load_end);
-        let around = Around { start: 0, load_end, calm: &calm, backlog: &behind, queue: &waiting };
+        let around = Around {
+            start: 0,
+            load_end,
+            calm: &calm,
+            backlog: &behind,
+            queue: &waiting,
+            left_until: Some(9 * SECOND).filter(|_| leaves),
+        };
         let phases: Vec<Phase> = (1..=5).map(|number| phase(number, 4)).collect();
         of_phases(&phases, noted, &around)
     }
@@ -288,6 +304,16 @@ mod tests {
     }
 
     #[test]
+    fn what_a_warm_up_had_piled_up_is_no_latency_of_a_phase_that_begins_with_it() {
+        let noted = (1..=5).map(|number| noted(number * 4 * SECOND));
+        let phases = found_of(noted, 20, true, |_| 0, |_| 0);
+        assert_eq!(names(&phases, |it| it.piled_up), ["2 constant", "3 constant"]);
+        assert_eq!(names(&phases, |it| it.latency.end_to_end.is_none()), ["2 constant", "3 constant"]);
+        assert_eq!(names(&phases, |it| it.refusal().is_some()), ["2 constant", "3 constant"]);
+        assert!(phases.iter().all(|it| it.latency.produce_ack.is_some() && !it.saturated));
+    }
+
+    #[test]
     fn handlers_that_take_seconds_and_keep_up_are_no_backlog_in_any_phase() {
         let phases = found(20, |second| (second * 1_000).min(2_000), |_| 0);
         assert_eq!(names(&phases, |it| it.saturated), Vec::<&str>::new());
@@ -308,7 +334,7 @@ mod tests {
         let due = |number: usize| Due { late: late[number], held_back: u64::from(number == 3), ..noted(0).due };
         let found = |due: &dyn Fn(usize) -> Due| {
             let noted = (0..5).map(|number| Noted { due: due(number), ..noted((number as u64 + 1) * 4 * SECOND) });
-            found_of(noted, 20, |_| 0, |_| 0)
+            found_of(noted, 20, false, |_| 0, |_| 0)
         };
         let phases = found(&due);
         let too_much = TooMuch::of(&phases);

@@ -172,7 +172,8 @@ pub(crate) async fn run(
 
     // What piles up behind a fault is not for want of handlers.
     let calm = Calm::of(&recovered, load_start, load_end);
-    let around = Around { start, load_end, calm: &calm, backlog: &sampler.backlog, queue: &sampler.queue };
+    let left_until = left_until(plan, &sampler, load_end);
+    let around = Around { start, load_end, calm: &calm, backlog: &sampler.backlog, queue: &sampler.queue, left_until };
     let phases = each_phase(plan, &account, &sampler.phases, &around)?;
     let answers = account.answers();
     let rate = match (plan.verify, backlog) {
@@ -204,7 +205,7 @@ pub(crate) async fn run(
         latencies.produce_ack = Latencies::new()?;
     }
     // And of a backlog, when it was made.
-    if saturated || queued || held_up || backlog || unjudged == Some(Unjudged::NotRecovered) {
+    if saturated || queued || held_up || backlog || left_until.is_some() || unjudged == Some(Unjudged::NotRecovered) {
         (latencies.end_to_end, latencies.residence) = (Latencies::new()?, Latencies::new()?);
     }
     let around = Circumstances {
@@ -214,6 +215,7 @@ pub(crate) async fn run(
         saturated,
         unfinished,
         stuck,
+        worked_off: left_until.map(|until| Duration::from_nanos(until.saturating_sub(load_start))),
         unjudged,
         queued,
         held_up,
@@ -250,6 +252,17 @@ pub(crate) async fn run(
     }))
 }
 
+/// Until when handlers were at work on what had piled up in the warm-up.
+fn left_until<S>(plan: &Plan, sampler: &Sampler<'_, S>, load_end: u64) -> Option<u64> {
+    let rate = plan.pace.rate_at(nanoseconds(plan.warmup)).unwrap_or_default();
+    sampler.leftover.worked_off(&sampler.backlog, load_end, rate as f64, longest_call(sampler))
+}
+
+/// How long a handler has taken, in nanoseconds.
+fn longest_call<S>(sampler: &Sampler<'_, S>) -> u64 {
+    sampler.latencies.whole.handler.summary().map_or(0, |it| it.max.saturating_mul(1_000))
+}
+
 /// Partitions of which nothing was handled any more when the drain was over. Of a bare loop nothing is said: it is through with all that it has fetched of
 /// one partition before it takes the next.
 fn stuck<S>(plan: &Plan, account: &Account, sampler: &Sampler<'_, S>, drained: u64) -> Vec<Stuck> {
@@ -257,7 +270,7 @@ fn stuck<S>(plan: &Plan, account: &Account, sampler: &Sampler<'_, S>, drained: u
         return Vec::new();
     }
     let (counts, tasks) = (account.by_partition(), plan.tasks());
-    let seen = sampler.latencies.whole.handler.summary().map_or(0, |it| it.max.saturating_mul(1_000));
+    let seen = longest_call(sampler);
     let handler = |partition: u32| {
         let (confirmed, _) = counts.get(partition as usize).copied().unwrap_or_default();
         let book = account.book();

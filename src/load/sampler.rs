@@ -18,6 +18,7 @@ use super::crew::Crew;
 use super::families::{ByFamily, FromIntended};
 use super::hdr_log::HdrLogs;
 use super::latencies::Latencies;
+use super::leftover::Leftover;
 use super::phases;
 use super::plan::Plan;
 use super::producers::generate;
@@ -43,6 +44,8 @@ pub(crate) struct Sampler<'a, S> {
     pub(crate) backlog: Backlog,
     /// To be sent by then, and not confirmed.
     pub(crate) queue: Backlog,
+    /// What the warm-up has left to the load.
+    pub(crate) leftover: Leftover,
     /// Where nothing is handled any more.
     pub(crate) standstill: Standstill,
     /// Of the load, as far as they were taken.
@@ -100,6 +103,7 @@ impl<'a, S: FnMut(&Sample)> Sampler<'a, S> {
             series: Series::default(),
             backlog: Backlog::default(),
             queue: Backlog::default(),
+            leftover: Leftover::default(),
             standstill: Standstill::default(),
             committed_before: vec![0; plan.partitions as usize],
             latencies: Collected::new(start, logs)?,
@@ -130,7 +134,7 @@ impl<'a, S: FnMut(&Sample)> Sampler<'a, S> {
                     }
                     return sent;
                 }
-                () = &mut load, if self.at_load.is_none() => self.at_load = Some(self.spent()),
+                () = &mut load, if self.at_load.is_none() => self.load_begins(),
                 border = borders.passed() => self.note_behind(border),
                 _ = self.ticks.tick() => {
                     if let Some(members) = members
@@ -143,6 +147,14 @@ impl<'a, S: FnMut(&Sample)> Sampler<'a, S> {
                 }
             }
         }
+    }
+
+    /// The warm-up is over.
+    fn load_begins(&mut self) {
+        self.at_load = Some(self.spent());
+        let begin = self.start + nanoseconds(self.plan.warmup);
+        self.leftover.load_begins(begin, self.account.acked.load(Ordering::Acquire));
+        self.backlog.seen(begin, self.account.lag());
     }
 
     /// How far behind handlers and broker are at the border of two phases.
@@ -265,6 +277,7 @@ impl<'a, S: FnMut(&Sample)> Sampler<'a, S> {
         };
         let lag = counts.acked.saturating_sub(counts.done);
         self.backlog.sampled(now, lag);
+        self.leftover.looked(now, counts.done);
         self.queue.sampled(now, self.unconfirmed(now));
         // What was wanted on average since the last sample: of a ramp, half way.
         let wanted = self.plan.pace.rate_at(self.latencies.until.midpoint(now).saturating_sub(self.start));

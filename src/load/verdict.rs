@@ -1,5 +1,7 @@
 //! From figures to passed, failed or invalid, with the reasons.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use super::calm::Unjudged;
@@ -63,6 +65,8 @@ pub(crate) struct Circumstances {
     pub(crate) unfinished: bool,
     /// Partitions of which nothing was handled any more, whatever became of others.
     pub(crate) stuck: Vec<Stuck>,
+    /// For so long of the load handlers were at work on what had piled up in the warm-up.
+    pub(crate) worked_off: Option<Duration>,
     /// Whether the faults leave a load to judge.
     pub(crate) unjudged: Option<Unjudged>,
     /// What was to be sent waited for the broker's confirmation, and more of it the longer the load lasted: so did each record.
@@ -163,7 +167,10 @@ fn faults(figures: &Figures, around: &Circumstances, gates: &Gates) -> Vec<Strin
 
 /// The load was more than handlers could do, and that alone is why records are left.
 fn is_overload(around: &Circumstances) -> bool {
-    let was_too_much = around.saturated || around.held_up || around.unjudged == Some(Unjudged::NotRecovered);
+    let was_too_much = around.saturated
+        || around.held_up
+        || around.worked_off.is_some()
+        || around.unjudged == Some(Unjudged::NotRecovered);
     was_too_much && around.unfinished
 }
 
@@ -208,6 +215,13 @@ fn invalid(figures: &Figures, around: &Circumstances) -> Vec<String> {
         reasons.push(format!(
             "the handlers did not keep up with {what}{phases}: how long a record took says how long the load had lasted, so no \
              end-to-end latency is given"
+        ));
+    }
+    if let Some(worked_off) = around.worked_off {
+        reasons.push(format!(
+            "what the warm-up had piled up was still being worked off for {:.0} s of the load: how long a record took says how much that was, so no \
+             end-to-end latency is given",
+            worked_off.as_secs_f64()
         ));
     }
     // Those of a partition that stands still are not on their way.

@@ -146,6 +146,16 @@ fn a_partition_that_stands_still_is_not_excused_by_a_load_that_was_too_much_for_
 }
 
 #[test]
+fn what_the_warm_up_left_to_the_load_makes_it_invalid_and_says_for_how_long() {
+    let leaves =
+        Circumstances { worked_off: Some(std::time::Duration::from_millis(7_200)), unfinished: true, ..quiet() };
+    let (judgement, reasons) = judged(&clean(), &leaves, "");
+    let wanted = "what the warm-up had piled up was still being worked off for 7 s of the load: ";
+    assert!(judgement == Judgement::Invalid && reasons.starts_with(wanted), "{reasons}");
+    assert_eq!(judged(&Figures { unseen: 7, ..clean() }, &leaves, "").0, Judgement::Invalid);
+}
+
+#[test]
 fn a_closed_loop_that_outran_the_handlers_or_met_the_bound_is_invalid_and_says_which() {
     let closed = Circumstances { open_loop: false, ..quiet() };
     let (judgement, reasons) = judged(&clean(), &Circumstances { held_up: true, ..closed.clone() }, "");

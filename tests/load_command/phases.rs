@@ -24,3 +24,21 @@ fn a_phase_that_meets_the_bound_of_the_embedded_broker_is_named() {
     assert_eq!((&found["overdue"], &found["held_up"]), (&true.into(), &true.into()), "{found}");
     assert_eq!((&result["figures"]["lost"], &result["figures"]["unseen"]), (&0.into(), &0.into()));
 }
+
+#[test]
+fn what_the_warm_up_piled_up_is_no_latency_of_the_load_that_follows() {
+    // Less than 500 records a second can be done.
+    let phases = "[[phase]]\nkind = 'constant'\nrate = 1500\nduration = '4s'\nwarmup = true\n\n\
+                  [[phase]]\nkind = 'constant'\nrate = 20\nduration = '5s'\n\n\
+                  [[phase]]\nkind = 'constant'\nrate = 20\nduration = '15s'\n";
+    let (code, result) = of_phases(phases, "--work sleep:2ms --partitions 1 --drain 120s");
+    assert_eq!((code, &result["verdict"]), (4, &"invalid".into()), "{result}");
+    assert!(
+        result["reasons"].to_string().contains("what the warm-up had piled up was still being worked off for "),
+        "{result}"
+    );
+    assert!(result["figures"]["latency"]["end_to_end"].is_null(), "{}", result["figures"]);
+    let found = &result["phases"];
+    assert_eq!((&found[0]["piled_up"], &found[0]["saturated"]), (&true.into(), &false.into()), "{found}");
+    assert!(found[0]["latency"]["end_to_end"].is_null() && !found[0]["latency"]["produce_ack"].is_null(), "{found}");
+}

@@ -87,6 +87,7 @@ mod tests {
             saturated,
             queued: false,
             held_up: false,
+            piled_up: false,
             latency: FromIntended {
                 schedule_delay: Some(summary),
                 produce_ack: Some(summary),

@@ -136,7 +136,7 @@ impl<'a, S: FnMut(&Sample)> Watch<'a, S> {
         let Some((plan, account)) = self.sending else { return Ok(Vec::new()) };
         let (start, load_end) = (self.start, self.at_load_end.at);
         let calm = Calm::of(&[], start + nanoseconds(plan.warmup), load_end);
-        let around = Around { start, load_end, calm: &calm, backlog, queue: &self.queue };
+        let around = Around { start, load_end, calm: &calm, backlog, queue: &self.queue, left_until: None };
         each_phase(plan, account, &self.phases, &around)
     }
 
