@@ -218,11 +218,7 @@ fn invalid(figures: &Figures, around: &Circumstances) -> Vec<String> {
         ));
     }
     if let Some(worked_off) = around.worked_off {
-        reasons.push(format!(
-            "what the warm-up had piled up was still being worked off for {:.0} s of the load: how long a record took says how much that was, so no \
-             end-to-end latency is given",
-            worked_off.as_secs_f64()
-        ));
+        reasons.push(was_left(worked_off));
     }
     // Those of a partition that stands still are not on their way.
     let on_their_way = figures.unseen.saturating_sub(around.stuck.iter().map(|it| it.waiting).sum());
@@ -264,6 +260,15 @@ pub(crate) fn was_late(figures: &Figures, overdue: &[String]) -> Option<String> 
         let (late, scheduled) = (figures.late, figures.scheduled);
         format!("the schedule was not held{}: {late} of {scheduled} records were sent late", in_phases(overdue))
     })
+}
+
+/// That what the warm-up had piled up was worked off for so long of the load.
+pub(crate) fn was_left(worked_off: Duration) -> String {
+    format!(
+        "what the warm-up had piled up was still being worked off for {:.0} s of the load: how long a record took says how much that was, so no \
+         end-to-end latency is given",
+        worked_off.as_secs_f64()
+    )
 }
 
 /// As it stands in a reason.

@@ -1,4 +1,5 @@
 use crate::load::backlog::Backlog;
+use crate::load::leftover::Leftover;
 
 /// How many records were confirmed in IN, and how many different ones had come out, second by second.
 #[derive(Debug, Default)]
@@ -38,6 +39,17 @@ impl Progress {
         self.samples.iter().for_each(|(at, counts)| backlog.sampled(*at, counts.behind(share)));
         backlog
     }
+
+    /// Until when an application that lets all through was at work on what had piled up in the warm-up. It may take its time for each record, as much as
+    /// it is behind in the load's second half.
+    pub(super) fn left_until(&self, load_start: u64, load_end: u64, rate: f64) -> Option<u64> {
+        let (backlog, mut leftover) = (self.backlog(1.0), Leftover::default());
+        let begin = self.samples.iter().rfind(|(at, _)| *at <= load_start).map(|(_, counts)| counts.acked);
+        leftover.load_begins(load_start, begin.unwrap_or_default());
+        self.samples.iter().for_each(|(at, counts)| leftover.looked(*at, counts.came));
+        let takes = backlog.typical(load_start.midpoint(load_end), load_end) as f64 / rate.max(1.0);
+        leftover.worked_off(&backlog, load_end, rate, (takes * 1e9) as u64)
+    }
 }
 
 #[cfg(test)]
@@ -60,5 +72,20 @@ mod tests {
         // The first half is let through and the second is not: no more is to come, and nobody is behind.
         assert_eq!([COUNTS(2_000, 2_000), COUNTS(4_000, 2_000)].map(|it| it.behind(0.5)), [0, 0]);
         assert_eq!((COUNTS(0, 0).share(), COUNTS(10, 11).share()), (1.0, 1.0));
+    }
+
+    #[test]
+    fn what_an_application_had_to_make_good_of_the_warm_up_is_told_from_one_that_takes_its_time() {
+        const SECOND: u64 = 1_000_000_000;
+        // 2,000 a second in a warm-up of 5 s, and then 1,000.
+        let acked = |second: u64| second.min(5) * 2_000 + second.saturating_sub(5) * 1_000;
+        let left = |came: &dyn Fn(u64) -> u64| {
+            let mut progress = Progress::default();
+            (0..=25).for_each(|second| progress.sampled(second * SECOND, COUNTS(acked(second), came(second))));
+            progress.left_until(5 * SECOND, 25 * SECOND, 1_000.0).map(|at| at / SECOND)
+        };
+        assert_eq!(left(&|second| acked(second).min(second * 800 + second.saturating_sub(5) * 700)), Some(8));
+        assert_eq!(left(&|second| acked(second.saturating_sub(4))), None);
+        assert_eq!(left(&acked), None);
     }
 }

@@ -121,15 +121,22 @@ pub(crate) async fn whole(
     let came = plan.pace.came_to(of_sending.rate * share);
     let backlog = watch.progress.backlog(share);
     // What is left out need not be the same share in each phase, so that nobody knows how much was behind in one.
-    let phases = watch.of_phases(if verify.expect.filtered { &none } else { &backlog })?;
+    let (each, left_until) = if verify.expect.filtered {
+        (&none, None)
+    } else {
+        let rate = plan.pace.rate_at(nanoseconds(plan.warmup)).unwrap_or_default();
+        (&backlog, watch.progress.left_until(load_start, load_end, rate as f64))
+    };
+    let phases = watch.of_phases(each, left_until)?;
     let saturated = backlog.grew(load_start, load_end, behind, came) || phases.iter().any(|it| it.saturated);
     let queued = queued || phases.iter().any(|it| it.queued);
-    let latencies = meant(&watch.latencies.whole, queued, saturated)?;
+    let latencies = meant(&watch.latencies.whole, queued, saturated || left_until.is_some())?;
     let around = Circumstances {
         expect: verify.expect,
         open_loop: plan.pace.in_flight().is_none(),
         saturated,
         queued,
+        worked_off: left_until.map(|until| Duration::from_nanos(until.saturating_sub(load_start))),
         too_much: TooMuch::of(&phases),
         unread: !all_read,
         undecided: undecided(&found, verify.expect, waited),
@@ -184,7 +191,7 @@ pub(crate) async fn produce_only(
     let sent = produce(source, &account, &site.carried, clock, start, &mut watch).await?;
     watch.take_latencies();
     let (figures, queued) = sending::figures(&account, &plan, &sent, start, &watch);
-    let phases = watch.of_phases(&Backlog::default())?;
+    let phases = watch.of_phases(&Backlog::default(), None)?;
     let queued = queued || phases.iter().any(|it| it.queued);
     let latencies = meant(&watch.latencies.whole, queued, false)?;
     let open_loop = plan.pace.in_flight().is_none();
@@ -209,6 +216,7 @@ pub(crate) async fn produce_only(
         open_loop,
         saturated: false,
         queued,
+        worked_off: None,
         too_much: TooMuch::of(&phases),
         unread: false,
         undecided: 0,
@@ -286,6 +294,7 @@ pub(crate) async fn verify_only(
             open_loop: told.as_ref().is_some_and(|it| it.open_loop),
             saturated: false,
             queued: false,
+            worked_off: None,
             too_much: TooMuch::default(),
             unread: !all_read,
             undecided: undecided(&found, verify.expect, waited),

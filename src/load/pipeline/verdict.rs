@@ -7,7 +7,7 @@ use crate::load::clock::shown;
 use crate::load::figures::Figures;
 use crate::load::gates::Gates;
 use crate::load::of_phases::TooMuch;
-use crate::load::verdict::{Verdict, in_phases, was_late};
+use crate::load::verdict::{Verdict, in_phases, was_late, was_left};
 
 use super::expect::Expect;
 
@@ -21,6 +21,8 @@ pub(crate) struct Circumstances {
     pub(crate) saturated: bool,
     /// The broker fell behind for good. Not in a closed loop, which has as much on its way as it was told to.
     pub(crate) queued: bool,
+    /// For so long of the load the application was at work on what had piled up in the warm-up.
+    pub(crate) worked_off: Option<Duration>,
     /// The phases that were too much for somebody, where there are several.
     pub(crate) too_much: TooMuch,
     /// A signal ended the reading of what stood in OUT.
@@ -107,6 +109,7 @@ fn invalid(figures: &Figures, around: &Circumstances) -> Vec<String> {
             in_phases(&around.too_much.saturated)
         ));
     }
+    reasons.extend(around.worked_off.map(was_left));
     if around.queued {
         reasons.push(format!(
             "records were not confirmed as fast as they were to be sent{}: how long one took says how long the load had lasted, so \
@@ -154,6 +157,7 @@ mod tests {
         open_loop: true,
         saturated: false,
         queued: false,
+        worked_off: None,
         too_much: TooMuch { saturated: Vec::new(), queued: Vec::new(), overdue: Vec::new(), held_up: Vec::new() },
         unread: false,
         undecided: 0,
@@ -224,6 +228,8 @@ mod tests {
         invalid(&clean(), Circumstances { unsent: 1, ..QUIET }, "used twice");
         invalid(&clean(), Circumstances { saturated: true, ..QUIET }, "did not keep up");
         invalid(&clean(), Circumstances { saturated: true, open_loop: false, ..QUIET }, "did not keep up");
+        let worked_off = Some(Duration::from_secs(7));
+        invalid(&clean(), Circumstances { worked_off, ..QUIET }, "worked off for 7 s of the load");
         invalid(&clean(), Circumstances { unread: true, ..QUIET }, "before OUT was read to its end");
         invalid(&clean(), Circumstances { undecided: 7, ..QUIET }, "the wait for 7 records");
         invalid(&clean(), Circumstances { queued: true, ..QUIET }, "not confirmed as fast");

@@ -131,12 +131,13 @@ impl<'a, S: FnMut(&Sample)> Watch<'a, S> {
         }
     }
 
-    /// What the phases of the load come to, each judged for itself. `backlog` is what the application was behind.
-    pub(super) fn of_phases(&self, backlog: &Backlog) -> anyhow::Result<Vec<OfPhase>> {
+    /// What the phases of the load come to, each judged for itself. `backlog` is what the application was behind, and `left_until` until when that was
+    /// of the warm-up.
+    pub(super) fn of_phases(&self, backlog: &Backlog, left_until: Option<u64>) -> anyhow::Result<Vec<OfPhase>> {
         let Some((plan, account)) = self.sending else { return Ok(Vec::new()) };
         let (start, load_end) = (self.start, self.at_load_end.at);
         let calm = Calm::of(&[], start + nanoseconds(plan.warmup), load_end);
-        let around = Around { start, load_end, calm: &calm, backlog, queue: &self.queue, left_until: None };
+        let around = Around { start, load_end, calm: &calm, backlog, queue: &self.queue, left_until };
         each_phase(plan, account, &self.phases, &around)
     }
 

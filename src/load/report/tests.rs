@@ -192,6 +192,7 @@ fn through_an_application(name: &str, part: Part) -> PipelineResult {
             open_loop: true,
             saturated: false,
             queued: false,
+            worked_off: None,
             too_much: TooMuch::default(),
             unread: false,
             undecided: 0,
