@@ -1,8 +1,9 @@
 //! What a record is made of.
 
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use troupe_actors::produce::{Delivery, ErrorClass, ProducerRecord, SendError};
 
-use crate::fixture::{LONG, cluster, in_time, producer, read};
+use crate::fixture::{AGES, LONG, cluster, in_time, producer, read};
 
 #[tokio::test]
 async fn headers_timestamps_and_null_values_arrive_as_they_were_sent_and_in_order() {
@@ -47,7 +48,27 @@ async fn a_record_that_is_too_large_fails_alone() {
     assert_eq!(in_time(before).await.unwrap().offset.unwrap().0, 0);
     assert_eq!(in_time(after).await.unwrap().offset.unwrap().0, 1);
     let error = in_time(between).await.unwrap_err();
-    assert!(matches!(error, SendError::TooLarge { bytes: 3_000, .. }), "{error}");
+    assert!(matches!(error, SendError::TooLarge { bytes: 3_000, by_broker: false, .. }), "{error}");
     assert_eq!(error.class(), ErrorClass::Permanent);
+    in_time(producer.shutdown(LONG)).await.unwrap();
+}
+
+#[tokio::test]
+async fn records_of_a_request_that_is_too_large_for_the_topic_are_told_what_to_do() {
+    let cluster = cluster(&[("t", 1)]);
+    cluster.request_errors(RDKafkaApiKey::Produce, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE]);
+    let producer = producer(&cluster).batch_records(3).linger(AGES).start().unwrap();
+    let sender = producer.sender();
+    let mut shared = Vec::new();
+    for _ in 0..3 {
+        shared.push(sender.enqueue(ProducerRecord::to("t").value("small")).await.unwrap());
+    }
+    for confirmation in shared {
+        let error = in_time(confirmation).await.unwrap_err();
+        assert!(matches!(error, SendError::TooLarge { bytes: 5, by_broker: true, .. }), "{error}");
+        let told = error.to_string();
+        assert!(told.starts_with("t-0: a record of 5 bytes is too large for the topic, or"), "{told}");
+        assert!(told.contains("`batch.size`") && told.contains("`max.message.bytes`"), "{told}");
+    }
     in_time(producer.shutdown(LONG)).await.unwrap();
 }

@@ -202,7 +202,7 @@ impl DeliveryThread {
                         Some(code) => Box::new(SendError::fatal(topic, report.partition, code, persisted)),
                         None => {
                             let partition = report.partition;
-                            Box::new(SendError::from_library(topic, partition, bytes, refusal.code, persisted))
+                            Box::new(SendError::from_library(topic, partition, bytes, refusal.code, true, persisted))
                         }
                     }
                 });

@@ -42,7 +42,7 @@ pub enum SendError {
     /// The record is larger than the producer's share of the buffer, or than `message.max.bytes`. Or the broker refused its request, for the topic's
     /// own `max.message.bytes`: librdkafka then fails every record of that request, also small ones, and sends none of them again, for those behind
     /// them may be stored by then. With `batch.size` no larger than what the topic takes, a record that is too large goes alone, and fails alone.
-    #[error("{topic}{}: a record of {bytes} bytes is too large", Suffix(*.partition))]
+    #[error("{topic}{}: a record of {bytes} bytes is too large {}", Suffix(*.partition), TooLargeFor { by_broker: *.by_broker })]
     TooLarge {
         /// The record's topic.
         topic: Arc<str>,
@@ -50,6 +50,8 @@ pub enum SendError {
         partition: Option<PartitionId>,
         /// Key, value and headers, in bytes.
         bytes: usize,
+        /// The broker said so of the record's request: another record of it may be the one that is too large, or all of them together.
+        by_broker: bool,
     },
     /// Kafka allows no such name: 1 to 249 of letters, digits, `.`, `_` and `-`.
     #[error("{topic:?} is no valid topic name")]
@@ -236,12 +238,13 @@ impl SendError {
         Self::Fatal { topic, partition: Some(partition), error: LibraryError(code), possibly_persisted }
     }
 
-    /// The error that librdkafka's `code` is for a record of `bytes` bytes.
+    /// The error that librdkafka's `code` is for a record of `bytes` bytes; `reported` where it had taken it.
     pub(super) fn from_library(
         topic: Arc<str>,
         partition: PartitionId,
         bytes: usize,
         code: RDKafkaErrorCode,
+        reported: bool,
         possibly_persisted: bool,
     ) -> Self {
         let partition = Some(partition);
@@ -250,7 +253,7 @@ impl SendError {
             RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight => {
                 Self::Abandoned { topic, partition, possibly_persisted }
             }
-            RDKafkaErrorCode::MessageSizeTooLarge => Self::TooLarge { topic, partition, bytes },
+            RDKafkaErrorCode::MessageSizeTooLarge => Self::TooLarge { topic, partition, bytes, by_broker: reported },
             RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownTopicOrPartition => Self::UnknownTopic { topic },
             RDKafkaErrorCode::Fatal => Self::Fatal { topic, partition, error: LibraryError(code), possibly_persisted },
             code => Self::Rejected { topic, partition, error: LibraryError(code), possibly_persisted },
@@ -291,6 +294,23 @@ impl LibraryError {
 impl fmt::Display for LibraryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+/// What a record is too large for, and what to do.
+struct TooLargeFor {
+    by_broker: bool,
+}
+
+impl fmt::Display for TooLargeFor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.by_broker {
+            false => "for `message.max.bytes`, or for an actor's share of `buffer_bytes`",
+            true => {
+                "for the topic, or shared a request that is: with a `batch.size` no larger than the topic's `max.message.bytes`, only \
+                 those fail that are too large themselves"
+            }
+        })
     }
 }
 

@@ -271,7 +271,7 @@ impl Outlet {
             let topic = answers.topic.clone();
             Err(Box::new(match self.native.fatal_error_behind(code) {
                 Some(code) => SendError::fatal(topic, partition, code, false),
-                None => SendError::from_library(topic, partition, bytes, code, false),
+                None => SendError::from_library(topic, partition, bytes, code, false, false),
             }))
         });
     }

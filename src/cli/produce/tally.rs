@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     fn too_large() -> SendError {
-        SendError::TooLarge { topic: "t".into(), partition: None, bytes: 9 }
+        SendError::TooLarge { topic: "t".into(), partition: None, bytes: 9, by_broker: false }
     }
 
     #[test]

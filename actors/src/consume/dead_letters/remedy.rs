@@ -83,7 +83,7 @@ mod tests {
             error: LibraryError(code),
             possibly_persisted: false,
         };
-        let too_large = |bytes| to_do(&SendError::TooLarge { topic: topic(), partition: None, bytes });
+        let too_large = |bytes| to_do(&SendError::TooLarge { topic: topic(), partition: None, bytes, by_broker: true });
         assert!(too_large(1_048_000).ends_with("--topic dead --add-config max.message.bytes=2097152"));
         assert!(too_large(10).ends_with("max.message.bytes=2048"));
         let batch_too_large = rejected(Code::MessageBatchTooLarge);

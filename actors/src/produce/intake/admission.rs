@@ -168,7 +168,7 @@ impl State {
         let bytes = record.bytes();
         if bytes > MAX_RECORD_BYTES || !self.gate.credits.can_ever_take(bytes) {
             let partition = record.partition;
-            return Admission::Refused(SendError::TooLarge { topic: topic_name(), partition, bytes });
+            return Admission::Refused(SendError::TooLarge { topic: topic_name(), partition, bytes, by_broker: false });
         }
         if !self.gate.admit(ticket, bytes) && !succession::hand_on(Origin::of(intake), || self.gate.hand_on(bytes)) {
             return Admission::NoRoom;
