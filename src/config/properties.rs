@@ -32,6 +32,13 @@ impl Properties {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
+    /// All but this one.
+    pub(super) fn without(&self, name: &str) -> Self {
+        let mut others = self.clone();
+        others.0.remove(names::canonical(name));
+        others
+    }
+
     fn shown(&self) -> impl Iterator<Item = (&str, &str)> {
         self.iter().map(|(name, value)| (name, secret::shown(name, value)))
     }

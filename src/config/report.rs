@@ -82,11 +82,13 @@ impl Config {
     ) -> Vec<Setting> {
         let usual = engines(&Properties::default());
         let default = |name: &str| {
-            let engines = usual
-                .iter()
-                .find(|(each, _)| names::canonical(each) == names::canonical(name))
-                .map(|(_, value)| value.clone());
-            engines.or_else(|| library::default(name)).unwrap_or_default()
+            let of = |defaults: &[(&str, String)]| {
+                let is_it = |(each, _): &&(&str, String)| names::canonical(each) == names::canonical(name);
+                defaults.iter().find(is_it).map(|(_, value)| value.clone())
+            };
+            // Some depend on other properties.
+            let beside_the_others = || of(&engines(&now.without(name)));
+            of(&usual).or_else(beside_the_others).or_else(|| library::default(name)).unwrap_or_default()
         };
         let set = now.iter().map(|(name, value)| {
             let (written, origin) = match self.named(table, name) {

@@ -61,12 +61,16 @@ impl ProducerBuilder {
     /// idempotence, retries may reorder and repeat records. `acks` 0 and 1 are refused with it: set `enable.idempotence` to `false` too. With `acks` 0 a
     /// record counts as confirmed when it is written to the connection, and its [`Delivery`](super::Delivery) has no offset. Where a topic's
     /// `max.message.bytes` is below Kafka's megabyte, set `batch.size` no higher: see [`SendError::TooLarge`](super::SendError::TooLarge).
+    ///
+    /// Without idempotence `max.in.flight` is 5 unless set here, not librdkafka's 1,000,000: what waits behind requests on their way makes the next ones
+    /// larger. With retries and more than one in flight a later record may land first; set `max.in.flight` to 1 where order counts.
     pub fn property(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.properties.set(name.into(), value.into());
         self
     }
 
-    /// [`property`](Self::property) for each of these, in turn: of a name that comes twice the last value counts.
+    /// [`property`](Self::property) for each of these, in turn: of a name that comes twice the last value counts. So it does of the two names of `acks`
+    /// (`request.required.acks`) and of `max.in.flight` (`max.in.flight.requests.per.connection`).
     pub fn properties<N, V>(self, properties: impl IntoIterator<Item = (N, V)>) -> Self
     where
         N: Into<String>,

@@ -26,8 +26,19 @@ const OWNED: &[(&str, &str)] = &[
     ("transactional.id", "transactions are not supported"),
 ];
 
+/// The names of a property, the one that it is set by first.
+type Names = &'static [&'static str];
+
+const IDEMPOTENCE: Names = &["enable.idempotence"];
+const ACKS: Names = &["acks", "request.required.acks"];
+const IN_FLIGHT: Names = &["max.in.flight.requests.per.connection", "max.in.flight"];
+
 /// Set unless the user says otherwise, by any of its names.
-const DEFAULTS: &[(&[&str], &str)] = &[(&["enable.idempotence"], "true"), (&["acks", "request.required.acks"], "all")];
+const DEFAULTS: &[(Names, &str)] = &[(IDEMPOTENCE, "true"), (ACKS, "all")];
+
+/// Set without idempotence, likewise. librdkafka's 1,000,000 would send each small batch at once in a request of its own: it is what waits for an answer that
+/// makes the next requests larger, for librdkafka has no linger here. With idempotence it never has more than 5.
+const DEFAULTS_WITHOUT_IDEMPOTENCE: &[(Names, &str)] = &[(IN_FLIGHT, "5")];
 
 /// How often librdkafka looks at its topics again, unless `REFRESH` says otherwise.
 const REFRESH: &str = "topic.metadata.refresh.interval.ms";
@@ -38,6 +49,10 @@ pub(super) struct Properties(BTreeMap<String, String>);
 
 impl Properties {
     pub(super) fn set(&mut self, name: String, value: String) {
+        // Under two names, either could be the one that librdkafka is told last.
+        if let Some(names) = [ACKS, IN_FLIGHT].into_iter().find(|names| names.contains(&&*name)) {
+            names.iter().for_each(|other| _ = self.0.remove(*other));
+        }
         self.0.insert(name, value);
     }
 
@@ -71,7 +86,10 @@ impl Properties {
 
     /// What librdkafka runs with beside these.
     fn defaults(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
-        let left = DEFAULTS.iter().filter(|(names, _)| !names.iter().any(|name| self.0.contains_key(*name)));
+        let idempotent = !self.0.get(IDEMPOTENCE[0]).is_some_and(|value| is_off(value));
+        let others = if idempotent { &[][..] } else { DEFAULTS_WITHOUT_IDEMPOTENCE };
+        let defaults = DEFAULTS.iter().chain(others);
+        let left = defaults.filter(|(names, _)| !names.iter().any(|name| self.0.contains_key(*name)));
         left.map(|(names, value)| (names[0], *value))
     }
 
@@ -105,15 +123,19 @@ pub fn refused_together<'a>(
     let (mut few, mut idempotent) = (None, true);
     for (name, value) in properties {
         match name {
-            "acks" | "request.required.acks" if matches!(value, "0" | "1") => few = few.or(Some(name)),
-            // However librdkafka takes it.
-            "enable.idempotence" => idempotent = !["false", "f", "0"].iter().any(|off| value.eq_ignore_ascii_case(off)),
+            name if ACKS.contains(&name) && matches!(value, "0" | "1") => few = few.or(Some(name)),
+            name if IDEMPOTENCE.contains(&name) => idempotent = !is_off(value),
             _ => {}
         }
     }
     let reason = "0 and 1 leave idempotence nothing to stand on: set `enable.idempotence` to `false` with it, and retries may \
                   repeat and reorder records";
     few.filter(|_| idempotent).map(|name| (name, reason))
+}
+
+/// As librdkafka reads a truth value.
+fn is_off(value: &str) -> bool {
+    ["false", "f", "0"].iter().any(|off| value.eq_ignore_ascii_case(off))
 }
 
 impl fmt::Debug for Properties {
@@ -163,5 +185,29 @@ mod tests {
         let config = few.config();
         assert_eq!(config.get("acks"), None);
         assert_eq!(config.get("request.required.acks"), Some("1"));
+    }
+
+    #[test]
+    fn without_idempotence_five_requests_are_in_flight_unless_told_otherwise_by_any_name() {
+        let [long, short] = ["max.in.flight.requests.per.connection", "max.in.flight"];
+        let in_flight = |properties: &Properties| {
+            let config = properties.config();
+            [long, short].map(|name| config.get(name).map(str::to_owned))
+        };
+        assert_eq!(in_flight(&Properties::default()), [None, None]);
+        assert_eq!(in_flight(&with("enable.idempotence", "True")), [None, None]);
+        for off in ["false", "F", "0"] {
+            assert_eq!(in_flight(&with("enable.idempotence", off)), [Some("5".to_owned()), None]);
+        }
+        let mut properties = with("enable.idempotence", "false");
+        for (name, value, expected) in [
+            (short, "1", [None, Some("1")]),
+            // The last word counts, by whichever name.
+            (long, "7", [Some("7"), None]),
+            (short, "2", [None, Some("2")]),
+        ] {
+            properties.set(name.to_owned(), value.to_owned());
+            assert_eq!(in_flight(&properties), expected.map(|value| value.map(str::to_owned)));
+        }
     }
 }

@@ -106,6 +106,25 @@ fn every_setting_reaches_its_builder_and_is_shown_with_its_default_and_origin() 
 }
 
 #[test]
+fn without_idempotence_the_requests_in_flight_are_bounded_from_wherever_that_is_said() {
+    let name = "producer.kafka.max.in.flight.requests.per.connection";
+    let settings = |more: &[(&str, &str)]| {
+        let off = ("TROUPE_PRODUCER__KAFKA__ENABLE_IDEMPOTENCE", "false");
+        let variables = more.iter().copied().chain([off]).map(|(name, value)| (name.to_owned(), value.to_owned()));
+        Sources::new().variables(variables).unwrap().load().unwrap().producer_settings()
+    };
+    let unset = settings(&[]);
+    let setting = row(&unset, name);
+    assert_eq!((&*setting.value, &*setting.default, &setting.origin), ("5", "5", &Origin::Default));
+    let set = settings(&[("TROUPE_PRODUCER__KAFKA__MAX_IN_FLIGHT", "1")]);
+    let of_flight: Vec<_> = set.iter().filter(|setting| setting.name.contains("in.flight")).collect();
+    let [one] = of_flight[..] else { panic!("{of_flight:?}") };
+    assert_eq!((&*one.value, &*one.default), ("1", "5"));
+    let idempotent = Sources::new().load().unwrap().producer_settings();
+    assert!(idempotent.iter().all(|setting| setting.name != name));
+}
+
+#[test]
 fn the_documented_defaults_are_the_structs() {
     let of = |defaults: toml::Table, docs: &[SettingDoc]| {
         for doc in docs {
