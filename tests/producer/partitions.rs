@@ -50,6 +50,27 @@ async fn records_without_key_share_a_partition_within_a_batch_and_move_on_with_t
     in_time(producer.shutdown(LONG)).await.unwrap();
 }
 
+#[tokio::test]
+async fn a_batch_that_has_grown_with_its_topic_gives_no_partition_more_in_a_row_than_was_configured() {
+    let cluster = cluster(&[("t", 24)]);
+    let producer = producer(&cluster).batch_records(5).linger(AGES).start().unwrap();
+    let sender = producer.sender();
+    let first = sender.enqueue(ProducerRecord::to("t").value("v")).await.unwrap();
+    // From the first answer on, the partitions are known, and batches are of 15.
+    producer.flush(LONG).await.unwrap();
+    let mut partitions = vec![in_time(first).await.unwrap().partition.0];
+    let records = std::iter::repeat_with(|| ProducerRecord::to("t").value("v")).take(90);
+    let deliveries = in_time(sender.send_all(records)).await.unwrap();
+    let later: Vec<_> = deliveries.iter().map(|at| at.partition.0).collect();
+    let runs: Vec<_> = later.chunk_by(|one, next| one == next).collect();
+    assert!(runs.len() == 18 && runs.iter().all(|run| run.len() == 5), "{later:?}");
+    partitions.extend(runs.iter().map(|run| run[0]));
+    partitions.sort_unstable();
+    partitions.dedup();
+    assert_eq!(partitions.len(), 19, "no partition had two runs");
+    in_time(producer.shutdown(LONG)).await.unwrap();
+}
+
 struct Whimsical;
 
 impl Partitioner for Whimsical {

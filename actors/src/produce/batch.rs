@@ -139,6 +139,13 @@ impl<'a> RecordView<'a> {
         self.entry.value.map(|span| self.bytes(span))
     }
 
+    /// Of key, value and headers, as they count against the buffer.
+    pub(super) fn size(self) -> usize {
+        let of = |part: Option<&[u8]>| part.map_or(0, <[u8]>::len);
+        let headers = self.headers().map(|(name, value)| name.len() + of(value)).sum::<usize>();
+        of(self.key()) + of(self.value()) + headers
+    }
+
     /// The partition the sender named.
     pub(super) fn partition(self) -> Option<PartitionId> {
         self.entry.partition

@@ -87,7 +87,8 @@ impl ProducerBuilder {
     }
 
     /// The most records in a batch, 1 to 65,536; 512. Of a topic with more than eight partitions it is as many for each eight of them, up to an eighth of
-    /// an actor's [buffer](Self::buffer_records): what a record costs depends on how many of a batch go to its partition.
+    /// an actor's [buffer](Self::buffer_records): what a record costs depends on how many of a batch go to its partition. Records that may go
+    /// [anywhere](super::Placement::Any) go to another partition after as many as are said here.
     pub fn batch_records(mut self, records: usize) -> Self {
         self.batch_records = records;
         self

@@ -13,6 +13,7 @@ use super::batch::{RecordBatch, RecordView, Records, TopicIndex};
 use super::in_flight::{BatchMark, InFlight};
 use super::intake::{Intake, Settled};
 use super::leftovers::Accepted;
+use super::limits::BatchBounds;
 use super::native::{NativeProducer, NativeRecord, NativeTopic, Produced, Scratch};
 use super::partition_counts::{LookUp, LookUps};
 use super::partitioner::{Partitioner, Placement, Unplaced};
@@ -58,6 +59,8 @@ pub(super) struct Outlet {
     pub(super) native: Arc<NativeProducer>,
     in_flight: Arc<InFlight>,
     partitioner: Arc<dyn Partitioner>,
+    /// What a partition gets in a row of the records that may go anywhere.
+    run: BatchBounds,
     look_ups: LookUps,
     /// By `TopicIndex`: the intake numbers its topics, and only its batches come here.
     routes: Vec<Option<Route<RecordBatch>>>,
@@ -73,12 +76,14 @@ impl Outlet {
         native: Arc<NativeProducer>,
         in_flight: Arc<InFlight>,
         partitioner: Arc<dyn Partitioner>,
+        run: BatchBounds,
         look_ups: LookUps,
     ) -> Self {
         Self {
             native,
             in_flight,
             partitioner,
+            run,
             look_ups,
             routes: Vec::new(),
             scratch: Scratch::default(),
@@ -163,7 +168,7 @@ impl Outlet {
             answers.records = records;
             return Vec::new();
         };
-        let sticky = route.next_sticky(partitions);
+        route.sticky.end_run();
         let count = partitions.get() as usize;
         if self.buckets.len() < count {
             self.buckets.resize_with(count, Vec::new);
@@ -171,7 +176,7 @@ impl Outlet {
         let mut touched = Vec::with_capacity(count.min(records.len()));
         let mut settled = Settled::default();
         for place in 0..records.len() {
-            match self.place(topic, &answers.topic, records.get(place), partitions, sticky) {
+            match self.place(topic, &answers.topic, records.get(place), partitions) {
                 Ok(partition) => {
                     let bucket = &mut self.buckets[partition.0 as usize];
                     if bucket.is_empty() {
@@ -208,7 +213,6 @@ impl Outlet {
         topic: &Arc<str>,
         record: RecordView<'_>,
         partitions: NonZeroU32,
-        sticky: PartitionId,
     ) -> Result<PartitionId, SendError> {
         let picked = match record.partition() {
             Some(named) => Placement::Partition(named),
@@ -222,12 +226,15 @@ impl Outlet {
                 })?
             }
         };
+        let run = self.run;
         let partition = match picked {
-            Placement::Partition(picked) => picked,
-            Placement::Any => sticky,
-            Placement::Next => self.route(index).map_or(sticky, |route| route.next_in_turn(partitions)),
+            Placement::Partition(picked) => Some(picked),
+            Placement::Any => self.route(index).map(|route| route.sticky.place(record.size(), run, partitions)),
+            Placement::Next => self.route(index).map(|route| route.next_in_turn(partitions)),
             Placement::Refused(cause) => return Err(SendError::RefusedByPartitioner { topic: topic.clone(), cause }),
         };
+        // Only records of topics that have a route come here.
+        let partition = partition.unwrap_or(PartitionId(0));
         match u32::try_from(partition.0) {
             Ok(number) if number < partitions.get() => Ok(partition),
             _ => {

@@ -65,7 +65,9 @@ impl<'a> Unplaced<'a> {
 pub enum Placement {
     /// To this partition, below the topic's count.
     Partition(PartitionId),
-    /// To any. Such records of one batch share a partition, and the next batch takes the next.
+    /// To any. Such records of one batch share a partition, at most as many in a row as were configured for a batch
+    /// ([`batch_records`](super::ProducerBuilder::batch_records), [`batch_bytes`](super::ProducerBuilder::batch_bytes)); the next go to the one that has had
+    /// the fewest, by topic and actor.
     Any,
     /// To the partition after the last one that was said so of, by topic and actor.
     Next,
@@ -102,7 +104,7 @@ pub enum BuiltInPartitioner {
     ConsistentRandom,
     /// `round_robin`: each record goes to the next partition, whatever its key. Nothing keeps the order of a key then.
     RoundRobin,
-    /// `sticky`: the records of a batch share a partition, whatever their keys. The largest requests, and no order of a key.
+    /// `sticky`: the records of a batch share a partition, whatever their keys, as with [`Placement::Any`]. The largest requests, and no order of a key.
     Sticky,
 }
 

@@ -194,7 +194,7 @@ impl Parts {
                 let (picks, look_ups) = (builder.partitioner.clone(), look_ups.clone());
                 let (intake, counts) = (intake.clone(), counts.clone());
                 let (stalled, failure) = (stalled.clone(), failure.clone());
-                let metadata_timeout = builder.metadata_timeout;
+                let (metadata_timeout, run) = (builder.metadata_timeout, builder.limits().batch);
                 PartitionerActor::start_in_arbiter(arbiter, move |_| PartitionerActor {
                     intake,
                     counts,
@@ -203,7 +203,7 @@ impl Parts {
                     failure,
                     metadata_timeout,
                     backlog: Backlog::default(),
-                    out: Outlet::new(native, in_flight, picks, look_ups),
+                    out: Outlet::new(native, in_flight, picks, run, look_ups),
                 })
             };
             let actor = {

@@ -56,7 +56,7 @@ fn pair(counts: PartitionCounts) -> Pair {
     let failure = Arc::new(Failure::default());
     let intake = Arc::new(Intake::new(0, builder.limits(), Default::default()));
     let (look_ups, asked) = partition_counts::look_ups();
-    let arbiter = &system.arbiters()[0];
+    let (arbiter, run) = (&system.arbiters()[0], builder.limits().batch);
     let partitioner = {
         let (intake, failure) = (intake.clone(), failure.clone());
         PartitionerActor::start_in_arbiter(arbiter, move |_| PartitionerActor {
@@ -67,7 +67,7 @@ fn pair(counts: PartitionCounts) -> Pair {
             failure,
             metadata_timeout: LONG,
             backlog: Backlog::default(),
-            out: Outlet::new(native, Arc::default(), Arc::new(BuiltInPartitioner::Murmur2), look_ups),
+            out: Outlet::new(native, Arc::default(), Arc::new(BuiltInPartitioner::Murmur2), run, look_ups),
         })
     };
     let actor = {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::native::NativeTopic;
 use super::partition_counts::NoPartitions;
+use super::sticky::Sticky;
 use crate::ids::PartitionId;
 
 /// See the module. `B` is a batch, `H` librdkafka's handle of the topic.
@@ -17,13 +18,21 @@ pub(super) struct Route<B, H = NativeTopic> {
     waiting: VecDeque<(Instant, B)>,
     /// Why there is no count yet.
     pub(super) last_answer: NoPartitions,
-    sticky: u32,
+    /// Where its records go that may go anywhere.
+    pub(super) sticky: Sticky,
     turn: u32,
 }
 
 impl<B, H> Route<B, H> {
     pub(super) fn new(name: Arc<str>) -> Self {
-        Self { name, known: None, waiting: VecDeque::new(), last_answer: NoPartitions::NoAnswer, sticky: 0, turn: 0 }
+        Self {
+            name,
+            known: None,
+            waiting: VecDeque::new(),
+            last_answer: NoPartitions::NoAnswer,
+            sticky: Sticky::default(),
+            turn: 0,
+        }
     }
 
     pub(super) fn is_waiting(&self) -> bool {
@@ -56,14 +65,8 @@ impl<B, H> Route<B, H> {
     /// The partition whose turn it is.
     pub(super) fn next_in_turn(&mut self, partitions: NonZeroU32) -> PartitionId {
         self.turn = (self.turn + 1) % partitions.get();
-        PartitionId(self.turn as i32)
-    }
-
-    /// Where the next batch's records without a key go.
-    pub(super) fn next_sticky(&mut self, partitions: NonZeroU32) -> PartitionId {
-        self.sticky = (self.sticky + 1) % partitions.get();
         // Kafka counts partitions in an i32.
-        PartitionId(self.sticky as i32)
+        PartitionId(self.turn as i32)
     }
 }
 
