@@ -5,6 +5,7 @@
 //! no wider than ours.
 
 use std::collections::VecDeque;
+use std::ops::AddAssign;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Waker;
@@ -22,6 +23,7 @@ use super::error::LibraryError;
 use super::in_flight::InFlight;
 use super::intake::{Intake, Settled};
 use super::leftovers::Accepted;
+use super::limits::Share;
 use super::native::{Event, NativeProducer, Report, Said};
 use super::partition_counts::{LookUp, LookUps};
 use super::partitioner_actor::{QueueHasRoom, Stalled};
@@ -31,7 +33,8 @@ use super::waking::wake_task;
 
 /// Reports handled under one lock.
 const RUN: usize = 512;
-/// Events that are there already and whose credits come back together, so that a sender that waits for room is woken for more than a few records.
+/// Events that are there already and whose credits come back together, so that a sender that waits for room is woken for more than a few records. Of a small
+/// buffer that may be all there is: then sooner, see [`Limits::at_once`](super::limits::Limits::at_once).
 const EVENTS: usize = 16;
 /// The longest wait for an event; a stop does not wait for it.
 const IDLE: Duration = Duration::from_millis(500);
@@ -50,6 +53,8 @@ pub(super) struct DeliveryThread {
     pub(super) waiters: Vec<Waiter>,
     pub(super) look_ups: LookUps,
     pub(super) failure: Arc<Failure>,
+    /// Credits for as much come back without waiting for further events.
+    pub(super) at_once: Share,
     /// Set, then [`NativeProducer::wake`]: serves what is there and ends.
     pub(super) stop: Arc<AtomicBool>,
 }
@@ -97,17 +102,39 @@ impl Drop for Run {
     }
 }
 
-/// Serves an event and those that are there already, before credits come back for all of them. `serve` says whether a callback was called. That is the last
-/// one then: what a callback sent may be answered in the next event, and the credit of what it was called for comes first. Otherwise three records would
-/// count for one place, and more, where callbacks have room for two.
-fn serve_together<E>(first: E, mut more: impl FnMut() -> Option<E>, mut serve: impl FnMut(E) -> bool) {
-    let mut called = serve(first);
+/// What an event came to.
+#[derive(Clone, Copy, Debug, Default)]
+struct Served {
+    records: usize,
+    bytes: usize,
+    /// Whether a callback was called.
+    called: bool,
+}
+
+impl AddAssign for Served {
+    fn add_assign(&mut self, more: Self) {
+        self.records += more.records;
+        self.bytes += more.bytes;
+        self.called |= more.called;
+    }
+}
+
+/// Serves an event and those that are there already, before credits come back for all of them; no more once what is answered comes to `at_once`. An event in
+/// which a callback was called is the last one: what it sent may be answered in the next event, and the credit of what it was called for comes first.
+/// Otherwise three records would count for one place, and more, where callbacks have room for two.
+fn serve_together<E>(
+    at_once: Share,
+    first: E,
+    mut more: impl FnMut() -> Option<E>,
+    mut serve: impl FnMut(E) -> Served,
+) {
+    let mut served = serve(first);
     for _ in 1..EVENTS {
-        if called {
+        if served.called || served.records >= at_once.records || served.bytes >= at_once.bytes {
             return;
         }
         let Some(event) = more() else { return };
-        called = serve(event);
+        served += serve(event);
     }
 }
 
@@ -120,7 +147,7 @@ impl DeliveryThread {
             match self.native.poll(timeout) {
                 Some(event) => {
                     let more = || self.native.poll(Duration::ZERO);
-                    serve_together(event, more, |event| self.serve(event, &mut run));
+                    serve_together(self.at_once, event, more, |event| self.serve(event, &mut run));
                     run.give_back();
                     for waiter in &self.waiters {
                         if waiter.stalled.take() {
@@ -134,9 +161,8 @@ impl DeliveryThread {
         }
     }
 
-    /// Says whether a callback was called.
-    fn serve(&self, mut event: Event<'_>, run: &mut Run) -> bool {
-        let mut called = false;
+    fn serve(&self, mut event: Event<'_>, run: &mut Run) -> Served {
+        let mut served = Served::default();
         match event.said() {
             Said::Reports(reports) => {
                 let keeps = self.intakes.iter().any(|intake| intake.leftovers.keeps());
@@ -145,9 +171,9 @@ impl DeliveryThread {
                     run.reports.clear();
                     run.reports.extend(reports.by_ref().take(RUN));
                     if run.reports.is_empty() {
-                        return called;
+                        return served;
                     }
-                    called |= self.answer(run);
+                    served += self.answer(run);
                 }
             }
             Said::Log(level, facility, message) => {
@@ -163,16 +189,17 @@ impl DeliveryThread {
             }
             Said::Nothing => {}
         }
-        called
+        served
     }
 
-    fn answer(&self, run: &mut Run) -> bool {
-        let mut stale_topic = None;
+    fn answer(&self, run: &mut Run) -> Served {
+        let (mut served, mut stale_topic) = (Served::default(), None);
         let mut batches = self.in_flight.lock();
         let mut reports = std::mem::take(&mut run.reports);
         for report in reports.drain(..) {
             // A report without a record: given up before, at the end of the producer.
             let _ = batches.with(report.mark, |batch, bytes| {
+                (served.records, served.bytes) = (served.records + 1, served.bytes + bytes);
                 let like_this_batch = |last: &mut Batch| {
                     last.generation == batch.generation
                         && Arc::ptr_eq(&last.intake, &batch.intake)
@@ -219,9 +246,9 @@ impl DeliveryThread {
         if let Some(topic) = stale_topic {
             self.look_ups.ask(LookUp { topic, asker: None });
         }
-        let calls = !run.calls.is_empty();
+        served.called = !run.calls.is_empty();
         run.finish_answers();
-        calls
+        served
     }
 
     /// librdkafka fails what it holds and refuses the rest; nobody new needs to hear it record by record.
@@ -268,6 +295,8 @@ mod tests {
     use super::super::limits::{BatchBounds, Limits};
     use super::*;
 
+    const LARGE: Share = Share { records: usize::MAX, bytes: usize::MAX };
+
     /// Sends a record, and in its callback the next; says how many are left when one finds no room, and at the end.
     fn goes_on(intake: &Arc<Intake>, left: u32, tell: mpsc::Sender<u32>) {
         let (again, tells) = (intake.clone(), tell.clone());
@@ -286,7 +315,7 @@ mod tests {
         intake.take_ready(Instant::now()).batches.pop()
     }
 
-    fn answered(mut batch: RecordBatch, run: &mut Run) -> bool {
+    fn answered(mut batch: RecordBatch, run: &mut Run) -> Served {
         let answers = &mut batch.answers;
         let mut settled = Settled::default();
         let error = SendError::UnknownTopic { topic: answers.topic.clone() };
@@ -297,9 +326,9 @@ mod tests {
         if let Rest::Call(call) = rest {
             run.calls.push_back((at, call));
         }
-        let calls = !run.calls.is_empty();
+        let called = !run.calls.is_empty();
         run.finish_answers();
-        calls
+        Served { records: 1, bytes: 0, called }
     }
 
     #[test]
@@ -314,24 +343,36 @@ mod tests {
         goes_on(&intake, 3 * EVENTS as u32, tell);
         let mut run = Run::default();
         while let Some(event) = report(&intake) {
-            serve_together(event, || report(&intake), |event| answered(event, &mut run));
+            serve_together(LARGE, event, || report(&intake), |event| answered(event, &mut run));
             run.give_back();
         }
         assert_eq!(told.try_recv(), Ok(0), "one found no room");
     }
 
-    #[test]
-    fn credits_of_events_without_callbacks_come_back_together() {
-        let mut events = 0..3 * EVENTS;
-        let mut served = Vec::new();
+    /// Of how many events that are there, each of so many records and bytes, the credits come back together.
+    fn together(at_once: Share, records: usize, bytes: usize) -> usize {
+        let (mut events, mut served) = (0..3 * EVENTS, 0);
+        let first = events.next().unwrap();
         serve_together(
-            events.next().unwrap(),
+            at_once,
+            first,
             || events.next(),
             |event| {
-                served.push(event);
-                false
+                assert_eq!(event, served);
+                served += 1;
+                Served { records, bytes, called: false }
             },
         );
-        assert_eq!(served, (0..EVENTS).collect::<Vec<_>>());
+        served
+    }
+
+    #[test]
+    fn credits_of_events_without_callbacks_come_back_together_for_a_quarter_of_the_buffer_at_most() {
+        assert_eq!(together(LARGE, 1_000, 1_000), EVENTS);
+        let limits = Limits { buffer_records: 40, buffer_bytes: 4_000, ..Limits::for_tests() };
+        assert_eq!(together(limits.at_once(), 3, 0), 4);
+        assert_eq!(together(limits.at_once(), 0, 500), 2);
+        let least = Limits { buffer_records: 1, ..limits };
+        assert_eq!(together(least.at_once(), 1, 0), 1);
     }
 }

@@ -34,7 +34,19 @@ pub(super) struct BatchBounds {
     pub(super) bytes: usize,
 }
 
+/// A part of the buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Share {
+    pub(super) records: usize,
+    pub(super) bytes: usize,
+}
+
 impl Limits {
+    /// Answers to so much of the buffer wait for no more before its credits come back: a quarter.
+    pub(super) fn at_once(&self) -> Share {
+        Share { records: self.buffer_records / 4, bytes: self.buffer_bytes / 4 }
+    }
+
     /// The bounds of a batch of a topic with so many partitions. librdkafka takes, queues and sends each partition's records for themselves, so what a
     /// record costs depends on how many of its partition a batch holds. A batch hence grows with the partitions, within a part of the buffer. One that is to
     /// hold a single record is not to wait for more.

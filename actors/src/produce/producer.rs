@@ -233,6 +233,7 @@ impl Parts {
             waiters,
             look_ups: look_ups.clone(),
             failure: failure.clone(),
+            at_once: builder.limits().at_once(),
             stop: stop_delivery.clone(),
         };
         let delivery = BoundedThread::start("producer-delivery", move || delivery.run())?;
