@@ -244,6 +244,14 @@ impl Answers {
         settled.called(rest.finish(&self.topic, Origin::of(&self.intake)));
     }
 
+    /// Lets go of what answered records need, once few are left: a partition that is stuck may leave a record in every batch.
+    pub(super) fn compact(&mut self) {
+        if self.listeners.compact() {
+            self.timestamps.retain(|(place, _)| self.listeners.bytes(*place).is_some());
+            self.timestamps.shrink_to_fit();
+        }
+    }
+
     /// Records not answered.
     pub(super) fn left(&self) -> usize {
         self.listeners.left()
@@ -259,10 +267,7 @@ impl Answers {
             return;
         }
         let mut settled = Settled::default();
-        for place in 0..self.listeners.len() {
-            if self.listeners.bytes(place).is_none() {
-                continue;
-            }
+        for place in self.listeners.unanswered() {
             let leftovers = &self.intake.leftovers;
             if leftovers.keeps() && place < self.records.len() {
                 let at = Accepted { batch: self.number, place };

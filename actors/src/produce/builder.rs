@@ -108,8 +108,10 @@ impl ProducerBuilder {
         self
     }
 
-    /// The most records accepted and not yet answered; 100,000. The actors share it evenly. Each costs its bytes and some 300 more in librdkafka. Delivery
-    /// callbacks that [send again](super::Sender::send_with) may exceed it: up to twice as many and two more, for each actor.
+    /// The most records accepted and not yet answered; 100,000. The actors share it evenly. Each costs its bytes and some 300 more in librdkafka. Here it
+    /// costs 24, or, where it is one of the last of its batch to be answered, for its partition is stuck, up to 800, and 1.5 KiB with a
+    /// [`Confirmation`](super::Confirmation). Delivery callbacks that [send again](super::Sender::send_with) may exceed it: up to twice as many and two
+    /// more, for each actor.
     ///
     /// A request of librdkafka carries records of one partition, so over hundreds of partitions that are all written to, more room makes larger requests,
     /// and a higher rate: with 200 for each of 512 partitions it is two thirds of what it is with 1,200.

@@ -102,7 +102,7 @@ enum Listener {
     Answered,
     Slot {
         bytes: u32,
-        /// Among the blocks of the batch.
+        /// Among the blocks of these listeners.
         block: u32,
         index: u8,
     },
@@ -112,7 +112,7 @@ enum Listener {
     },
     Group {
         bytes: u32,
-        /// Among the groups of the batch.
+        /// Among the groups of these listeners.
         group: u32,
         place: u32,
     },
@@ -121,10 +121,18 @@ enum Listener {
 // A full buffer of these is beyond any cache, and each is touched when its report comes.
 const _: () = assert!(size_of::<Listener>() <= 24);
 
+/// The listeners of a batch are kept until they are so many times those that are left, which bounds what a partition keeps that is stuck, with a record in each
+/// batch. To keep them by partition from the first would have three threads' caches read them instead of two.
+const SPARSE: usize = 8;
+/// So few are not worth it.
+const FEW: usize = 4;
+
 /// Who hears of the records of a batch, by place. What is left of them must be answered before they are dropped.
 pub(super) struct Listeners {
     listeners: Vec<Listener>,
     left: usize,
+    /// The places of those that are kept, once they are compact: `MAX_BATCH_RECORDS` is 2^16.
+    places: Option<Vec<u16>>,
     blocks: Vec<Arc<Block>>,
     groups: Vec<Arc<Group>>,
 }
@@ -150,7 +158,8 @@ pub(super) struct CallbackPanicked;
 
 impl Listeners {
     pub(super) fn with_room_for(records: usize) -> Self {
-        Self { listeners: Vec::with_capacity(records), left: 0, blocks: Vec::new(), groups: Vec::new() }
+        let listeners = Vec::with_capacity(records);
+        Self { listeners, left: 0, places: None, blocks: Vec::new(), groups: Vec::new() }
     }
 
     fn push(&mut self, listener: Listener) {
@@ -161,11 +170,8 @@ impl Listeners {
     /// The next record's sender is told by a confirmation.
     pub(super) fn confirm(&mut self, slots: &mut Slots, bytes: usize) -> Confirmation {
         let (block, index) = slots.next();
-        if !self.blocks.last().is_some_and(|last| Arc::ptr_eq(last, block)) {
-            self.blocks.push(block.clone());
-        }
         let confirmation = Confirmation { block: block.clone(), index };
-        let block = (self.blocks.len() - 1) as u32;
+        let block = last_or_new(&mut self.blocks, block);
         self.push(Listener::Slot { bytes: bytes as u32, block, index });
         confirmation
     }
@@ -177,16 +183,50 @@ impl Listeners {
 
     /// The next record is the one at `place` of a group.
     pub(super) fn join(&mut self, group: &Arc<Group>, place: u32, bytes: usize) {
-        if !self.groups.last().is_some_and(|last| Arc::ptr_eq(last, group)) {
-            self.groups.push(group.clone());
-        }
-        let group = (self.groups.len() - 1) as u32;
+        let group = last_or_new(&mut self.groups, group);
         self.push(Listener::Group { bytes: bytes as u32, group, place });
     }
 
-    /// Records, also those that are answered.
-    pub(super) fn len(&self) -> usize {
-        self.listeners.len()
+    /// The places of the records that are not answered.
+    pub(super) fn unanswered(&self) -> Vec<usize> {
+        let kept = self.listeners.iter().enumerate().filter(|(_, listener)| !matches!(listener, Listener::Answered));
+        kept.map(|(at, _)| self.places.as_ref().map_or(at, |places| usize::from(places[at]))).collect()
+    }
+
+    /// Keeps the others only, and what they refer to, once they are as few as [`SPARSE`] says. True where it did.
+    pub(super) fn compact(&mut self) -> bool {
+        if self.listeners.len() < SPARSE * self.left.max(FEW) {
+            return false;
+        }
+        let places = self.unanswered();
+        let (listeners, blocks, groups) =
+            (mem::take(&mut self.listeners), mem::take(&mut self.blocks), mem::take(&mut self.groups));
+        self.listeners.reserve_exact(places.len());
+        for mut listener in listeners {
+            match &mut listener {
+                Listener::Answered => continue,
+                Listener::Slot { block, .. } => *block = last_or_new(&mut self.blocks, &blocks[*block as usize]),
+                Listener::Group { group, .. } => *group = last_or_new(&mut self.groups, &groups[*group as usize]),
+                Listener::Callback { .. } => {}
+            }
+            self.listeners.push(listener);
+        }
+        self.places = Some(places.into_iter().map(|place| place as u16).collect());
+        true
+    }
+
+    /// How many are kept, also of records that are answered, and how many blocks and groups.
+    #[cfg(test)]
+    pub(super) fn kept(&self) -> (usize, usize) {
+        (self.listeners.len(), self.blocks.len() + self.groups.len())
+    }
+
+    /// Where the listener of the record at `place` is kept.
+    fn at(&self, place: usize) -> Option<usize> {
+        match &self.places {
+            None => Some(place),
+            Some(places) => places.binary_search(&u16::try_from(place).ok()?).ok(),
+        }
     }
 
     /// Records that are not answered.
@@ -196,7 +236,7 @@ impl Listeners {
 
     /// What the record at `place` counts against the buffer. `None` where it is answered, or there is none.
     pub(super) fn bytes(&self, place: usize) -> Option<usize> {
-        match self.listeners.get(place)? {
+        match self.listeners.get(self.at(place)?)? {
             Listener::Answered => None,
             Listener::Slot { bytes, .. } | Listener::Callback { bytes, .. } | Listener::Group { bytes, .. } => {
                 Some(*bytes as usize)
@@ -206,7 +246,7 @@ impl Listeners {
 
     /// Answers the record at `place`. It may be done under a lock; what is handed back may not.
     pub(super) fn answer(&mut self, place: usize, verdict: Verdict) -> Rest {
-        let Some(listener) = self.listeners.get_mut(place) else {
+        let Some(listener) = self.at(place).and_then(|at| self.listeners.get_mut(at)) else {
             return Rest::Nothing;
         };
         let listener = mem::replace(listener, Listener::Answered);
@@ -225,6 +265,14 @@ impl Listeners {
             }
         }
     }
+}
+
+/// The place of this one among those that are referred to; records that share one mostly follow each other.
+fn last_or_new<T>(kept: &mut Vec<Arc<T>>, this: &Arc<T>) -> u32 {
+    if !kept.last().is_some_and(|last| Arc::ptr_eq(last, this)) {
+        kept.push(this.clone());
+    }
+    (kept.len() - 1) as u32
 }
 
 impl Rest {
@@ -308,84 +356,5 @@ impl fmt::Debug for Confirmation {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used)]
-mod tests {
-    use std::sync::mpsc;
-
-    use super::*;
-
-    fn delivery(offset: i64) -> Delivery {
-        Delivery { topic: "t".into(), partition: PartitionId(1), offset: Some(Offset(offset)), timestamp: None }
-    }
-
-    fn stored(offset: i64) -> Verdict {
-        Ok(Stored { partition: PartitionId(1), offset: Some(Offset(offset)), timestamp: -1 })
-    }
-
-    fn confirmed(records: usize) -> (Listeners, Vec<Confirmation>) {
-        let (mut listeners, mut slots) = (Listeners::with_room_for(records), Slots::new("t".into()));
-        let confirmations = (0..records).map(|_| listeners.confirm(&mut slots, 1)).collect();
-        (listeners, confirmations)
-    }
-
-    fn answer(listeners: &mut Listeners, place: usize, verdict: Verdict) -> Result<(), CallbackPanicked> {
-        listeners.answer(place, verdict).finish(&"t".into(), Origin::default())
-    }
-
-    #[test]
-    fn each_confirmation_gets_the_answer_of_its_own_record() {
-        let (mut listeners, senders) = confirmed(100);
-        for place in (0..100).rev() {
-            answer(&mut listeners, place, stored(place as i64)).unwrap();
-        }
-        assert_eq!(listeners.left(), 0);
-        for (offset, sender) in senders.into_iter().enumerate() {
-            assert_eq!(sender.wait_blocking(), Ok(delivery(offset as i64)));
-        }
-    }
-
-    #[test]
-    fn only_the_first_answer_counts() {
-        let (mut listeners, mut senders) = confirmed(1);
-        assert_eq!(listeners.bytes(0), Some(1));
-        for offset in [3, 4] {
-            answer(&mut listeners, 0, stored(offset)).unwrap();
-            assert_eq!((listeners.left(), listeners.bytes(0)), (0, None));
-        }
-        assert_eq!(senders.remove(0).wait_blocking(), Ok(delivery(3)));
-    }
-
-    #[test]
-    fn a_sender_that_waits_on_another_thread_is_woken() {
-        let (mut listeners, mut senders) = confirmed(1);
-        let sender = senders.remove(0);
-        let (waits, waiting) = mpsc::channel();
-        let waiter = std::thread::spawn(move || {
-            waits.send(()).unwrap();
-            sender.wait_blocking()
-        });
-        waiting.recv().unwrap();
-        answer(&mut listeners, 0, stored(7)).unwrap();
-        assert_eq!(waiter.join().unwrap(), Ok(delivery(7)));
-    }
-
-    #[test]
-    fn a_callback_is_called_once_and_not_before_the_lock_is_gone() {
-        let (tell, told) = mpsc::channel();
-        let mut listeners = Listeners::with_room_for(1);
-        listeners.call_back(Callback::new(move |answer| tell.send(answer).unwrap()), 1);
-        let rest = listeners.answer(0, stored(3));
-        assert!(told.try_recv().is_err());
-        rest.finish(&"t".into(), Origin::default()).unwrap();
-        assert_eq!(told.try_recv().unwrap(), Ok(delivery(3)));
-        answer(&mut listeners, 0, stored(4)).unwrap();
-        assert!(told.try_recv().is_err());
-    }
-
-    #[test]
-    fn a_callback_that_panics_is_reported_to_the_caller() {
-        let mut listeners = Listeners::with_room_for(1);
-        listeners.call_back(Callback::new(|_| panic!("on purpose")), 1);
-        assert_eq!(answer(&mut listeners, 0, stored(0)), Err(CallbackPanicked));
-    }
-}
+#[path = "completion_tests.rs"]
+mod tests;

@@ -96,6 +96,13 @@ impl Batches {
         BatchMark { slot, uses: place.uses }
     }
 
+    /// The listeners that are kept, also those of records that are answered, and the blocks and groups that they keep.
+    #[cfg(test)]
+    fn kept(&self) -> (usize, usize) {
+        let kept = self.slots.iter().filter_map(|slot| slot.answers.as_ref()).map(|batch| batch.listeners.kept());
+        kept.fold((0, 0), |(listeners, references), (more, and)| (listeners + more, references + and))
+    }
+
     /// Hands the batch of the record with this mark to `with`, which answers the record, and its bytes. `None` where there is no such record, or it is
     /// answered. A batch that is answered whole is gone after this.
     pub(super) fn with<T>(&mut self, mark: Mark, with: impl FnOnce(&mut Answers, usize) -> T) -> Option<T> {
@@ -111,6 +118,8 @@ impl Batches {
             place.answers = None;
             place.uses = place.uses.wrapping_add(1);
             self.free.push(slot);
+        } else {
+            answers.compact();
         }
         Some(answered)
     }
@@ -119,11 +128,16 @@ impl Batches {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
+    use std::sync::Arc;
+    use std::time::Instant;
+
     use super::super::batch::MAX_BATCH_RECORDS;
     use super::super::completion::Confirmation;
     use super::super::intake::tests::batch_of;
+    use super::super::intake::{Intake, Listener, Offered};
+    use super::super::limits::{BatchBounds, Limits};
     use super::*;
-    use crate::produce::SendError;
+    use crate::produce::{ProducerRecord, SendError};
 
     fn answers(records: usize) -> (Answers, Vec<Confirmation>) {
         let (batch, confirmations) = batch_of(records);
@@ -169,6 +183,38 @@ mod tests {
         assert_eq!(first.slot, second.slot);
         assert!(!answer(&mut batches, first.record(0)));
         assert!(answer(&mut batches, second.record(0)));
+    }
+
+    /// One record in 64 is of a partition that is stuck.
+    #[test]
+    fn batches_with_few_records_left_keep_little_more_than_those_need() {
+        let limits =
+            Limits { buffer_records: 1 << 20, batch: BatchBounds { records: 512, bytes: 1 }, ..Limits::for_tests() };
+        let intake = Arc::new(Intake::new(0, limits, Default::default()));
+        let (mut batches, mut left) = (Batches::default(), Vec::new());
+        for _ in 0..100 {
+            let mut confirmations = Vec::new();
+            for _ in 0..512 {
+                match intake.offer(&ProducerRecord::to("t"), Listener::Confirmation, None) {
+                    Offered::Accepted(confirmation) => confirmations.extend(confirmation),
+                    _ => panic!("no room"),
+                }
+            }
+            let batch = batches.insert(intake.take_ready(Instant::now()).batches.pop().unwrap().answers);
+            for place in (0..512).filter(|place| place % 64 != 0) {
+                assert!(answer(&mut batches, batch.record(place)));
+            }
+            left.extend(
+                (0..512).step_by(64).map(|place| batch.record(place)).zip(confirmations.into_iter().step_by(64)),
+            );
+        }
+        let (listeners, blocks) = batches.kept();
+        assert!(left.len() == 800 && listeners <= 8 * 800 && blocks <= 800, "{listeners} {blocks}");
+        for (mark, confirmation) in left {
+            assert!(answer(&mut batches, mark));
+            assert!(matches!(confirmation.wait_blocking(), Err(SendError::UnknownTopic { .. })));
+        }
+        assert_eq!(batches.kept(), (0, 0));
     }
 
     #[test]
