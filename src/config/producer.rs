@@ -11,7 +11,8 @@ settings! {
     /// What a producer is told from outside its code: the table `[producer]`. Each field is the [`ProducerBuilder`]'s method of its name.
     ProducerConfig;
 
-    /// How long a batch that is not full waits for more records. Java's default: larger requests, for no delay that anybody notices.
+    /// How long a batch that is not full waits for more records; a batch of many partitions is full later. A full buffer does not wait for it. Java's
+    /// default: larger requests, for no delay that anybody notices.
     #[serde(with = "duration")]
     linger: Duration = Duration::from_millis(5), "5ms", "a duration, as in `250ms`";
 

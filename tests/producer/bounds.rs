@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use troupe_actors::produce::{ProducerRecord, SendError, TrySendError};
 
-use crate::fixture::{LONG, by_key, cluster, cut_off, enqueue_many, in_time, producer, read, until};
+use crate::fixture::{AGES, LONG, by_key, cluster, cut_off, enqueue_many, in_time, producer, read, until};
 
 #[tokio::test]
 async fn a_full_buffer_holds_senders_back_until_records_are_confirmed() {
@@ -36,6 +36,38 @@ async fn a_full_buffer_holds_senders_back_until_records_are_confirmed() {
     assert_eq!(in_time(waiting).await.unwrap().unwrap().offset.unwrap().0, 11);
     let report = in_time(producer.shutdown(LONG)).await.unwrap();
     assert_eq!(report.accepted, 12);
+}
+
+/// Whichever way records are sent, none has to wait for the linger of those that fill the buffer.
+#[tokio::test]
+async fn a_full_buffer_sends_at_once_what_lingers_in_it() {
+    let cluster = cluster(&[("t", 1)]);
+    let producer = producer(&cluster).buffer_records(10).linger(AGES).start().unwrap();
+    let sender = producer.sender();
+    // The last of each kind find room, and linger until the flush.
+    let all_are_in = async |count| {
+        until(|| producer.state().accepted == count).await;
+        in_time(producer.flush(LONG)).await.unwrap();
+    };
+    drop(in_time(enqueue_many(&sender, 100)).await);
+    all_are_in(100).await;
+    let many = sender.send_all((0..100).map(|_| ProducerRecord::to("t")));
+    assert_eq!(tokio::join!(in_time(many), all_are_in(200)).0.unwrap().len(), 100);
+    for n in 0..100_i32 {
+        until(|| sender.try_send(ProducerRecord::to("t").value(&n)).is_ok()).await;
+    }
+    all_are_in(300).await;
+    let threads: Vec<_> = (0..25)
+        .map(|_| {
+            let sender = sender.clone();
+            tokio::task::spawn_blocking(move || sender.send_blocking(ProducerRecord::to("t")).map(drop))
+        })
+        .collect();
+    all_are_in(325).await;
+    for thread in threads {
+        in_time(thread).await.unwrap().unwrap();
+    }
+    in_time(producer.shutdown(LONG)).await.unwrap();
 }
 
 #[tokio::test]

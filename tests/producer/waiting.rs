@@ -1,10 +1,12 @@
 //! Calls that wait, where something may wait and where nothing may.
 
+use std::pin::pin;
 use std::sync::mpsc;
+use std::task::{Context, Waker};
 
 use troupe_actors::produce::{MustNotBlock, ProducerRecord, SendError};
 
-use crate::fixture::{LONG, cluster, in_time, producer};
+use crate::fixture::{LONG, cluster, cut_off, enqueue_many, in_time, producer, until};
 
 #[track_caller]
 fn assert_refused<T>(sent: Result<T, SendError>, expected: MustNotBlock) {
@@ -61,4 +63,33 @@ fn on_an_arbiter_of_the_apps_own_calls_that_wait_are_refused() {
     });
     assert_refused(sent, MustNotBlock::Task);
     producer.shutdown_blocking(LONG).unwrap();
+}
+
+/// As `select!` over `&mut sends` leaves it: first in line, woken, and not polled.
+#[tokio::test]
+async fn a_send_that_nobody_polls_any_more_holds_no_other_up() {
+    const BUFFER: usize = 10;
+    let cluster = cluster(&[("t", 1)]);
+    let (producer, sender) = cut_off(&cluster, producer(&cluster).buffer_records(BUFFER)).await;
+    let full = enqueue_many(&sender, BUFFER).await;
+    let mut asleep = pin!(sender.send(ProducerRecord::to("t")));
+    let mut many_asleep = pin!(sender.send_all((0..2 * BUFFER).map(|_| ProducerRecord::to("t"))));
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(asleep.as_mut().poll(&mut cx).is_pending() && many_asleep.as_mut().poll(&mut cx).is_pending());
+    let others: Vec<_> = (0..3 * BUFFER)
+        .map(|_| {
+            let sender = sender.clone();
+            tokio::spawn(async move { sender.send(ProducerRecord::to("t")).await })
+        })
+        .collect();
+    until(|| producer.state().waiting_senders == 2 + 3 * BUFFER).await;
+    cluster.broker_up(-1).unwrap();
+    for other in others {
+        in_time(other).await.unwrap().unwrap();
+    }
+    drop(full);
+    assert_eq!(producer.state().waiting_senders, 2);
+    in_time(asleep).await.unwrap();
+    assert_eq!(in_time(many_asleep).await.unwrap().len(), 2 * BUFFER);
+    in_time(producer.shutdown(LONG)).await.unwrap();
 }

@@ -45,14 +45,23 @@ impl Credits {
 
     /// Whether a record of `bytes` can be taken now.
     pub(super) fn has_room(&self, bytes: usize) -> bool {
-        self.has_room_beside(bytes, 0, 0)
+        self.has_room_for(1, bytes)
     }
 
-    /// Whether there is room for a record of `bytes` beside that of `records` others, which have `their_bytes` together.
-    pub(super) fn has_room_beside(&self, bytes: usize, records: usize, their_bytes: usize) -> bool {
+    /// Whether there is room for so many records, of `bytes` together, beside the one that a place is kept for.
+    pub(super) fn has_room_for(&self, records: usize, bytes: usize) -> bool {
         let (kept_records, kept_bytes) = one_or_none(self.kept);
-        self.records.saturating_add(kept_records).saturating_add(records) < self.max_records
-            && bytes.saturating_add(their_bytes) <= self.max_bytes.saturating_sub(self.bytes + kept_bytes)
+        self.records + kept_records + records <= self.max_records && self.bytes + kept_bytes + bytes <= self.max_bytes
+    }
+
+    /// Whether these are half of the bounds, by records or by bytes.
+    pub(super) fn is_half(&self, records: usize, bytes: usize) -> bool {
+        2 * records >= self.max_records || 2 * bytes >= self.max_bytes
+    }
+
+    /// Whether no more than half of the bounds is held.
+    pub(super) fn is_half_free(&self) -> bool {
+        self.records <= self.max_records / 2 && self.bytes <= self.max_bytes / 2
     }
 
     /// Whether there would be room if the bounds, raised as they may be, were twice as high. The place that is kept is taken.

@@ -134,10 +134,14 @@ impl Intake {
         state.counts.callback_panics += settled.callback_panics;
         let records = settled.records() as usize;
         let flushed = state.gate.credits.give_back(generation, records, settled.bytes);
-        let next = state.gate.next();
+        let woken = state.gate.next();
         let flushes = if flushed { std::mem::take(&mut state.flushes) } else { Vec::new() };
+        let wake = state.seal_for_line();
         drop(state);
-        next.into_iter().chain(flushes).for_each(wake_task);
+        woken.into_iter().chain(flushes).for_each(wake_task);
+        if wake {
+            self.wake_actor();
+        }
     }
 
     /// Sends what lingers on its way and marks this point in the stream of records.

@@ -337,39 +337,5 @@ fn a_callback_hands_its_place_on_once_and_only_within_its_own_intake() {
     other.abandon();
 }
 
-#[derive(Default)]
-struct Counted(std::sync::atomic::AtomicUsize);
-
-impl std::task::Wake for Counted {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-    }
-}
-
-/// Whoever is woken and not scheduled yet need not hear of each record that comes in meanwhile.
-#[test]
-fn who_waits_is_woken_where_room_grew_or_the_head_has_changed_and_not_for_each_record() {
-    let limits = Limits { batch: BatchBounds { records: 1, ..Limits::for_tests().batch }, ..Limits::for_tests() };
-    let intake = intake(limits);
-    let mut kept: Vec<_> = (0..100).map(|_| accept(&intake, &ProducerRecord::to("t"))).collect();
-    let wakes: [_; 2] = std::array::from_fn(|_| Arc::new(Counted::default()));
-    let waits = |at: usize, ticket| {
-        let waker = Waker::from(wakes[at].clone());
-        intake.offer(&ProducerRecord::to("t"), Listener::Confirmation, Some((&waker, ticket)))
-    };
-    let tickets = [0, 1].map(|at| match waits(at, None) {
-        Offered::NoRoom(_, ticket) => ticket,
-        _ => panic!("there was room"),
-    });
-    let woken = || wakes.each_ref().map(|wakes| wakes.0.load(std::sync::atomic::Ordering::Relaxed));
-    let mut batches = intake.take_ready(Instant::now()).batches;
-    assert_eq!(woken(), [0, 0]);
-    batches.truncate(50);
-    assert_eq!(woken(), [50, 0], "credit came back fifty times");
-    kept.extend((0..40).map(|_| accept(&intake, &ProducerRecord::to("t"))));
-    assert_eq!(woken(), [50, 0]);
-    assert!(matches!(waits(0, tickets[0]), Offered::Accepted(_)));
-    assert_eq!(woken(), [50, 1]);
-    assert!(matches!(waits(1, tickets[1]), Offered::Accepted(_)));
-    assert_eq!((woken(), intake.counts().waiting_senders), ([50, 1], 0));
-}
+#[path = "intake_room_tests.rs"]
+mod room;

@@ -1,63 +1,128 @@
 //! Senders that wait for room, first come, first served. Pure.
 //!
-//! Only the head is woken; when it has taken its room it wakes the next. A large record is therefore not starved by small ones. Room beyond what those
-//! in line need is anybody's: where it is plenty, and they are only not scheduled yet, a sender that runs need not stand behind them for each record.
+//! There is *room* for one when there is for the next record of each before it as well. All that have room are woken, each once until it has tried. So a
+//! large record is not starved by small ones, and who is woken and does not come (its future may be kept without being polled) holds nobody up but by the
+//! room that it waits for. Room beyond what those in line need is anybody's: where it is plenty, and they are only not scheduled yet, a sender that runs
+//! need not stand behind them for each record.
+//!
+//! Those that have room are the first ones in line, and how many they are is kept from one change to the next: nobody walks along the line.
 //!
 //! Callbacks pass the line. They are counted, and the head may be *granted* its place for it: then it is let in whatever room there is.
 
 use std::collections::VecDeque;
+use std::ops::{AddAssign, SubAssign};
 use std::task::Waker;
 
 /// A place in the line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Ticket(u64);
 
+/// What one sender waits for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Need {
+    /// Of its next record.
+    pub(super) bytes: usize,
+    /// Records that it would send at once behind that one. Taken to be as large.
+    pub(super) more: usize,
+}
+
+/// What several senders wait for, together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Needs {
+    /// The next record of each.
+    pub(super) records: usize,
+    pub(super) bytes: usize,
+    /// What they would send at once behind those.
+    pub(super) more_records: usize,
+    pub(super) more_bytes: usize,
+}
+
+impl AddAssign<Need> for Needs {
+    fn add_assign(&mut self, need: Need) {
+        self.records += 1;
+        self.bytes += need.bytes;
+        self.more_records += need.more;
+        self.more_bytes += need.more * need.bytes;
+    }
+}
+
+impl SubAssign<Need> for Needs {
+    fn sub_assign(&mut self, need: Need) {
+        self.records -= 1;
+        self.bytes -= need.bytes;
+        self.more_records -= need.more;
+        self.more_bytes -= need.more * need.bytes;
+    }
+}
+
+struct Waits {
+    ticket: Ticket,
+    need: Need,
+    /// None once it is woken, until it stands anew.
+    waker: Option<Waker>,
+}
+
 #[derive(Default)]
 pub(super) struct Line {
     /// By ticket, ascending.
-    waiting: VecDeque<(Ticket, usize, Waker)>,
+    waiting: VecDeque<Waits>,
     issued: u64,
-    /// What they wait for, together.
-    bytes: usize,
+    /// Of all.
+    needs: Needs,
+    /// Of the first so many, which are those that have room. All of them are woken.
+    of_first: Needs,
     /// Records that were let in past those who wait since one of these was let in, or the first came.
     passed: usize,
+    /// The head is let in whatever room there is.
     granted: bool,
 }
 
 impl Line {
-    /// Whether the holder of `ticket`, or a newcomer without one, has nobody before it.
-    pub(super) fn is_next(&self, ticket: Option<Ticket>) -> bool {
-        match self.waiting.front() {
-            None => true,
-            Some((head, ..)) => ticket == Some(*head),
+    /// Who holds `ticket` wishes this now. Its place, counted from 0.
+    pub(super) fn ask(&mut self, ticket: Ticket, need: Need) -> Option<usize> {
+        let place = self.place(ticket)?;
+        let before = std::mem::replace(&mut self.waiting[place].need, need);
+        if before != need {
+            self.needs -= before;
+            self.needs += need;
+            if place < self.of_first.records {
+                self.of_first -= before;
+                self.of_first += need;
+            }
         }
+        Some(place)
     }
 
-    /// Stands in line, at the place of `ticket` or at the end, for room for `bytes`.
-    pub(super) fn stand(&mut self, ticket: Option<Ticket>, bytes: usize, waker: &Waker) -> Ticket {
+    /// Stands in line for `need`, at the place of `ticket`, whose holder [was refused](Self::ask) what it needs, or at the end.
+    pub(super) fn stand(&mut self, ticket: Option<Ticket>, need: Need, waker: &Waker) -> Ticket {
         if let Some(ticket) = ticket
-            && let Ok(place) = self.place(ticket)
+            && let Some(place) = self.ask(ticket, need)
         {
-            self.bytes = self.bytes - self.waiting[place].1 + bytes;
-            self.waiting[place].1 = bytes;
-            self.waiting[place].2.clone_from(waker);
+            debug_assert!(place >= self.of_first.records, "it has room");
+            match &mut self.waiting[place].waker {
+                Some(before) => before.clone_from(waker),
+                woken => *woken = Some(waker.clone()),
+            }
             return ticket;
         }
         let ticket = Ticket(self.issued);
         self.issued += 1;
-        self.waiting.push_back((ticket, bytes, waker.clone()));
-        self.bytes += bytes;
+        self.waiting.push_back(Waits { ticket, need, waker: Some(waker.clone()) });
+        self.needs += need;
         ticket
     }
 
     /// Gives the place up. True where it was granted, and is not used.
     #[must_use]
-    pub(super) fn leave(&mut self, ticket: Option<Ticket>) -> bool {
-        let Some(place) = ticket.and_then(|ticket| self.place(ticket).ok()) else {
+    pub(super) fn leave(&mut self, ticket: Ticket) -> bool {
+        let Some(place) = self.place(ticket) else {
             return false;
         };
-        if let Some((_, bytes, _)) = self.waiting.remove(place) {
-            self.bytes -= bytes;
+        if let Some(Waits { need, .. }) = self.waiting.remove(place) {
+            self.needs -= need;
+            if place < self.of_first.records {
+                self.of_first -= need;
+            }
         }
         if self.waiting.is_empty() {
             self.passed = 0;
@@ -93,7 +158,7 @@ impl Line {
 
     /// Whether the holder of `ticket` is the head, and let in whatever room there is.
     pub(super) fn is_granted(&self, ticket: Option<Ticket>) -> bool {
-        self.granted && ticket.is_some() && self.is_next(ticket)
+        self.granted && ticket.is_some() && self.waiting.front().map(|head| head.ticket) == ticket
     }
 
     /// Whether the head, whoever it is, is let in whatever room there is.
@@ -101,28 +166,68 @@ impl Line {
         self.granted
     }
 
-    /// Who is next, and for how many bytes.
-    pub(super) fn head(&self) -> Option<(&Waker, usize)> {
-        self.waiting.front().map(|(_, bytes, waker)| (waker, *bytes))
+    /// What the head waits for, in bytes.
+    pub(super) fn head(&self) -> Option<usize> {
+        self.waiting.front().map(|head| head.need.bytes)
+    }
+
+    /// How many have room.
+    pub(super) fn with_room(&self) -> usize {
+        self.of_first.records
+    }
+
+    /// What those need that have room; and the same with the one behind them, for whom there may be room or not.
+    pub(super) fn first_needs(&self) -> (Needs, Option<Needs>) {
+        let mut with_next = self.of_first;
+        let next = self.waiting.get(self.with_room()).map(|next| {
+            with_next += next.need;
+            with_next
+        });
+        (self.of_first, next)
+    }
+
+    /// One more has room. Hands back who is to be woken for it, unless it was before.
+    pub(super) fn extend(&mut self) -> Option<Waker> {
+        let next = self.waiting.get_mut(self.of_first.records)?;
+        self.of_first += next.need;
+        next.waker.take()
+    }
+
+    /// The last of those that had room has none any more.
+    pub(super) fn shorten(&mut self) {
+        if let Some(last) = self.with_room().checked_sub(1).and_then(|place| self.waiting.get(place)) {
+            self.of_first -= last.need;
+        }
+    }
+
+    /// Without the head where that has its place already.
+    pub(super) fn but_granted(&self, mut needs: Needs) -> Needs {
+        if self.has_granted()
+            && needs.records > 0
+            && let Some(head) = self.waiting.front()
+        {
+            needs -= head.need;
+        }
+        needs
     }
 
     /// Ends the line.
     pub(super) fn everybody(&mut self) -> Vec<Waker> {
-        self.bytes = 0;
-        self.waiting.drain(..).map(|(.., waker)| waker).collect()
+        (self.needs, self.of_first) = Default::default();
+        self.waiting.drain(..).filter_map(|waits| waits.waker).collect()
     }
 
-    /// What all in line wait for, in bytes.
-    pub(super) fn bytes(&self) -> usize {
-        self.bytes
+    /// What all in line need.
+    pub(super) fn needs(&self) -> Needs {
+        self.needs
     }
 
     pub(super) fn len(&self) -> usize {
         self.waiting.len()
     }
 
-    fn place(&self, ticket: Ticket) -> Result<usize, usize> {
-        self.waiting.binary_search_by_key(&ticket, |(ticket, ..)| *ticket)
+    fn place(&self, ticket: Ticket) -> Option<usize> {
+        self.waiting.binary_search_by_key(&ticket, |waits| waits.ticket).ok()
     }
 }
 
@@ -131,60 +236,80 @@ impl Line {
 mod tests {
     use super::*;
 
+    fn of(bytes: usize) -> Need {
+        Need { bytes, more: 0 }
+    }
+
+    fn stand(line: &mut Line, need: Need) -> Ticket {
+        line.stand(None, need, Waker::noop())
+    }
+
     #[test]
-    fn nobody_overtakes_who_waits() {
+    fn the_first_have_room_and_what_they_need_follows_what_they_ask_for_and_who_goes() {
         let mut line = Line::default();
-        let waker = Waker::noop();
-        assert!(line.is_next(None));
-        let first = line.stand(None, 1, waker);
-        let second = line.stand(None, 2, waker);
-        assert!(!line.is_next(None));
-        assert!(!line.is_next(Some(second)));
-        assert!(line.is_next(Some(first)));
-        assert_eq!(line.bytes(), 3);
-        assert_eq!(line.stand(Some(first), 4, waker), first);
-        assert_eq!(line.bytes(), 6);
-        assert!(!line.leave(Some(first)));
-        assert!(line.is_next(Some(second)));
-        assert_eq!((line.head().unwrap().1, line.bytes()), (2, 2));
+        let tickets: Vec<_> = (1..=3).map(|bytes| stand(&mut line, of(bytes))).collect();
+        assert!(line.extend().is_some() && line.extend().is_some());
+        let needs = |line: &Line| (line.first_needs().0.bytes, line.first_needs().1.map(|needs| needs.bytes));
+        assert_eq!(needs(&line), (3, Some(6)));
+        assert_eq!(line.ask(tickets[1], Need { bytes: 10, more: 2 }), Some(1));
+        assert_eq!((needs(&line), line.needs().bytes), ((11, Some(14)), 14));
+        assert_eq!((line.needs().more_records, line.needs().more_bytes), (2, 20));
+        assert!(!line.leave(tickets[0]));
+        assert_eq!((needs(&line), line.with_room(), line.head()), ((10, Some(13)), 1, Some(10)));
+        line.shorten();
+        assert_eq!((needs(&line), line.with_room()), ((0, Some(10)), 0));
+        assert_eq!(line.ask(tickets[0], of(1)), None);
+    }
+
+    #[test]
+    fn who_is_woken_is_not_woken_again_until_it_stands_anew() {
+        let mut line = Line::default();
+        let ticket = stand(&mut line, of(1));
+        assert!(line.extend().is_some());
+        line.shorten();
+        assert!(line.extend().is_none());
+        line.shorten();
+        assert_eq!(line.stand(Some(ticket), of(1), Waker::noop()), ticket);
+        assert!(line.extend().is_some());
     }
 
     #[test]
     fn the_head_is_granted_its_place_once_and_a_grant_that_is_not_used_is_told() {
         let mut line = Line::default();
         line.pass();
-        let tickets: Vec<_> = (0..2).map(|bytes| line.stand(None, bytes, Waker::noop())).collect();
+        let tickets: Vec<_> = (0..2).map(|bytes| stand(&mut line, of(bytes))).collect();
         assert!(!line.was_passed(1));
         line.pass();
         assert!(line.was_passed(1) && !line.was_passed(2));
+        assert_eq!(line.but_granted(line.needs()).records, 2);
         line.grant();
         assert!(line.is_granted(Some(tickets[0])) && !line.is_granted(Some(tickets[1])) && !line.is_granted(None));
+        assert_eq!(line.but_granted(line.needs()).records, 1);
         assert!(!line.was_passed(1));
-        assert!(!line.leave(Some(tickets[1])));
-        assert!(line.leave(Some(tickets[0])));
+        assert!(!line.leave(tickets[1]));
+        assert!(line.leave(tickets[0]));
         assert!(!line.is_granted(Some(tickets[0])));
     }
 
     #[test]
     fn what_passed_who_gives_up_has_passed_the_next_as_well_but_no_line_that_was_not_there() {
         let mut line = Line::default();
-        let tickets: Vec<_> = (0..3).map(|bytes| line.stand(None, bytes, Waker::noop())).collect();
+        let tickets: Vec<_> = (0..3).map(|bytes| stand(&mut line, of(bytes))).collect();
         line.pass();
-        assert!(!line.leave(Some(tickets[0])) && line.was_passed(1));
+        assert!(!line.leave(tickets[0]) && line.was_passed(1));
         line.let_in();
-        assert!(!line.leave(Some(tickets[1])) && !line.was_passed(1));
+        assert!(!line.leave(tickets[1]) && !line.was_passed(1));
         line.pass();
-        assert!(!line.leave(Some(tickets[2])));
-        line.stand(None, 1, Waker::noop());
+        assert!(!line.leave(tickets[2]));
+        stand(&mut line, of(1));
         assert!(!line.was_passed(1));
     }
 
     #[test]
     fn who_leaves_from_the_middle_holds_nobody_up() {
         let mut line = Line::default();
-        let tickets: Vec<_> = (0..3).map(|bytes| line.stand(None, bytes, Waker::noop())).collect();
-        assert!(!line.leave(Some(tickets[1])) && !line.leave(Some(tickets[0])));
-        assert!(line.is_next(Some(tickets[2])));
-        assert_eq!(line.len(), 1);
+        let tickets: Vec<_> = (0..3).map(|bytes| stand(&mut line, of(bytes))).collect();
+        assert!(!line.leave(tickets[1]) && !line.leave(tickets[0]));
+        assert_eq!((line.ask(tickets[2], of(2)), line.len()), (Some(0), 1));
     }
 }

@@ -39,6 +39,9 @@ impl Sender {
 
     /// Waits for room, first come, first served, and puts the record in the buffer. Room that those in line do not need is anybody's.
     ///
+    /// A future that waits and is not polled (kept beside a `select!`, say) keeps the room of its record from those who came later, and holds nobody up
+    /// otherwise. Drop it, or poll it, where the buffer holds only a few such records.
+    ///
     /// # Errors
     /// Why the record was not accepted.
     pub async fn enqueue(&self, record: ProducerRecord<'_>) -> Result<Confirmation, SendError> {
@@ -58,7 +61,8 @@ impl Sender {
     ///
     /// Callbacks that send again for ever keep nobody out: who waits first, and was passed by as many of their records as the buffer holds, is let in above
     /// the bound, one at a time. Should what is held not come down by that, for those let in send again for ever as well, the one who waits gets the place
-    /// of a callback's next record after eight times as many: that callback gets [`TrySendError::Full`].
+    /// of a callback's next record after seven times as many: that callback gets [`TrySendError::Full`]. Where the record of the one who waits is so large
+    /// that there was no room for it whenever a callback sent during one more such time, callbacks get that until there is.
     ///
     /// # Errors
     /// Why the record was not accepted; the callback is then not called.

@@ -8,7 +8,7 @@ use super::super::batch::TopicIndex;
 use super::super::callback::Callback;
 use super::super::completion::{Listeners, Slots};
 use super::super::group::Group;
-use super::super::line::Ticket;
+use super::super::line::{Need, Ticket};
 use super::super::succession::{self, Origin};
 use super::super::waking::wake_task;
 use super::super::{ProducerRecord, SendError};
@@ -41,7 +41,8 @@ pub(in crate::produce) struct OfferedAll {
 /// Whether a record can be let in.
 enum Admission {
     In(TopicIndex),
-    NoRoom,
+    /// For what its sender needs.
+    NoRoom(Need),
     Refused(SendError),
 }
 
@@ -56,22 +57,25 @@ impl Intake {
     ) -> Offered {
         let ticket = waits.and_then(|(_, ticket)| ticket);
         let mut state = self.lock();
-        let topic = match state.admit(self, record, ticket) {
+        let topic = match state.admit(self, record, ticket, 0) {
             Admission::In(topic) => topic,
             Admission::Refused(error) => {
-                let next = state.gate.leave(ticket);
+                let woken = state.gate.leave(ticket);
                 drop(state);
-                if let Some(next) = next {
-                    wake_task(next);
-                }
+                woken.into_iter().for_each(wake_task);
                 return Offered::Refused(error);
             }
-            Admission::NoRoom => {
-                let ticket = waits.map(|(waker, ticket)| state.gate.stand(ticket, record.bytes(), waker));
+            Admission::NoRoom(need) => {
+                let ticket = waits.map(|(waker, ticket)| state.gate.stand(ticket, need, waker));
+                let wake = state.seal_what_fills();
+                drop(state);
+                if wake {
+                    self.wake_actor();
+                }
                 return Offered::NoRoom(listener, ticket);
             }
         };
-        let next = state.gate.leave(ticket);
+        let woken = state.gate.leave(ticket);
         let bytes = record.bytes();
         let (ready, confirmation) = state.append(self, topic, record, |listeners, slots| match listener {
             Listener::Confirmation => Some(listeners.confirm(slots, bytes)),
@@ -80,11 +84,9 @@ impl Intake {
                 None
             }
         });
-        let wake = ready && !std::mem::replace(&mut state.notified, true);
+        let wake = state.seal_for_line() || ready && !std::mem::replace(&mut state.notified, true);
         drop(state);
-        if let Some(next) = next {
-            wake_task(next);
-        }
+        woken.into_iter().for_each(wake_task);
         if wake {
             self.wake_actor();
         }
@@ -93,7 +95,7 @@ impl Intake {
 
     /// Offers records of a group, the first of them at `place`, as many as there is room for, under one lock. Those that are refused are answered.
     ///
-    /// A sender that finds no room stands in line, as in [`offer`](Self::offer). One whose turn it is may take all the room there is.
+    /// A sender that finds no room stands in line, as in [`offer`](Self::offer). Once it has room it may take all that those before it do not need.
     pub(in crate::produce) fn offer_all(
         self: &Arc<Self>,
         records: &[ProducerRecord<'_>],
@@ -108,7 +110,7 @@ impl Intake {
         let mut state = self.lock();
         for record in records {
             let place = place.wrapping_add(taken as u32);
-            match state.admit(self, record, ticket) {
+            match state.admit(self, record, ticket, records.len() - taken - 1) {
                 Admission::In(topic) => {
                     if last_topic.replace(topic) != Some(topic) {
                         group.topic_from(place, state.batching.name(topic));
@@ -118,19 +120,18 @@ impl Intake {
                     ready |= state.append(self, topic, record, listen).0;
                 }
                 Admission::Refused(error) => refused.push((place, error)),
-                Admission::NoRoom => {
-                    stands = Some(state.gate.stand(ticket, record.bytes(), waker));
+                Admission::NoRoom(need) => {
+                    stands = Some(state.gate.stand(ticket, need, waker));
                     break;
                 }
             }
             taken += 1;
         }
-        let wake = ready && !std::mem::replace(&mut state.notified, true);
-        let next = if stands.is_none() { state.gate.leave(ticket) } else { None };
+        let woken = if stands.is_none() { state.gate.leave(ticket) } else { Vec::new() };
+        let sealed = if stands.is_some() { state.seal_what_fills() } else { state.seal_for_line() };
+        let wake = sealed || ready && !std::mem::replace(&mut state.notified, true);
         drop(state);
-        if let Some(next) = next {
-            wake_task(next);
-        }
+        woken.into_iter().for_each(wake_task);
         if wake {
             self.wake_actor();
         }
@@ -144,16 +145,27 @@ impl Intake {
 
     /// A sender that stood in line goes away.
     pub(in crate::produce) fn leave(&self, ticket: Ticket) {
-        let next = self.lock().gate.leave(Some(ticket));
-        if let Some(next) = next {
-            wake_task(next);
+        let mut state = self.lock();
+        let woken = state.gate.leave(Some(ticket));
+        let wake = state.seal_for_line();
+        drop(state);
+        woken.into_iter().for_each(wake_task);
+        if wake {
+            self.wake_actor();
         }
     }
 }
 
 impl State {
-    /// Takes the credit for a record, if the [`Gate`](super::super::gate::Gate) lets it in, or a callback hands its own place on to it.
-    fn admit(&mut self, intake: &Intake, record: &ProducerRecord<'_>, ticket: Option<Ticket>) -> Admission {
+    /// Takes the credit for a record, if the [`Gate`](super::super::gate::Gate) lets it in, or a callback hands its own place on to it. Its sender has so
+    /// many `more`.
+    fn admit(
+        &mut self,
+        intake: &Intake,
+        record: &ProducerRecord<'_>,
+        ticket: Option<Ticket>,
+        more: usize,
+    ) -> Admission {
         let topic_name = || Arc::<str>::from(&*record.topic);
         if !self.open {
             let (error, reason) = self.closed_because.clone().unzip();
@@ -170,11 +182,31 @@ impl State {
             let partition = record.partition;
             return Admission::Refused(SendError::TooLarge { topic: topic_name(), partition, bytes, by_broker: false });
         }
-        if !self.gate.admit(ticket, bytes) && !succession::hand_on(Origin::of(intake), || self.gate.hand_on(bytes)) {
-            return Admission::NoRoom;
+        let need = Need { bytes, more };
+        if !self.gate.admit(ticket, need) && !succession::hand_on(Origin::of(intake), || self.gate.hand_on(bytes)) {
+            return Admission::NoRoom(need);
         }
         self.counts.accepted += 1;
         Admission::In(topic)
+    }
+
+    /// Where there was no room: sends what lingers on its way if that is half of what is held, by records or by bytes, for it would hold its room until its
+    /// linger ends. True where the actor is to be woken for it.
+    pub(super) fn seal_what_fills(&mut self) -> bool {
+        let (records, bytes) = self.batching.lingering();
+        let held = &self.gate.credits;
+        let fills = records > 0 && (2 * records >= held.records() || bytes > 0 && 2 * bytes >= held.bytes());
+        fills && self.batching.seal_all() && !std::mem::replace(&mut self.notified, true)
+    }
+
+    /// The same for those in line, who do not try again by themselves. Before that come those of them that have room, or there is half a buffer to send.
+    pub(super) fn seal_for_line(&mut self) -> bool {
+        let (waiting, with_room) = (self.gate.waiting(), self.gate.with_room());
+        if with_room == waiting {
+            return false;
+        }
+        let (records, bytes) = self.batching.lingering();
+        (with_room == 0 || self.gate.credits.is_half(records, bytes)) && self.seal_what_fills()
     }
 
     /// Appends a record that is let in; see [`Batching::append`](super::batching::Batching::append).

@@ -45,6 +45,9 @@ pub(super) struct Batching {
     /// Batches by the time at which they are due, which is the order in which they began. One that was sealed in the meantime leaves its entry.
     lingering: VecDeque<(Instant, TopicIndex, u64)>,
     batches: u64,
+    /// Records that linger, and their bytes.
+    lingering_records: usize,
+    lingering_bytes: usize,
     sealed: Vec<RecordBatch>,
     /// Warm memory for the batches to come.
     spare: Vec<Records>,
@@ -59,6 +62,8 @@ impl Batching {
             last_topic: TopicIndex(0),
             lingering: VecDeque::new(),
             batches: 0,
+            lingering_records: 0,
+            lingering_bytes: 0,
             sealed: Vec::new(),
             spare: Vec::new(),
         }
@@ -174,6 +179,8 @@ impl Batching {
         batch.answers.records.push(record);
         let listener = listen(&mut batch.answers.listeners, &mut slot.slots);
         batch.bytes += bytes;
+        self.lingering_records += 1;
+        self.lingering_bytes += bytes;
         if batch.answers.records.len() >= bounds.records || batch.bytes >= bounds.bytes {
             self.seal(topic);
             return (true, listener);
@@ -195,8 +202,15 @@ impl Batching {
         let slot = &mut self.topics[topic.0];
         if let Some(batch) = slot.lingering.take() {
             slot.last_batch = batch.answers.records.size();
+            self.lingering_records -= batch.answers.records.len();
+            self.lingering_bytes -= batch.bytes;
             self.sealed.push(batch);
         }
+    }
+
+    /// How many records linger, and their bytes.
+    pub(super) fn lingering(&self) -> (usize, usize) {
+        (self.lingering_records, self.lingering_bytes)
     }
 
     /// Seals every batch that lingers; true where there is anything for the actor to take.
