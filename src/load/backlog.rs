@@ -223,17 +223,18 @@ mod tests {
             let (backlog, start, end, last) = sampled(seed, seconds, behind);
             prop_assert!(backlog.grew(start, end, last, Rate::Steady(rate)));
         }
+    }
 
-        #[test]
-        fn handlers_that_take_the_same_time_never_count_for_some_noise(
-            seed: u64,
-            seconds in 2_u64..60,
-            rate in 100_f64..20_000.0,
-            takes in 0.0..2.0,
-        ) {
-            let behind = |at: f64, random: &mut Random| rate * (at + 2.0).min(takes) + (random.unit() - 0.5) * rate * 0.1;
+    /// From fixed seeds: of a million, one would have noise that looks like growth.
+    #[test]
+    fn handlers_that_take_the_same_time_never_count_for_some_noise() {
+        for seed in 0..4_000 {
+            let mut random = Random::new(seed, 1);
+            let (seconds, rate, takes) = (2 + seed % 58, 100.0 + 19_900.0 * random.unit(), 2.0 * random.unit());
+            let behind =
+                |at: f64, random: &mut Random| rate * (at + 2.0).min(takes) + (random.unit() - 0.5) * rate * 0.1;
             let (backlog, start, end, last) = sampled(seed, seconds, behind);
-            prop_assert!(!backlog.grew(start, end, last, Rate::Steady(rate)));
+            assert!(!backlog.grew(start, end, last, Rate::Steady(rate)), "{seed}");
         }
     }
 

@@ -99,6 +99,7 @@ fn the_report_begins_with_the_verdict_and_the_lines_go_to_stderr() {
     assert_eq!(output.status.code(), Some(0), "{stdout}{stderr}");
     assert!(stdout.starts_with("verdict: passed\n\n500 sent, 500 acked, 500 handled; lost 0, unseen 0"), "{stdout}");
     assert!(stdout.contains("\nend to end "), "{stdout}");
+    assert!(stdout.contains("; keys uniform:1000, order partition, seed "), "{stdout}");
     assert!(stderr.contains("time  phase     target"), "{stderr}");
     assert!(stderr.contains("records are sent and not handled at a time"), "{stderr}");
 }

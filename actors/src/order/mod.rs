@@ -22,6 +22,8 @@ mod slots;
 mod tests;
 mod turn;
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// In which order the records of a partition are handled, and with that how many at once.
@@ -41,4 +43,11 @@ pub enum Order {
     Key,
     /// None: all beside each other.
     Unordered,
+}
+
+/// As settings have it: `partition`, `key` or `unordered`.
+impl fmt::Display for Order {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
 }

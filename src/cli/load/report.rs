@@ -106,7 +106,7 @@ impl fmt::Display for Report<'_> {
             or_dash(resources.peak_rss_bytes.map(|it| HumanBytes(it).to_string())),
             or_dash(resources.threads.map(|it| it.to_string())),
         )?;
-        write!(f, "broker: {}; keys {}, order {:?}, seed {}", outcome.broker, plan.keys, plan.order, plan.seed)?;
+        write!(f, "broker: {}; keys {}, order {}, seed {}", outcome.broker, plan.keys, plan.order, plan.seed)?;
         if let Some(left) = &self.left {
             write!(f, "\n{left}")?;
         }
