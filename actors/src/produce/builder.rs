@@ -82,9 +82,9 @@ impl ProducerBuilder {
     /// How long a batch that is not full waits for more records; 5 ms, with the millisecond's grain of a timer. Longer makes larger requests, and
     /// adds to the latency of each record. librdkafka adds none of its own: what comes while its requests are on their way makes the next ones larger.
     ///
-    /// A batch is full by [`batch_records`](Self::batch_records) or [`batch_bytes`](Self::batch_bytes), which grow with the topic's partitions: so many
-    /// records as were a batch of eight partitions still wait for the linger over more. None waits where a record finds the
-    /// [buffer](Self::buffer_records) full and half of what is in there only lingers: then all of that is sent at once.
+    /// A batch is full by [`batch_records`](Self::batch_records) or [`batch_bytes`](Self::batch_bytes), which grow with the topic's partitions: what would
+    /// fill a batch for eight of them still lingers where there are more. None waits where a record finds the [buffer](Self::buffer_records) full and at
+    /// least half of what is in there only lingers: then all of that is sent at once.
     pub fn linger(mut self, linger: Duration) -> Self {
         self.linger = linger;
         self

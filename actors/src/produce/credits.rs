@@ -59,11 +59,6 @@ impl Credits {
         2 * records >= self.max_records || 2 * bytes >= self.max_bytes
     }
 
-    /// Whether no more than half of the bounds is held.
-    pub(super) fn is_half_free(&self) -> bool {
-        self.records <= self.max_records / 2 && self.bytes <= self.max_bytes / 2
-    }
-
     /// Whether there would be room if the bounds, raised as they may be, were twice as high. The place that is kept is taken.
     pub(super) fn has_room_twice(&self, bytes: usize) -> bool {
         let (more_records, more_bytes) = one_or_none(self.raised);

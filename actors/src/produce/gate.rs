@@ -11,8 +11,8 @@
 //!    for what is left of twice the bounds at that moment lets callbacks hand on until it has room, or was passed by a buffer more. From then on all of them
 //!    go without a place until it has room.
 //!
-//! Who would send more at once, as groups do, is expected to take all it can. Who stands behind is woken for what that leaves, or when half of the buffer is
-//! free: or each of many groups would be woken for the records of one.
+//! Who sends many at once, as groups do, comes in line with the first of them only. The others are a newcomer's: so a group takes all that is left by those
+//! in line, and is in nobody's way where it does not come.
 //!
 //! What holds of it, with `M` records and `B` bytes as bounds:
 //! - Held, with what is kept for the head, are no more than `2(M + 1)` records, and `2(B + r)` bytes, where `r`, at most `B`, is the record above the bounds.
@@ -29,7 +29,7 @@
 use std::task::Waker;
 
 use super::credits::Credits;
-use super::line::{Line, Need, Needs, Ticket};
+use super::line::{Line, Needs, Ticket};
 use super::succession::Handed;
 
 /// The head is passed by so many times as many records as the buffer holds before a callback's place is taken for it. A record that was let in above the
@@ -48,22 +48,22 @@ impl Gate {
     }
 
     /// Takes the credit for the next record of a sender, if it has room in line, or beside what those in line need.
-    pub(super) fn admit(&mut self, ticket: Option<Ticket>, need: Need) -> bool {
+    pub(super) fn admit(&mut self, ticket: Option<Ticket>, bytes: usize) -> bool {
         if self.line.is_granted(ticket) {
             self.line.let_in();
-            self.credits.take_kept(need.bytes);
+            self.credits.take_kept(bytes);
             return true;
         }
-        let place = ticket.and_then(|ticket| self.line.ask(ticket, need));
+        let place = ticket.and_then(|ticket| self.line.ask(ticket, bytes));
         let admits = match place {
             Some(place) => self.has_room_at(place),
             None => {
                 let others = self.line.but_granted(self.line.needs());
-                self.credits.has_room_for(others.records + 1, others.bytes + need.bytes)
+                self.credits.has_room_for(others.records + 1, others.bytes + bytes)
             }
         };
         if admits {
-            self.credits.take(need.bytes);
+            self.credits.take(bytes);
             if place == Some(0) {
                 self.line.let_in();
             }
@@ -97,8 +97,8 @@ impl Gate {
 
     /// Stands in line; see [`Line::stand`]. The sender was refused just now, so its waker need not be called before credit comes back, or its place in
     /// line changes.
-    pub(super) fn stand(&mut self, ticket: Option<Ticket>, need: Need, waker: &Waker) -> Ticket {
-        self.line.stand(ticket, need, waker)
+    pub(super) fn stand(&mut self, ticket: Option<Ticket>, bytes: usize, waker: &Waker) -> Ticket {
+        self.line.stand(ticket, bytes, waker)
     }
 
     /// Gives a place in line up. Hands back who is to be woken for it: those behind may have room.
@@ -163,7 +163,7 @@ impl Gate {
         place < self.line.with_room()
     }
 
-    /// Callbacks, and who sends more than one, may have taken the room of some that had it.
+    /// Callbacks may have taken the room of some that had it.
     fn recount(&mut self) {
         while self.line.with_room() > 0 && !self.has_room_for(self.line.but_granted(self.line.first_needs().0)) {
             self.line.shorten();
@@ -172,16 +172,8 @@ impl Gate {
 
     /// Whether there is room for one more of those in line.
     fn next_has_room(&self) -> bool {
-        let (first, Some(with_next)) = self.line.first_needs() else {
-            return false;
-        };
-        let (first, with_next) = (self.line.but_granted(first), self.line.but_granted(with_next));
-        let with_more = Needs {
-            records: with_next.records + first.more_records,
-            bytes: with_next.bytes + first.more_bytes,
-            ..with_next
-        };
-        self.has_room_for(with_next) && (self.credits.is_half_free() || self.has_room_for(with_more))
+        let (_, with_next) = self.line.first_needs();
+        with_next.is_some_and(|needs| self.has_room_for(self.line.but_granted(needs)))
     }
 
     /// Whether there is room for one record of each.

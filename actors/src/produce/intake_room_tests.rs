@@ -1,6 +1,7 @@
 //! Full buffers: who is woken, and what is sent for those who wait.
 
 use super::*;
+use crate::produce::group::Group;
 
 #[derive(Default)]
 struct Counted(std::sync::atomic::AtomicUsize);
@@ -93,5 +94,58 @@ fn what_lingers_is_sent_for_those_in_line_when_all_have_come_that_have_room() {
         sizes.push(batches.iter().map(|batch| batch.answers.records.len()).sum::<usize>());
         under_way.extend(batches);
     }
-    assert_eq!(sizes, [0, 2, 0, 2], "half a buffer, and the rest of it");
+    assert_eq!(sizes, [1, 0, 2, 0], "what stands alone, and half a buffer");
+}
+
+/// A group has a place in line for one record, be there ever so many behind it.
+#[test]
+fn a_group_that_does_not_come_leaves_others_their_room_and_takes_what_they_leave() {
+    let limits = Limits {
+        buffer_records: 10,
+        batch: BatchBounds { records: 1, ..Limits::for_tests().batch },
+        ..Limits::for_tests()
+    };
+    let intake = intake(limits);
+    let _kept: Vec<_> = (0..10).map(|_| accept(&intake, &ProducerRecord::to("t"))).collect();
+    let mut batches = intake.take_ready(Instant::now()).batches;
+    let (group, records) = (Group::batch(), vec![ProducerRecord::to("t"); 8]);
+    group.expect(records.len());
+    let stands = intake.offer_all(&records, &group, 0, Waker::noop(), None);
+    assert!(stands.taken == 0 && stands.ticket.is_some());
+    let wakes = Arc::new(Counted::default());
+    let waker = Waker::from(wakes.clone());
+    let Offered::NoRoom(_, ticket) =
+        intake.offer(&ProducerRecord::to("t"), Listener::Confirmation, Some((&waker, None)))
+    else {
+        panic!("there was room")
+    };
+    // Most of the buffer is held on, and what comes back would be too little for the group.
+    batches.truncate(7);
+    assert_eq!(wakes.0.load(std::sync::atomic::Ordering::Relaxed), 1);
+    let offered = intake.offer(&ProducerRecord::to("t"), Listener::Confirmation, Some((&waker, ticket)));
+    assert!(matches!(offered, Offered::Accepted(_)));
+    let Offered::NoRoom(..) = (0..3).fold(offered, |_, _| offer(&intake, &ProducerRecord::to("t"))) else {
+        panic!("a newcomer has taken the place of the group")
+    };
+    let came = intake.offer_all(&records, &group, 0, Waker::noop(), stands.ticket);
+    assert!(came.taken == 1 && came.ticket.is_some_and(|again| Some(again) != stands.ticket));
+}
+
+/// Who has room and does not come keeps it, and that is no reason to let all linger.
+#[test]
+fn what_lingers_is_sent_where_nothing_else_is_held_though_one_that_has_room_does_not_come() {
+    let intake = intake(Limits { buffer_bytes: 1_000, ..Limits::for_tests() });
+    let _kept: Vec<_> = (0..13).map(|_| accept(&intake, &ProducerRecord::to("t").value(&[0; 50]))).collect();
+    intake.flush();
+    let under_way = intake.take_ready(Instant::now()).batches;
+    let _lingers: Vec<_> = (0..3).map(|_| accept(&intake, &ProducerRecord::to("t").value(&[0; 100]))).collect();
+    for bytes in [100, 650] {
+        let value = vec![0; bytes];
+        let record = ProducerRecord::to("t").value(&value);
+        let offered = intake.offer(&record, Listener::Confirmation, Some((Waker::noop(), None)));
+        assert!(matches!(offered, Offered::NoRoom(_, Some(_))));
+    }
+    assert!(intake.take_ready(Instant::now()).batches.is_empty());
+    drop(under_way);
+    assert_eq!(intake.take_ready(Instant::now()).batches.len(), 1);
 }

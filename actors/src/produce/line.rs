@@ -17,47 +17,31 @@ use std::task::Waker;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Ticket(u64);
 
-/// What one sender waits for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Need {
-    /// Of its next record.
-    pub(super) bytes: usize,
-    /// Records that it would send at once behind that one. Taken to be as large.
-    pub(super) more: usize,
-}
-
-/// What several senders wait for, together.
+/// What several senders wait for, together: the next record of each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Needs {
-    /// The next record of each.
     pub(super) records: usize,
     pub(super) bytes: usize,
-    /// What they would send at once behind those.
-    pub(super) more_records: usize,
-    pub(super) more_bytes: usize,
 }
 
-impl AddAssign<Need> for Needs {
-    fn add_assign(&mut self, need: Need) {
+impl AddAssign<usize> for Needs {
+    fn add_assign(&mut self, bytes: usize) {
         self.records += 1;
-        self.bytes += need.bytes;
-        self.more_records += need.more;
-        self.more_bytes += need.more * need.bytes;
+        self.bytes += bytes;
     }
 }
 
-impl SubAssign<Need> for Needs {
-    fn sub_assign(&mut self, need: Need) {
+impl SubAssign<usize> for Needs {
+    fn sub_assign(&mut self, bytes: usize) {
         self.records -= 1;
-        self.bytes -= need.bytes;
-        self.more_records -= need.more;
-        self.more_bytes -= need.more * need.bytes;
+        self.bytes -= bytes;
     }
 }
 
 struct Waits {
     ticket: Ticket,
-    need: Need,
+    /// Of its next record.
+    bytes: usize,
     /// None once it is woken, until it stands anew.
     waker: Option<Waker>,
 }
@@ -78,25 +62,25 @@ pub(super) struct Line {
 }
 
 impl Line {
-    /// Who holds `ticket` wishes this now. Its place, counted from 0.
-    pub(super) fn ask(&mut self, ticket: Ticket, need: Need) -> Option<usize> {
+    /// Who holds `ticket` wishes to send a record of `bytes` now. Its place, counted from 0.
+    pub(super) fn ask(&mut self, ticket: Ticket, bytes: usize) -> Option<usize> {
         let place = self.place(ticket)?;
-        let before = std::mem::replace(&mut self.waiting[place].need, need);
-        if before != need {
+        let before = std::mem::replace(&mut self.waiting[place].bytes, bytes);
+        if before != bytes {
             self.needs -= before;
-            self.needs += need;
+            self.needs += bytes;
             if place < self.of_first.records {
                 self.of_first -= before;
-                self.of_first += need;
+                self.of_first += bytes;
             }
         }
         Some(place)
     }
 
-    /// Stands in line for `need`, at the place of `ticket`, whose holder [was refused](Self::ask) what it needs, or at the end.
-    pub(super) fn stand(&mut self, ticket: Option<Ticket>, need: Need, waker: &Waker) -> Ticket {
+    /// Stands in line for room for `bytes`, at the place of `ticket`, whose holder [was refused](Self::ask) them, or at the end.
+    pub(super) fn stand(&mut self, ticket: Option<Ticket>, bytes: usize, waker: &Waker) -> Ticket {
         if let Some(ticket) = ticket
-            && let Some(place) = self.ask(ticket, need)
+            && let Some(place) = self.ask(ticket, bytes)
         {
             debug_assert!(place >= self.of_first.records, "it has room");
             match &mut self.waiting[place].waker {
@@ -107,8 +91,8 @@ impl Line {
         }
         let ticket = Ticket(self.issued);
         self.issued += 1;
-        self.waiting.push_back(Waits { ticket, need, waker: Some(waker.clone()) });
-        self.needs += need;
+        self.waiting.push_back(Waits { ticket, bytes, waker: Some(waker.clone()) });
+        self.needs += bytes;
         ticket
     }
 
@@ -118,10 +102,10 @@ impl Line {
         let Some(place) = self.place(ticket) else {
             return false;
         };
-        if let Some(Waits { need, .. }) = self.waiting.remove(place) {
-            self.needs -= need;
+        if let Some(Waits { bytes, .. }) = self.waiting.remove(place) {
+            self.needs -= bytes;
             if place < self.of_first.records {
-                self.of_first -= need;
+                self.of_first -= bytes;
             }
         }
         if self.waiting.is_empty() {
@@ -168,7 +152,7 @@ impl Line {
 
     /// What the head waits for, in bytes.
     pub(super) fn head(&self) -> Option<usize> {
-        self.waiting.front().map(|head| head.need.bytes)
+        self.waiting.front().map(|head| head.bytes)
     }
 
     /// How many have room.
@@ -180,7 +164,7 @@ impl Line {
     pub(super) fn first_needs(&self) -> (Needs, Option<Needs>) {
         let mut with_next = self.of_first;
         let next = self.waiting.get(self.with_room()).map(|next| {
-            with_next += next.need;
+            with_next += next.bytes;
             with_next
         });
         (self.of_first, next)
@@ -189,14 +173,14 @@ impl Line {
     /// One more has room. Hands back who is to be woken for it, unless it was before.
     pub(super) fn extend(&mut self) -> Option<Waker> {
         let next = self.waiting.get_mut(self.of_first.records)?;
-        self.of_first += next.need;
+        self.of_first += next.bytes;
         next.waker.take()
     }
 
     /// The last of those that had room has none any more.
     pub(super) fn shorten(&mut self) {
         if let Some(last) = self.with_room().checked_sub(1).and_then(|place| self.waiting.get(place)) {
-            self.of_first -= last.need;
+            self.of_first -= last.bytes;
         }
     }
 
@@ -206,7 +190,7 @@ impl Line {
             && needs.records > 0
             && let Some(head) = self.waiting.front()
         {
-            needs -= head.need;
+            needs -= head.bytes;
         }
         needs
     }
@@ -236,40 +220,35 @@ impl Line {
 mod tests {
     use super::*;
 
-    fn of(bytes: usize) -> Need {
-        Need { bytes, more: 0 }
-    }
-
-    fn stand(line: &mut Line, need: Need) -> Ticket {
-        line.stand(None, need, Waker::noop())
+    fn stand(line: &mut Line, bytes: usize) -> Ticket {
+        line.stand(None, bytes, Waker::noop())
     }
 
     #[test]
     fn the_first_have_room_and_what_they_need_follows_what_they_ask_for_and_who_goes() {
         let mut line = Line::default();
-        let tickets: Vec<_> = (1..=3).map(|bytes| stand(&mut line, of(bytes))).collect();
+        let tickets: Vec<_> = (1..=3).map(|bytes| stand(&mut line, bytes)).collect();
         assert!(line.extend().is_some() && line.extend().is_some());
         let needs = |line: &Line| (line.first_needs().0.bytes, line.first_needs().1.map(|needs| needs.bytes));
         assert_eq!(needs(&line), (3, Some(6)));
-        assert_eq!(line.ask(tickets[1], Need { bytes: 10, more: 2 }), Some(1));
+        assert_eq!(line.ask(tickets[1], 10), Some(1));
         assert_eq!((needs(&line), line.needs().bytes), ((11, Some(14)), 14));
-        assert_eq!((line.needs().more_records, line.needs().more_bytes), (2, 20));
         assert!(!line.leave(tickets[0]));
         assert_eq!((needs(&line), line.with_room(), line.head()), ((10, Some(13)), 1, Some(10)));
         line.shorten();
         assert_eq!((needs(&line), line.with_room()), ((0, Some(10)), 0));
-        assert_eq!(line.ask(tickets[0], of(1)), None);
+        assert_eq!(line.ask(tickets[0], 1), None);
     }
 
     #[test]
     fn who_is_woken_is_not_woken_again_until_it_stands_anew() {
         let mut line = Line::default();
-        let ticket = stand(&mut line, of(1));
+        let ticket = stand(&mut line, 1);
         assert!(line.extend().is_some());
         line.shorten();
         assert!(line.extend().is_none());
         line.shorten();
-        assert_eq!(line.stand(Some(ticket), of(1), Waker::noop()), ticket);
+        assert_eq!(line.stand(Some(ticket), 1, Waker::noop()), ticket);
         assert!(line.extend().is_some());
     }
 
@@ -277,7 +256,7 @@ mod tests {
     fn the_head_is_granted_its_place_once_and_a_grant_that_is_not_used_is_told() {
         let mut line = Line::default();
         line.pass();
-        let tickets: Vec<_> = (0..2).map(|bytes| stand(&mut line, of(bytes))).collect();
+        let tickets: Vec<_> = (0..2).map(|bytes| stand(&mut line, bytes)).collect();
         assert!(!line.was_passed(1));
         line.pass();
         assert!(line.was_passed(1) && !line.was_passed(2));
@@ -294,22 +273,22 @@ mod tests {
     #[test]
     fn what_passed_who_gives_up_has_passed_the_next_as_well_but_no_line_that_was_not_there() {
         let mut line = Line::default();
-        let tickets: Vec<_> = (0..3).map(|bytes| stand(&mut line, of(bytes))).collect();
+        let tickets: Vec<_> = (0..3).map(|bytes| stand(&mut line, bytes)).collect();
         line.pass();
         assert!(!line.leave(tickets[0]) && line.was_passed(1));
         line.let_in();
         assert!(!line.leave(tickets[1]) && !line.was_passed(1));
         line.pass();
         assert!(!line.leave(tickets[2]));
-        stand(&mut line, of(1));
+        stand(&mut line, 1);
         assert!(!line.was_passed(1));
     }
 
     #[test]
     fn who_leaves_from_the_middle_holds_nobody_up() {
         let mut line = Line::default();
-        let tickets: Vec<_> = (0..3).map(|bytes| stand(&mut line, of(bytes))).collect();
+        let tickets: Vec<_> = (0..3).map(|bytes| stand(&mut line, bytes)).collect();
         assert!(!line.leave(tickets[1]) && !line.leave(tickets[0]));
-        assert_eq!((line.ask(tickets[2], of(2)), line.len()), (Some(0), 1));
+        assert_eq!((line.ask(tickets[2], 2), line.len()), (Some(0), 1));
     }
 }

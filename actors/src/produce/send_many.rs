@@ -56,7 +56,8 @@ impl Sender {
     /// Sends records and waits until all are confirmed. It waits for room where the buffer is full, and costs less per record than any other way to
     /// send: they are handed over by the hundred, and their answers are one.
     ///
-    /// Cancelling it sends none of those that are not accepted yet, and loses the answer of the others.
+    /// Cancelling it sends none of those that are not accepted yet, and loses the answer of the others. Where it waits and is not polled, it keeps the room
+    /// of one record from others.
     ///
     /// # Errors
     /// [`BatchError`] names each record that failed; all others are stored.
@@ -101,7 +102,8 @@ impl Sender {
     /// Sends the records of a stream, however many, and waits until all are confirmed: their number. Of those not confirmed, no more are held than the
     /// buffer has room for, and 256 on their way there. Records are sent as they come; one that lasts keeps none before it waiting.
     ///
-    /// When a record fails no more are taken, and those that are taken are sent and waited for. Cancelling it loses up to 256 that it holds.
+    /// When a record fails no more are taken, and those that are taken are sent and waited for. Cancelling it loses up to 256 that it holds. Where
+    /// it waits and is not polled, it keeps the room of one record from others.
     ///
     /// # Errors
     /// [`StreamError`] says which record failed, and what became of the others.

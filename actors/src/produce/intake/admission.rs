@@ -8,7 +8,7 @@ use super::super::batch::TopicIndex;
 use super::super::callback::Callback;
 use super::super::completion::{Listeners, Slots};
 use super::super::group::Group;
-use super::super::line::{Need, Ticket};
+use super::super::line::Ticket;
 use super::super::succession::{self, Origin};
 use super::super::waking::wake_task;
 use super::super::{ProducerRecord, SendError};
@@ -42,7 +42,7 @@ pub(in crate::produce) struct OfferedAll {
 enum Admission {
     In(TopicIndex),
     /// For what its sender needs.
-    NoRoom(Need),
+    NoRoom,
     Refused(SendError),
 }
 
@@ -57,7 +57,7 @@ impl Intake {
     ) -> Offered {
         let ticket = waits.and_then(|(_, ticket)| ticket);
         let mut state = self.lock();
-        let topic = match state.admit(self, record, ticket, 0) {
+        let topic = match state.admit(self, record, ticket) {
             Admission::In(topic) => topic,
             Admission::Refused(error) => {
                 let woken = state.gate.leave(ticket);
@@ -65,8 +65,8 @@ impl Intake {
                 woken.into_iter().for_each(wake_task);
                 return Offered::Refused(error);
             }
-            Admission::NoRoom(need) => {
-                let ticket = waits.map(|(waker, ticket)| state.gate.stand(ticket, need, waker));
+            Admission::NoRoom => {
+                let ticket = waits.map(|(waker, ticket)| state.gate.stand(ticket, record.bytes(), waker));
                 let wake = state.seal_what_fills();
                 drop(state);
                 if wake {
@@ -95,23 +95,24 @@ impl Intake {
 
     /// Offers records of a group, the first of them at `place`, as many as there is room for, under one lock. Those that are refused are answered.
     ///
-    /// A sender that finds no room stands in line, as in [`offer`](Self::offer). Once it has room it may take all that those before it do not need.
+    /// A sender that finds no room stands in line, as in [`offer`](Self::offer). Once it has room it may take all that those in line do not need.
     pub(in crate::produce) fn offer_all(
         self: &Arc<Self>,
         records: &[ProducerRecord<'_>],
         group: &Arc<Group>,
         place: u32,
         waker: &Waker,
-        ticket: Option<Ticket>,
+        mut ticket: Option<Ticket>,
     ) -> OfferedAll {
         let mut refused = Vec::new();
         let mut last_topic = None;
-        let (mut ready, mut taken, mut stands) = (false, 0, None);
+        let (mut ready, mut taken, mut stands, mut woken) = (false, 0, None, Vec::new());
         let mut state = self.lock();
         for record in records {
             let place = place.wrapping_add(taken as u32);
-            match state.admit(self, record, ticket, records.len() - taken - 1) {
+            match state.admit(self, record, ticket) {
                 Admission::In(topic) => {
+                    woken.append(&mut state.gate.leave(ticket.take()));
                     if last_topic.replace(topic) != Some(topic) {
                         group.topic_from(place, state.batching.name(topic));
                     }
@@ -120,14 +121,14 @@ impl Intake {
                     ready |= state.append(self, topic, record, listen).0;
                 }
                 Admission::Refused(error) => refused.push((place, error)),
-                Admission::NoRoom(need) => {
-                    stands = Some(state.gate.stand(ticket, need, waker));
+                Admission::NoRoom => {
+                    stands = Some(state.gate.stand(ticket.take(), record.bytes(), waker));
                     break;
                 }
             }
             taken += 1;
         }
-        let woken = if stands.is_none() { state.gate.leave(ticket) } else { Vec::new() };
+        woken.append(&mut state.gate.leave(ticket));
         let sealed = if stands.is_some() { state.seal_what_fills() } else { state.seal_for_line() };
         let wake = sealed || ready && !std::mem::replace(&mut state.notified, true);
         drop(state);
@@ -157,15 +158,8 @@ impl Intake {
 }
 
 impl State {
-    /// Takes the credit for a record, if the [`Gate`](super::super::gate::Gate) lets it in, or a callback hands its own place on to it. Its sender has so
-    /// many `more`.
-    fn admit(
-        &mut self,
-        intake: &Intake,
-        record: &ProducerRecord<'_>,
-        ticket: Option<Ticket>,
-        more: usize,
-    ) -> Admission {
+    /// Takes the credit for a record, if the [`Gate`](super::super::gate::Gate) lets it in, or a callback hands its own place on to it.
+    fn admit(&mut self, intake: &Intake, record: &ProducerRecord<'_>, ticket: Option<Ticket>) -> Admission {
         let topic_name = || Arc::<str>::from(&*record.topic);
         if !self.open {
             let (error, reason) = self.closed_because.clone().unzip();
@@ -182,9 +176,8 @@ impl State {
             let partition = record.partition;
             return Admission::Refused(SendError::TooLarge { topic: topic_name(), partition, bytes, by_broker: false });
         }
-        let need = Need { bytes, more };
-        if !self.gate.admit(ticket, need) && !succession::hand_on(Origin::of(intake), || self.gate.hand_on(bytes)) {
-            return Admission::NoRoom(need);
+        if !self.gate.admit(ticket, bytes) && !succession::hand_on(Origin::of(intake), || self.gate.hand_on(bytes)) {
+            return Admission::NoRoom;
         }
         self.counts.accepted += 1;
         Admission::In(topic)
@@ -199,14 +192,16 @@ impl State {
         fills && self.batching.seal_all() && !std::mem::replace(&mut self.notified, true)
     }
 
-    /// The same for those in line, who do not try again by themselves. Before that come those of them that have room, or there is half a buffer to send.
+    /// The same for those in line, who do not try again by themselves. Before that come those of them that have room, or there is half a buffer to send, or
+    /// nothing else is held: those that have room may never come.
     pub(super) fn seal_for_line(&mut self) -> bool {
         let (waiting, with_room) = (self.gate.waiting(), self.gate.with_room());
         if with_room == waiting {
             return false;
         }
         let (records, bytes) = self.batching.lingering();
-        (with_room == 0 || self.gate.credits.is_half(records, bytes)) && self.seal_what_fills()
+        let held = &self.gate.credits;
+        (with_room == 0 || records == held.records() || held.is_half(records, bytes)) && self.seal_what_fills()
     }
 
     /// Appends a record that is let in; see [`Batching::append`](super::batching::Batching::append).
