@@ -6,6 +6,7 @@
 //! - [`produce`]: the producing actors and their sender.
 //! - [`ids`], [`invariants`]: the types of positions, and what must always hold. [`secret`]: which properties are not shown.
 
+mod aliases;
 mod block_on;
 mod blocking;
 mod client_log;
@@ -26,6 +27,7 @@ mod thread;
 pub use consume::topic_id::{DescribedTopic, TopicId, describe_topics};
 pub use offsets::committed::from_raw as committed_offsets_from_raw;
 // For configurations from files, which say early, and with the place, what `start` would say; no part of what people use.
+pub use aliases::ALIASES as PROPERTY_ALIASES;
 pub use consume::properties::{defaults_beside as consumer_defaults_beside, refused as refused_by_consumers};
 pub use produce::properties::{
     defaults_beside as producer_defaults_beside, refused as refused_by_producers,

@@ -2,6 +2,8 @@
 //!
 //! One table of properties serves producers and consumers, and neither is told of the other's.
 
+use troupe_actors::PROPERTY_ALIASES as ALIASES;
+
 /// What a client is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -38,21 +40,6 @@ pub(super) fn all() -> impl Iterator<Item = &'static str> {
 pub(super) fn canonical(name: &str) -> &str {
     ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name, |(_, name)| *name)
 }
-
-/// The same by another name. The second is librdkafka's own, but for the brokers, which everybody calls as Java does.
-const ALIASES: &[(&str, &str)] = &[
-    ("acks", "request.required.acks"),
-    ("compression.type", "compression.codec"),
-    ("delivery.timeout.ms", "message.timeout.ms"),
-    ("linger.ms", "queue.buffering.max.ms"),
-    ("max.in.flight", "max.in.flight.requests.per.connection"),
-    ("max.partition.fetch.bytes", "fetch.message.max.bytes"),
-    ("metadata.broker.list", "bootstrap.servers"),
-    ("retries", "message.send.max.retries"),
-    ("sasl.mechanism", "sasl.mechanisms"),
-    ("sasl.oauthbearer.client.credentials.client.id", "sasl.oauthbearer.client.id"),
-    ("sasl.oauthbearer.client.credentials.client.secret", "sasl.oauthbearer.client.secret"),
-];
 
 // From librdkafka 2.12.1's CONFIGURATION.md, without what only C code can set.
 

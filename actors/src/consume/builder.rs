@@ -184,7 +184,8 @@ impl ConsumerBuilder {
         self
     }
 
-    /// [`property`](Self::property) for each of these, in turn: of a name that comes twice the last value counts.
+    /// [`property`](Self::property) for each of these, in turn: of a name that comes twice the last value counts, and so it does of two names of one property
+    /// (`max.partition.fetch.bytes`, `fetch.message.max.bytes`).
     pub fn properties<N, V>(self, properties: impl IntoIterator<Item = (N, V)>) -> Self
     where
         N: Into<String>,

@@ -5,6 +5,7 @@ use std::fmt;
 
 use rdkafka::ClientConfig;
 
+use crate::aliases::other_name;
 use crate::consume::error::ConsumerError;
 use crate::consume::membership::StaticMember;
 use crate::consume::resolver::AutoOffsetReset;
@@ -44,9 +45,6 @@ const AUTO_COMMIT: &str = "enable.auto.commit";
 /// A static member's name.
 pub(crate) const INSTANCE: &str = "group.instance.id";
 
-/// The same by another name: where the app uses one, the default of the other must not stand beside it.
-const ALIASES: &[(&str, &str)] = &[("fetch.message.max.bytes", "max.partition.fetch.bytes")];
-
 /// What the engine must decide itself: name, value, why.
 const OWNED: &[(&str, &str, &str)] = &[
     (AUTO_COMMIT, "false", "the engine commits exactly what is processed"),
@@ -78,7 +76,11 @@ pub(crate) struct Properties(BTreeMap<String, String>);
 
 impl Properties {
     pub(crate) fn set(&mut self, name: impl Into<String>, value: impl Into<String>) {
-        self.0.insert(name.into(), value.into());
+        let name = name.into();
+        if let Some(other) = other_name(&name) {
+            self.0.remove(other);
+        }
+        self.0.insert(name, value.into());
     }
 
     /// Sets it where the app has not.
@@ -86,8 +88,9 @@ impl Properties {
         self.0.entry(name.to_owned()).or_insert_with(|| value.to_owned());
     }
 
+    /// By either name, where it has two.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str)
+        self.0.get(name).or_else(|| self.0.get(other_name(name)?)).map(String::as_str)
     }
 
     /// Those that hold for a producer on the same cluster too, but for its addresses.
@@ -141,12 +144,10 @@ impl Properties {
 
     /// What librdkafka runs with beside these.
     fn defaults(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        let given = |name: &str| self.0.contains_key(name);
         let left = DEFAULTS.iter().filter(move |(name, _)| {
-            let alias = ALIASES.iter().any(|(one, other)| one == name && given(other));
             // KIP-848 has no client-side assignor: librdkafka refuses the property with it.
             let pointless = self.new_protocol() && *name == "partition.assignment.strategy";
-            !(given(name) || alias || pointless)
+            self.get(name).is_none() && !pointless
         });
         left.map(|(name, value)| match self.get(MAX_AGE) {
             Some(max_age) if *name == REFRESH => (REFRESH, max_age),
@@ -177,9 +178,8 @@ impl Properties {
             let default = DEFAULTS.iter().find(|(each, _)| *each == name).map(|(_, value)| *value);
             self.get(name).or(default).and_then(|value| value.parse::<u64>().ok()).unwrap_or(0)
         };
-        let fetch = self.get("max.partition.fetch.bytes").and_then(|value| value.parse().ok());
         number("queued.max.messages.kbytes") * 1024
-            + fetch.unwrap_or_else(|| number("fetch.message.max.bytes"))
+            + number("fetch.message.max.bytes")
             + number("queued.min.messages") * RECORD_COST
     }
 }
@@ -212,6 +212,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+    use crate::aliases::ALIASES;
 
     #[test]
     fn a_property_that_the_engine_owns_is_refused_with_the_reason() {
@@ -260,6 +261,20 @@ mod tests {
     }
 
     #[test]
+    fn of_two_names_the_last_word_counts_and_either_reads_it() {
+        for (one, other) in ALIASES {
+            for (first, last) in [(one, other), (other, one)] {
+                let mut properties = Properties::default();
+                properties.set(*first, "1");
+                properties.set(*last, "2");
+                assert_eq!([first, last].map(|name| properties.get(name)), [Some("2"); 2]);
+                let config = properties.client_config(false).unwrap();
+                assert_eq!((config.get(first), config.get(last)), (None, Some("2")));
+            }
+        }
+    }
+
+    #[test]
     fn topics_are_looked_at_every_half_minute_or_as_often_as_the_app_says_by_either_name() {
         let mut properties = Properties::default();
         let refresh = |properties: &Properties| {
@@ -302,5 +317,7 @@ mod tests {
         assert_eq!(properties.queue_bytes(), (5 << 20) + 20_000 * 512);
         properties.set("queued.max.messages.kbytes", "1024");
         assert_eq!(properties.queue_bytes(), (2 << 20) + 20_000 * 512);
+        properties.set("max.partition.fetch.bytes", "2097152");
+        assert_eq!(properties.queue_bytes(), (3 << 20) + 20_000 * 512);
     }
 }

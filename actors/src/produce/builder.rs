@@ -69,8 +69,8 @@ impl ProducerBuilder {
         self
     }
 
-    /// [`property`](Self::property) for each of these, in turn: of a name that comes twice the last value counts. So it does of the two names of `acks`
-    /// (`request.required.acks`) and of `max.in.flight` (`max.in.flight.requests.per.connection`).
+    /// [`property`](Self::property) for each of these, in turn: of a name that comes twice the last value counts, and so it does of two names of one
+    /// property (`acks`, `request.required.acks`).
     pub fn properties<N, V>(self, properties: impl IntoIterator<Item = (N, V)>) -> Self
     where
         N: Into<String>,

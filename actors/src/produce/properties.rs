@@ -7,6 +7,7 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 
 use super::ProducerError;
+use crate::aliases::other_name;
 use crate::secret;
 
 /// Properties that the producer sets or relies on, with what to do instead.
@@ -26,19 +27,15 @@ const OWNED: &[(&str, &str)] = &[
     ("transactional.id", "transactions are not supported"),
 ];
 
-/// The names of a property, the one that it is set by first.
-type Names = &'static [&'static str];
+const IDEMPOTENCE: &str = "enable.idempotence";
+const ACKS: &str = "acks";
 
-const IDEMPOTENCE: Names = &["enable.idempotence"];
-const ACKS: Names = &["acks", "request.required.acks"];
-const IN_FLIGHT: Names = &["max.in.flight.requests.per.connection", "max.in.flight"];
-
-/// Set unless the user says otherwise, by any of its names.
-const DEFAULTS: &[(Names, &str)] = &[(IDEMPOTENCE, "true"), (ACKS, "all")];
+/// Set unless the user says otherwise, by either name.
+const DEFAULTS: &[(&str, &str)] = &[(IDEMPOTENCE, "true"), (ACKS, "all")];
 
 /// Set without idempotence, likewise. librdkafka's 1,000,000 would send each small batch at once in a request of its own: it is what waits for an answer that
 /// makes the next requests larger, for librdkafka has no linger here. With idempotence it never has more than 5.
-const DEFAULTS_WITHOUT_IDEMPOTENCE: &[(Names, &str)] = &[(IN_FLIGHT, "5")];
+const DEFAULTS_WITHOUT_IDEMPOTENCE: &[(&str, &str)] = &[("max.in.flight.requests.per.connection", "5")];
 
 /// How often librdkafka looks at its topics again, unless `REFRESH` says otherwise.
 const REFRESH: &str = "topic.metadata.refresh.interval.ms";
@@ -49,9 +46,8 @@ pub(super) struct Properties(BTreeMap<String, String>);
 
 impl Properties {
     pub(super) fn set(&mut self, name: String, value: String) {
-        // Under two names, either could be the one that librdkafka is told last.
-        if let Some(names) = [ACKS, IN_FLIGHT].into_iter().find(|names| names.contains(&&*name)) {
-            names.iter().for_each(|other| _ = self.0.remove(*other));
+        if let Some(other) = other_name(&name) {
+            self.0.remove(other);
         }
         self.0.insert(name, value);
     }
@@ -86,11 +82,11 @@ impl Properties {
 
     /// What librdkafka runs with beside these.
     fn defaults(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
-        let idempotent = !self.0.get(IDEMPOTENCE[0]).is_some_and(|value| is_off(value));
+        let idempotent = !self.0.get(IDEMPOTENCE).is_some_and(|value| is_off(value));
         let others = if idempotent { &[][..] } else { DEFAULTS_WITHOUT_IDEMPOTENCE };
         let defaults = DEFAULTS.iter().chain(others);
-        let left = defaults.filter(|(names, _)| !names.iter().any(|name| self.0.contains_key(*name)));
-        left.map(|(names, value)| (names[0], *value))
+        let given = |name: &str| self.0.contains_key(name);
+        defaults.filter(move |(name, _)| !(given(name) || other_name(name).is_some_and(given))).copied()
     }
 
     /// The brokers run in this process, for tests: no address is needed.
@@ -123,8 +119,10 @@ pub fn refused_together<'a>(
     let (mut few, mut idempotent) = (None, true);
     for (name, value) in properties {
         match name {
-            name if ACKS.contains(&name) && matches!(value, "0" | "1") => few = few.or(Some(name)),
-            name if IDEMPOTENCE.contains(&name) => idempotent = !is_off(value),
+            name if (name == ACKS || other_name(name) == Some(ACKS)) && matches!(value, "0" | "1") => {
+                few = few.or(Some(name))
+            }
+            IDEMPOTENCE => idempotent = !is_off(value),
             _ => {}
         }
     }
@@ -149,6 +147,7 @@ impl fmt::Debug for Properties {
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use super::*;
+    use crate::aliases::ALIASES;
 
     fn with(name: &str, value: &str) -> Properties {
         let mut properties = Properties::default();
@@ -185,6 +184,18 @@ mod tests {
         let config = few.config();
         assert_eq!(config.get("acks"), None);
         assert_eq!(config.get("request.required.acks"), Some("1"));
+    }
+
+    #[test]
+    fn of_two_names_the_last_word_counts() {
+        for (one, other) in ALIASES {
+            for (first, last) in [(one, other), (other, one)] {
+                let mut properties = with(first, "1");
+                properties.set((*last).to_owned(), "2".to_owned());
+                let config = properties.config();
+                assert_eq!((config.get(first), config.get(last)), (None, Some("2")));
+            }
+        }
     }
 
     #[test]
