@@ -218,6 +218,7 @@ impl Answers {
 
     /// Takes the records out, to be placed.
     pub(super) fn take_records(&mut self) -> Records {
+        self.listeners.trim();
         let mut records = std::mem::take(&mut self.records);
         self.timestamps = std::mem::take(&mut records.timestamps);
         records

@@ -187,6 +187,13 @@ impl Listeners {
         self.push(Listener::Group { bytes: bytes as u32, group, place });
     }
 
+    /// No more come: lets go of room that was made for far more, which would be kept for as long as one of them is not answered.
+    pub(super) fn trim(&mut self) {
+        if self.listeners.capacity() > 2 * self.listeners.len() {
+            self.listeners.shrink_to_fit();
+        }
+    }
+
     /// The places of the records that are not answered.
     pub(super) fn unanswered(&self) -> Vec<usize> {
         let kept = self.listeners.iter().enumerate().filter(|(_, listener)| !matches!(listener, Listener::Answered));
@@ -215,10 +222,10 @@ impl Listeners {
         true
     }
 
-    /// How many are kept, also of records that are answered, and how many blocks and groups.
+    /// For how many there is room, also of records that are answered, and how many blocks and groups are kept.
     #[cfg(test)]
     pub(super) fn kept(&self) -> (usize, usize) {
-        (self.listeners.len(), self.blocks.len() + self.groups.len())
+        (self.listeners.capacity(), self.blocks.len() + self.groups.len())
     }
 
     /// Where the listener of the record at `place` is kept.

@@ -96,7 +96,7 @@ impl Batches {
         BatchMark { slot, uses: place.uses }
     }
 
-    /// The listeners that are kept, also those of records that are answered, and the blocks and groups that they keep.
+    /// The listeners that there is room for, also those of records that are answered, and the blocks and groups that they keep.
     #[cfg(test)]
     fn kept(&self) -> (usize, usize) {
         let kept = self.slots.iter().filter_map(|slot| slot.answers.as_ref()).map(|batch| batch.listeners.kept());
@@ -215,6 +215,35 @@ mod tests {
             assert!(matches!(confirmation.wait_blocking(), Err(SendError::UnknownTopic { .. })));
         }
         assert_eq!(batches.kept(), (0, 0));
+    }
+
+    /// One record of each batch is of a partition that is stuck, and a batch is made to hold as many as the one before it.
+    #[test]
+    fn a_small_batch_behind_a_large_one_keeps_no_room_for_as_many() {
+        let limits = Limits {
+            buffer_records: 1 << 20,
+            batch: BatchBounds { records: 512, bytes: 1 << 20 },
+            ..Limits::for_tests()
+        };
+        let intake = Arc::new(Intake::new(0, limits, Default::default()));
+        let (mut batches, mut confirmations) = (Batches::default(), Vec::new());
+        for records in [512, 20].into_iter().cycle().take(100) {
+            for _ in 0..records {
+                match intake.offer(&ProducerRecord::to("t"), Listener::Confirmation, None) {
+                    Offered::Accepted(confirmation) => confirmations.extend(confirmation),
+                    _ => panic!("no room"),
+                }
+            }
+            intake.flush();
+            let mut answers = intake.take_ready(Instant::now()).batches.pop().unwrap().answers;
+            assert_eq!(answers.take_records().len(), records);
+            let batch = batches.insert(answers);
+            // Of some small ones nothing is answered.
+            let answered = if records == 20 && confirmations.len() % 3 == 0 { 0 } else { records - 1 };
+            assert!((0..answered).all(|place| answer(&mut batches, batch.record(place))));
+        }
+        let (listeners, _) = batches.kept();
+        assert!(listeners <= 50 * (32 + 20), "{listeners}");
     }
 
     #[test]
