@@ -5,7 +5,6 @@
 //! no wider than ours.
 
 use std::collections::VecDeque;
-use std::ops::AddAssign;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Waker;
@@ -53,7 +52,7 @@ pub(super) struct DeliveryThread {
     pub(super) waiters: Vec<Waiter>,
     pub(super) look_ups: LookUps,
     pub(super) failure: Arc<Failure>,
-    /// Credits for as much come back without waiting for further events.
+    /// Credits for as much of one intake come back without waiting for further events.
     pub(super) at_once: Share,
     /// Set, then [`NativeProducer::wake`]: serves what is there and ends.
     pub(super) stop: Arc<AtomicBool>,
@@ -68,6 +67,8 @@ struct Run {
     wakers: Vec<Waker>,
     /// The batches met since credits came back last, in order; a batch's records mostly come together.
     settled: Vec<Batch>,
+    /// For [`comes_to`](Self::comes_to), by intake.
+    answered: Vec<Share>,
 }
 
 struct Batch {
@@ -87,6 +88,20 @@ impl Run {
         }
     }
 
+    /// Whether as much of any one intake is answered as `at_once` says.
+    fn comes_to(&mut self, at_once: Share) -> bool {
+        self.answered.clear();
+        self.settled.iter().any(|Batch { intake, settled, .. }| {
+            if self.answered.len() <= intake.index {
+                self.answered.resize(intake.index + 1, Share { records: 0, bytes: 0 });
+            }
+            let answered = &mut self.answered[intake.index];
+            answered.records += settled.records() as usize;
+            answered.bytes += settled.bytes;
+            answered.records >= at_once.records || answered.bytes >= at_once.bytes
+        })
+    }
+
     /// After this, credits are back.
     fn give_back(&mut self) {
         for Batch { intake, generation, settled, .. } in self.settled.drain(..) {
@@ -102,39 +117,23 @@ impl Drop for Run {
     }
 }
 
-/// What an event came to.
-#[derive(Clone, Copy, Debug, Default)]
-struct Served {
-    records: usize,
-    bytes: usize,
-    /// Whether a callback was called.
-    called: bool,
-}
-
-impl AddAssign for Served {
-    fn add_assign(&mut self, more: Self) {
-        self.records += more.records;
-        self.bytes += more.bytes;
-        self.called |= more.called;
-    }
-}
-
-/// Serves an event and those that are there already, before credits come back for all of them; no more once what is answered comes to `at_once`. An event in
-/// which a callback was called is the last one: what it sent may be answered in the next event, and the credit of what it was called for comes first.
-/// Otherwise three records would count for one place, and more, where callbacks have room for two.
+/// Serves an event and those that are there already, before credits come back for all of them; no more once what is answered of an intake comes to `at_once`.
+/// `serve` tells whether a callback was called. Such an event is the last one: what the callback sent may be answered in the next event, and the credit of what
+/// it was called for comes first. Otherwise three records would count for one place, and more, where callbacks have room for two.
 fn serve_together<E>(
+    run: &mut Run,
     at_once: Share,
     first: E,
     mut more: impl FnMut() -> Option<E>,
-    mut serve: impl FnMut(E) -> Served,
+    mut serve: impl FnMut(E, &mut Run) -> bool,
 ) {
-    let mut served = serve(first);
+    let mut called = serve(first, run);
     for _ in 1..EVENTS {
-        if served.called || served.records >= at_once.records || served.bytes >= at_once.bytes {
+        if called || run.comes_to(at_once) {
             return;
         }
         let Some(event) = more() else { return };
-        served += serve(event);
+        called = serve(event, run);
     }
 }
 
@@ -147,7 +146,7 @@ impl DeliveryThread {
             match self.native.poll(timeout) {
                 Some(event) => {
                     let more = || self.native.poll(Duration::ZERO);
-                    serve_together(self.at_once, event, more, |event| self.serve(event, &mut run));
+                    serve_together(&mut run, self.at_once, event, more, |event, run| self.serve(event, run));
                     run.give_back();
                     for waiter in &self.waiters {
                         if waiter.stalled.take() {
@@ -161,8 +160,9 @@ impl DeliveryThread {
         }
     }
 
-    fn serve(&self, mut event: Event<'_>, run: &mut Run) -> Served {
-        let mut served = Served::default();
+    /// Whether a callback was called.
+    fn serve(&self, mut event: Event<'_>, run: &mut Run) -> bool {
+        let mut called = false;
         match event.said() {
             Said::Reports(reports) => {
                 let keeps = self.intakes.iter().any(|intake| intake.leftovers.keeps());
@@ -171,9 +171,9 @@ impl DeliveryThread {
                     run.reports.clear();
                     run.reports.extend(reports.by_ref().take(RUN));
                     if run.reports.is_empty() {
-                        return served;
+                        return called;
                     }
-                    served += self.answer(run);
+                    called |= self.answer(run);
                 }
             }
             Said::Log(level, facility, message) => {
@@ -189,17 +189,17 @@ impl DeliveryThread {
             }
             Said::Nothing => {}
         }
-        served
+        called
     }
 
-    fn answer(&self, run: &mut Run) -> Served {
-        let (mut served, mut stale_topic) = (Served::default(), None);
+    /// Whether a callback was called.
+    fn answer(&self, run: &mut Run) -> bool {
+        let mut stale_topic = None;
         let mut batches = self.in_flight.lock();
         let mut reports = std::mem::take(&mut run.reports);
         for report in reports.drain(..) {
             // A report without a record: given up before, at the end of the producer.
             let _ = batches.with(report.mark, |batch, bytes| {
-                (served.records, served.bytes) = (served.records + 1, served.bytes + bytes);
                 let like_this_batch = |last: &mut Batch| {
                     last.generation == batch.generation
                         && Arc::ptr_eq(&last.intake, &batch.intake)
@@ -246,9 +246,9 @@ impl DeliveryThread {
         if let Some(topic) = stale_topic {
             self.look_ups.ask(LookUp { topic, asker: None });
         }
-        served.called = !run.calls.is_empty();
+        let called = !run.calls.is_empty();
         run.finish_answers();
-        served
+        called
     }
 
     /// librdkafka fails what it holds and refuses the rest; nobody new needs to hear it record by record.
@@ -291,9 +291,11 @@ mod tests {
     use super::super::ProducerRecord;
     use super::super::batch::RecordBatch;
     use super::super::callback::Callback;
+    use super::super::completion::Stored;
     use super::super::intake::{Listener, Offered};
     use super::super::limits::{BatchBounds, Limits};
     use super::*;
+    use crate::ids::PartitionId;
 
     const LARGE: Share = Share { records: usize::MAX, bytes: usize::MAX };
 
@@ -315,7 +317,7 @@ mod tests {
         intake.take_ready(Instant::now()).batches.pop()
     }
 
-    fn answered(mut batch: RecordBatch, run: &mut Run) -> Served {
+    fn answered(mut batch: RecordBatch, run: &mut Run) -> bool {
         let answers = &mut batch.answers;
         let mut settled = Settled::default();
         let error = SendError::UnknownTopic { topic: answers.topic.clone() };
@@ -328,7 +330,7 @@ mod tests {
         }
         let called = !run.calls.is_empty();
         run.finish_answers();
-        Served { records: 1, bytes: 0, called }
+        called
     }
 
     #[test]
@@ -343,36 +345,44 @@ mod tests {
         goes_on(&intake, 3 * EVENTS as u32, tell);
         let mut run = Run::default();
         while let Some(event) = report(&intake) {
-            serve_together(LARGE, event, || report(&intake), |event| answered(event, &mut run));
+            serve_together(&mut run, LARGE, event, || report(&intake), answered);
             run.give_back();
         }
         assert_eq!(told.try_recv(), Ok(0), "one found no room");
     }
 
-    /// Of how many events that are there, each of so many records and bytes, the credits come back together.
-    fn together(at_once: Share, records: usize, bytes: usize) -> usize {
-        let (mut events, mut served) = (0..3 * EVENTS, 0);
+    /// Of how many events that are there, each of so many records and bytes of one of so many intakes in turn, the credits come back together.
+    fn together(limits: Limits, intakes: usize, records: usize, bytes: usize) -> usize {
+        let intakes: Vec<_> =
+            (0..intakes).map(|index| Arc::new(Intake::new(index, limits, Default::default()))).collect();
+        let (mut events, mut served, mut run) = (0..3 * EVENTS, 0, Run::default());
+        let serve = |event: usize, run: &mut Run| {
+            assert_eq!(event, served);
+            served += 1;
+            let mut settled = Settled::default();
+            let stored = Stored { partition: PartitionId(0), offset: None, timestamp: -1 };
+            (0..records).for_each(|record| settled.count(&Ok(stored), if record == 0 { bytes } else { 0 }));
+            let intake = intakes[event % intakes.len()].clone();
+            let (topic, generation) = ("t".into(), intake.flush());
+            run.settled.push(Batch { intake, topic, generation, settled });
+            false
+        };
         let first = events.next().unwrap();
-        serve_together(
-            at_once,
-            first,
-            || events.next(),
-            |event| {
-                assert_eq!(event, served);
-                served += 1;
-                Served { records, bytes, called: false }
-            },
-        );
+        serve_together(&mut run, limits.at_once(), first, || events.next(), serve);
         served
     }
 
     #[test]
     fn credits_of_events_without_callbacks_come_back_together_for_a_quarter_of_the_buffer_at_most() {
-        assert_eq!(together(LARGE, 1_000, 1_000), EVENTS);
+        let large = Limits { buffer_records: 1 << 30, buffer_bytes: 1 << 30, ..Limits::for_tests() };
+        assert_eq!(together(large, 1, 1_000, 1_000), EVENTS);
         let limits = Limits { buffer_records: 40, buffer_bytes: 4_000, ..Limits::for_tests() };
-        assert_eq!(together(limits.at_once(), 3, 0), 4);
-        assert_eq!(together(limits.at_once(), 0, 500), 2);
+        assert_eq!(together(limits, 1, 3, 0), 4);
+        assert_eq!(together(limits, 1, 1, 500), 2);
+        // The quarter is that of one of them.
+        assert_eq!(together(limits, 3, 3, 0), 3 * 3 + 1);
+        assert_eq!(together(limits, 3, 1, 500), 3 + 1);
         let least = Limits { buffer_records: 1, ..limits };
-        assert_eq!(together(least.at_once(), 1, 0), 1);
+        assert_eq!(together(least, 1, 1, 0), 1);
     }
 }

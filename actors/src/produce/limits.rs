@@ -42,7 +42,7 @@ pub(super) struct Share {
 }
 
 impl Limits {
-    /// Answers to so much of the buffer wait for no more before its credits come back: a quarter.
+    /// Once so much of what one intake holds is answered, its credits wait for no further answers, to its own records or those of others: a quarter.
     pub(super) fn at_once(&self) -> Share {
         Share { records: self.buffer_records / 4, bytes: self.buffer_bytes / 4 }
     }

@@ -9,7 +9,7 @@ pub(in crate::produce) struct Settled {
     pub(super) confirmed: u64,
     pub(super) failed: u64,
     pub(super) abandoned: u64,
-    pub(super) bytes: usize,
+    pub(in crate::produce) bytes: usize,
     pub(super) callback_panics: u64,
 }
 
@@ -29,7 +29,7 @@ impl Settled {
         self.callback_panics += u64::from(end.is_err());
     }
 
-    pub(super) fn records(self) -> u64 {
+    pub(in crate::produce) fn records(self) -> u64 {
         self.confirmed + self.failed + self.abandoned
     }
 }
