@@ -15,7 +15,7 @@ use tracing::{info, warn};
 use super::envelope::{Destination, Envelope, Letter, Subject};
 use super::late::Late;
 use super::producer::LetterProducer;
-use super::remedy::{allowance, creation, is_too_large, remedy};
+use super::remedy::{allowance, creation, is_too_large, is_too_large_for_topic, remedy, what};
 use super::{DeadLetters, Limits, OnDeadLetterFailure};
 use crate::consume::error::ConsumerError;
 use crate::consume::properties::Properties;
@@ -25,7 +25,8 @@ use crate::consume::retry_topics::RetryTopics;
 use crate::consume::state::DeadLetterState;
 use crate::produce::{Confirmation, ErrorClass, SendError};
 
-/// For letters whose request was too large, which need not be their fault: see [`Letterbox::send`].
+/// For letters whose request was too large, which need not be their fault: a broker refuses a request whole, and librdkafka then fails every record of it. One
+/// in a request of its own fails only where it is too large itself.
 const ALONE: (&str, &str) = ("batch.num.messages", "1");
 
 /// See the module.
@@ -161,19 +162,15 @@ impl Letterbox {
                 letterbox.is_written(&to);
                 return Ok(());
             }
+            let mut alone = false;
             let whole = Envelope::whole(&record, &letter, letterbox.group.as_deref());
-            match letterbox.post(&letterbox.producer, &record, &letter, &subject, &whole).await {
-                Err(refused) if is_too_large(&refused) => {}
-                sent => return sent,
-            }
-            // All letters of its request were told so; it may fit by itself.
-            let refused = match letterbox.post(&letterbox.alone, &record, &letter, &subject, &whole).await {
+            let refused = match letterbox.post(&mut alone, &record, &letter, &subject, &whole).await {
                 Err(refused) if is_too_large(&refused) => refused,
                 sent => return sent,
             };
             // Its own headers may be what is too much.
             let brief = Envelope::brief(&record, &letter);
-            match letterbox.post(&letterbox.alone, &record, &letter, &subject, &brief).await {
+            match letterbox.post(&mut alone, &record, &letter, &subject, &brief).await {
                 // What to do about it is told for the whole.
                 Err(error) if is_too_large(&error) => Err(refused),
                 sent => sent,
@@ -181,8 +178,26 @@ impl Letterbox {
         })
     }
 
-    /// Writes it in this envelope.
+    /// Writes it in this envelope; `alone` from where a request of it is too large for the topic.
     async fn post(
+        self: &Arc<Self>,
+        alone: &mut bool,
+        record: &Record,
+        letter: &Letter,
+        subject: &Subject,
+        envelope: &Envelope,
+    ) -> Result<(), SendError> {
+        if !*alone {
+            match self.post_by(&self.producer, record, letter, subject, envelope).await {
+                // All letters of its request were told so; it may fit by itself.
+                Err(refused) if is_too_large_for_topic(&refused) => *alone = true,
+                sent => return sent,
+            }
+        }
+        self.post_by(&self.alone, record, letter, subject, envelope).await
+    }
+
+    async fn post_by(
         self: &Arc<Self>,
         producer: &Arc<LetterProducer>,
         record: &Record,
@@ -222,7 +237,8 @@ impl Letterbox {
         self.failures.fetch_add(1, Ordering::Relaxed);
         let to = self.topic_of(&letter.to);
         let remedy = remedy(error, &self.servers, to);
-        let text = format!("{error}; {remedy}");
+        let what = what(error);
+        let text = format!("{what}; {remedy}");
         let mut troubles = lock(&self.troubles);
         let trouble = troubles.entry(to.to_owned()).or_default();
         let is_due = trouble.told.is_due(Instant::now());
@@ -230,8 +246,13 @@ impl Letterbox {
         drop(troubles);
         if is_due {
             warn!(
-                topic = record.topic(), partition = record.partition().0, offset = record.offset().0,
-                to, %error, remedy, "records that failed cannot be written there"
+                topic = record.topic(),
+                partition = record.partition().0,
+                offset = record.offset().0,
+                to,
+                error = what,
+                remedy,
+                "records that failed cannot be written there"
             );
         }
         text
@@ -290,5 +311,42 @@ impl fmt::Debug for Letterbox {
             .field("retries", &self.retries)
             .field("state", &self.state())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::block_on::block_on;
+    use crate::consume::record::tests::record;
+
+    #[test]
+    fn a_letter_that_its_own_producer_finds_too_large_is_sent_with_short_headers_at_once() {
+        let mut letters = DeadLetters::to("dead");
+        for (name, value) in
+            [("test.mock.num.brokers", "1"), ("allow.auto.create.topics", "true"), ("message.max.bytes", "1500")]
+        {
+            letters = letters.property(name, value);
+        }
+        let mut properties = Properties::default();
+        properties.set("bootstrap.servers", "127.0.0.1:1");
+        let letterbox = Letterbox::new(letters, RetryTopics::default(), &properties, Some("g")).unwrap().unwrap();
+        let letterbox = Arc::new(letterbox);
+        let letter = Letter { to: Destination::DeadLetters, cause: "x".repeat(2000).into(), failures: 0 };
+        let write = |bytes| {
+            let record = record(Some(b"k"), Some(&vec![b'v'; bytes]));
+            (block_on(letterbox.send(record.clone(), &letter)), record)
+        };
+        assert_eq!(write(500).0, Ok(()));
+        assert_eq!(letterbox.state().written, 1);
+        let (refused, record) = write(3000);
+        let error = refused.unwrap_err();
+        assert!(matches!(error, SendError::TooLarge { by_broker: false, .. }), "{error}");
+        let told = letterbox.failed(&record, &letter, &error);
+        assert!(told.contains("DeadLetters::property") && !told.contains("kafka-configs"), "{told}");
+        assert!(!letterbox.alone.has_started());
+        letterbox.close();
     }
 }

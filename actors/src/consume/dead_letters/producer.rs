@@ -62,7 +62,8 @@ impl LetterProducer {
         producer.map_err(|error| configuration(format!("the producer of the dead letters: {error}")))
     }
 
-    /// Of the current producer, and which that is. The first one may be started here, which takes some milliseconds.
+    /// Of the current producer, and which that is. The first one may be started here, on the thread of who writes. It asks no broker, so that takes some
+    /// milliseconds, and once in the life of a consumer: no more than a handler may take.
     pub(super) fn sender(&self, topic: &str) -> Result<(Sender, u64), SendError> {
         let mut current = lock(&self.current);
         let number = current.number;
@@ -101,6 +102,11 @@ impl LetterProducer {
         if renewed.is_err() {
             self.renewing.store(false, Ordering::Release);
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn has_started(&self) -> bool {
+        lock(&self.current).producer.is_some()
     }
 
     /// It takes nothing more, and what is on its way is waited for by nobody.

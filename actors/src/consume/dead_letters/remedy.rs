@@ -17,19 +17,38 @@ pub(crate) fn allowance(servers: &str, topic: &str) -> String {
     )
 }
 
-/// Whether it says that the letter's request was larger than the topic takes, or than its segments are.
+/// Whether it says that the letter is larger than its producer takes, or its request than [the topic](is_too_large_for_topic).
 pub(crate) fn is_too_large(error: &SendError) -> bool {
+    matches!(error, SendError::TooLarge { .. }) || is_too_large_for_topic(error)
+}
+
+/// Whether it says that the letter's request was larger than the topic takes, or than its segments are.
+pub(crate) fn is_too_large_for_topic(error: &SendError) -> bool {
     match error {
-        SendError::TooLarge { .. } => true,
+        SendError::TooLarge { by_broker, .. } => *by_broker,
         SendError::Rejected { error, .. } => error.code() == Code::MessageBatchTooLarge as i32,
         _ => false,
+    }
+}
+
+/// What this error is, of a letter that was alone in its request if that was too large.
+pub(crate) fn what(error: &SendError) -> String {
+    match error {
+        SendError::TooLarge { topic, partition, bytes, by_broker: true } => {
+            let partition = partition.map(|partition| format!("-{}", partition.0)).unwrap_or_default();
+            format!("{topic}{partition}: a record of {bytes} bytes is too large for the topic")
+        }
+        error => error.to_string(),
     }
 }
 
 /// What to do about this error.
 pub(crate) fn remedy(error: &SendError, servers: &str, topic: &str) -> String {
     match error {
-        SendError::TooLarge { bytes, .. } => format!(
+        SendError::TooLarge { by_broker: false, .. } => {
+            "raise the `message.max.bytes` that DeadLetters::property sets for the producer of the letters; none can be larger than its buffer".to_owned()
+        }
+        SendError::TooLarge { bytes, by_broker: true, .. } => format!(
             "let the topic take it: kafka-configs.sh --bootstrap-server {servers} --alter --topic {topic} --add-config max.message.bytes={}",
             // Of the record with its batch's and its own head; a power of two is easier read.
             (bytes + 1024).next_power_of_two()
@@ -86,8 +105,20 @@ mod tests {
         let too_large = |bytes| to_do(&SendError::TooLarge { topic: topic(), partition: None, bytes, by_broker: true });
         assert!(too_large(1_048_000).ends_with("--topic dead --add-config max.message.bytes=2097152"));
         assert!(too_large(10).ends_with("max.message.bytes=2048"));
+        let of_the_producer = SendError::TooLarge { topic: topic(), partition: None, bytes: 10, by_broker: false };
+        let told = to_do(&of_the_producer);
+        assert!(
+            told.contains("`message.max.bytes` that DeadLetters::property") && !told.contains("kafka-configs"),
+            "{told}"
+        );
+        assert!(is_too_large(&of_the_producer) && !is_too_large_for_topic(&of_the_producer));
+        assert_eq!(what(&of_the_producer), of_the_producer.to_string());
+        let partition = Some(crate::ids::PartitionId(3));
+        let by_the_topic = SendError::TooLarge { topic: topic(), partition, bytes: 10, by_broker: true };
+        assert_eq!(what(&by_the_topic), "dead-3: a record of 10 bytes is too large for the topic");
         let batch_too_large = rejected(Code::MessageBatchTooLarge);
         assert!(to_do(&batch_too_large).contains("raise its segment.bytes"));
+        assert!(is_too_large_for_topic(&batch_too_large));
         assert!(is_too_large(&batch_too_large) && !is_too_large(&rejected(Code::InvalidRecord)));
         let closed = |error: Option<Code>| {
             to_do(&SendError::Closed { topic: topic(), error: error.map(LibraryError), reason: Some("refused".into()) })
