@@ -1,6 +1,7 @@
 //! How much of a partition runs at once: its pump, the long-lived future that feeds records to the handler.
 //!
-//! [`partition`] runs one record at a time, [`crew`] several, [`batch`] several at a time, by a [`schedule`]: by key, where [`lanes`] say which may start, or in no order.
+//! [`partition`] runs one record at a time, [`crew`] several, [`batch`] several at a time, by a [`schedule`]: by key, where [`lanes`] say which may start,
+//! or in no order.
 
 pub(crate) mod attempt;
 pub(crate) mod batch;

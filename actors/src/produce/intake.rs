@@ -1,7 +1,8 @@
 //! The bounded queue in front of one `ProducerActor`: senders append to it from any thread, the actor takes batches from it.
 //!
-//! A record is copied into the batch of its topic under one short lock; the actor is woken when a batch is full, and when one begins (so that it
-//! can set its timer), never per record. The same lock holds the credits: what is accepted and not yet answered.
+//! A record is copied into the batch of its topic under one short lock; the actor is woken when a batch is full, when one begins (so that it
+//! can set its timer), and when what lingers is sent before its time, for a flush or for a buffer that is full; never per
+//! record. The same lock holds the credits: what is accepted and not yet answered.
 //!
 //! The wake-up cannot be lost: whether the actor has a wake-up under way (`notified`) is read and written under the lock that also guards what
 //! there is to take. Once it looks, it clears the mark first, under the same lock.
@@ -103,7 +104,7 @@ impl Intake {
         }
     }
 
-    /// For the actor: every batch that is full, flushed, or has lingered until `now`.
+    /// For the actor: every batch that is full, has lingered until `now`, or was sealed before, by a flush or as it filled the buffer.
     pub(super) fn take_ready(&self, now: Instant) -> Taken {
         let mut state = self.lock();
         state.notified = false;

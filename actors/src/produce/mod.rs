@@ -12,8 +12,8 @@
 //! - A helper thread asks the brokers for partition counts, so that no arbiter waits for them.
 //!
 //! The producer is idempotent and waits for all in-sync replicas unless told otherwise. Records of one sender are stored in order, partition by
-//! partition; without idempotence only with one request in flight. Each accepted record is answered exactly once: confirmed, or with an error that says why, also where an actor dies, the broker
-//! is away, the shutdown deadline passes or the producer is dropped.
+//! partition; without idempotence only with one request in flight. Each accepted record is answered exactly once: confirmed, or with an
+//! error that says why, also where an actor dies, the broker is away, the shutdown deadline passes or the producer is dropped.
 //!
 //! ```no_run
 //! use std::time::Duration;

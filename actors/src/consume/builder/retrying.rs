@@ -31,9 +31,9 @@ impl ConsumerBuilder {
     ///
     /// One that is early holds those behind it in its partition, which are due later: no thread waits, and the member stays in its group,
     /// for however long it takes. A partition that waits has two chunks handed out at most (1,024 records, 512 KiB), so that other partitions
-    /// have the rest of the room; what librdkafka has fetched of it stays there, within the usual bounds. It is tried at the earliest when it is due, by the clock of
-    /// who reads it. Whatever the clocks and its header say, it is due within three times the delay of its topic after it was written there, or after its
-    /// partition came to this process: a clock that is wrong never delays it by more than twice the delay. A partition that is given up meanwhile leaves
+    /// have the rest of the room; what librdkafka has fetched of it stays there, within the usual bounds. It is tried at the earliest when it is due, by the
+    /// clock of who reads it. Whatever the clocks and its header say, it is due within three times the delay of its topic after it was written there, or
+    /// after its partition came to this process: a clock that is wrong never delays it by more than twice the delay. A partition that is given up meanwhile leaves
     /// it to its next owner, for whom it is due at the same time. Retry topics are always read from where the group has committed, or else from
     /// their beginning. A seek of all partitions moves them too, and by the time at which records were written there.
     ///

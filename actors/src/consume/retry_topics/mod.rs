@@ -49,8 +49,8 @@ impl RetryTopics {
     /// These topics, one after the other, and for how long a record waits in each, from 1 ms to a year, in whole milliseconds. None: as if they
     /// were not set.
     ///
-    /// Their retention has to be longer than the delay and whatever outage there may be, and they must not be compacted. Each group needs topics of its own: what is in them is tried by whoever reads them. Take none away before it is empty, for then nobody
-    /// reads it.
+    /// Their retention has to be longer than the delay and whatever outage there may be, and they must not be compacted. Each group needs topics
+    /// of its own: what is in them is tried by whoever reads them. Take none away before it is empty, for then nobody reads it.
     pub fn new<T: Into<String>>(steps: impl IntoIterator<Item = (T, Duration)>) -> Self {
         Self { steps: steps.into_iter().map(|(topic, delay)| RetryStep { topic: topic.into(), delay }).collect() }
     }

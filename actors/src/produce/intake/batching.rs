@@ -22,7 +22,7 @@ struct Topic {
     /// Of its batches; they grow with the topic's partitions, once those are known.
     bounds: BatchBounds,
     lingering: Option<RecordBatch>,
-    /// Batches begun; says whether an entry of `State::lingering` means the batch that lingers now.
+    /// Batches begun; says whether an entry of `Batching::lingering` means the batch that lingers now.
     begun: u64,
     /// The next batch is made to hold as much, so that it seldom grows.
     last_batch: BatchSize,
