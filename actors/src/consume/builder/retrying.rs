@@ -33,8 +33,8 @@ impl ConsumerBuilder {
     /// for however long it takes. A partition that waits has two chunks handed out at most (1,024 records, 512 KiB), so that other partitions
     /// have the rest of the room; what librdkafka has fetched of it stays there, within the usual bounds. It is tried at the earliest when it is due, by the
     /// clock of who reads it. Whatever the clocks and its header say, it is due within three times the delay of its topic after it was written there, or
-    /// after its partition came to this process: a clock that is wrong never delays it by more than twice the delay. A partition that is given up meanwhile leaves
-    /// it to its next owner, for whom it is due at the same time. Retry topics are always read from where the group has committed, or else from
+    /// after its partition came to this process: a clock that is wrong never delays it by more than twice the delay. A partition that is given up meanwhile
+    /// leaves it to its next owner, for whom it is due at the same time. Retry topics are always read from where the group has committed, or else from
     /// their beginning. A seek of all partitions moves them too, and by the time at which records were written there.
     ///
     /// The [limits](DeadLetters::max_in_a_row) of the dead letters hold for what leaves its first topic, whether for a retry topic or the dead

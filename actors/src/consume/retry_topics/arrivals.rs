@@ -19,7 +19,8 @@ pub(crate) struct Arrivals {
 impl Arrivals {
     /// The log ends at `end` `now`. Gives since when at the latest the record at `last` has been in it, which lies above those that were asked for before.
     pub(crate) fn since(&mut self, last: i64, end: i64, now: Instant) -> Instant {
-        // A log that went back holds other records there.
+        // A log that went back holds other records there, which are not to be tried early. A follower that answers after the leader may know of a lower end
+        // too: what is forgotten then was seen within the time by which that one lags, which is all that it adds to a wait.
         while self.ends.back().is_some_and(|(known, _)| *known > end) {
             self.ends.pop_back();
         }
