@@ -17,6 +17,8 @@ const LEFT_UNDONE: f64 = 0.1;
 const STEPS: usize = 3;
 const UNBROKEN: f64 = 2.9;
 const EVEN: f64 = 1.0 / 3.0;
+/// What was made good before, so many times (of a rise and a fall that are looked at once a second a third may not be seen), is no growth at the end.
+const MADE_GOOD: f64 = 1.5;
 /// Samples that are less than so many seconds apart count as one.
 const APART: f64 = 0.5;
 
@@ -46,8 +48,12 @@ pub(super) fn rises_late(points: &[Point], rate: f64) -> bool {
     let (Some((first, _)), Some((last, _))) = (points.first(), points.last()) else { return false };
     let halves =
         std::iter::successors(Some((last - first) / 2.0), |it| Some(it / 2.0).filter(|it| *it >= SHORTEST_END));
-    let mut ends = halves.map(|seconds| from(points, last - seconds));
-    ends.any(|end| rises(end, rate) && without_a_stall(end) > rate / 2.0)
+    let mut ends = halves.map(|seconds| points.split_at(points.len() - from(points, last - seconds).len()));
+    ends.any(|(before, end)| {
+        rises(end, rate)
+            && without_a_stall(end) > rate / 2.0
+            && greatest_rise(end.iter()) > MADE_GOOD * greatest_rise(before.iter())
+    })
 }
 
 /// Whether the last of them rise without a break, sample by sample, and by at least so much, where more came at that `rate` than was done.
@@ -59,10 +65,11 @@ pub(super) fn rises_without_break(points: &[Point], rate: f64, least: f64) -> bo
     let steps: Vec<f64> = steps.take_while(|slope| *slope > rate * LEFT_UNDONE).collect();
     let (Some(last), Some(begun)) = (points.first(), points.get(steps.len())) else { return false };
     let of_late = || steps.iter().take(STEPS).copied();
+    let before = greatest_rise(points[steps.len()..].iter().rev());
     steps.len() >= STEPS
         && last.0 - begun.0 >= UNBROKEN
         && of_late().fold(f64::MAX, f64::min) >= EVEN * of_late().fold(0.0, f64::max)
-        && last.1 - begun.1 > least.max(FEW).max(ABOVE_NOISE * noise(&points))
+        && last.1 - begun.1 > least.max(FEW).max(ABOVE_NOISE * noise(&points)).max(MADE_GOOD * before)
 }
 
 fn from(points: &[Point], then: f64) -> &[Point] {
@@ -74,6 +81,16 @@ fn without_a_stall(points: &[Point]) -> f64 {
     let mut steps: Vec<f64> = points.windows(2).map(|pair| pair[1].1 - pair[0].1).collect();
     steps.sort_by(f64::total_cmp);
     steps.iter().rev().skip(STEPS_OF_A_STALL).sum()
+}
+
+/// From any point to a later one.
+fn greatest_rise<'a>(points: impl Iterator<Item = &'a Point>) -> f64 {
+    let (mut least, mut greatest) = (f64::MAX, 0.0_f64);
+    for (_, records) in points {
+        least = least.min(*records);
+        greatest = greatest.max(records - least);
+    }
+    greatest
 }
 
 /// From the last one back, those that are apart.

@@ -59,6 +59,20 @@ proptest! {
         prop_assert!(queue.grew(seed));
     }
 
+    /// As an application does that commits what it has done every few seconds.
+    #[test]
+    fn what_piles_up_and_is_made_good_again_and_again_is_no_growth_wherever_the_load_ends(
+        seconds in 20.0..120.0,
+        rate in 1_000_f64..20_000.0,
+        every in 1.0..10.0,
+        jitter in 0.0..0.02,
+        seed: u64,
+    ) {
+        let capacity = |at: f64| if at.rem_euclid(every) < TICK { 1e9 } else { 0.0 };
+        let queue = Queue { seconds, rate, jitter, capacity: &capacity };
+        prop_assert!(!queue.grew(seed));
+    }
+
     #[test]
     fn a_step_after_which_handlers_just_keep_up_is_no_growth_where_the_last_third_is_flat(
         seed: u64,
