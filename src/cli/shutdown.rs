@@ -1,10 +1,14 @@
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
+use std::time::Duration;
 
 use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+
+/// How long the last act may take, which blocks where it says something and nobody reads stderr.
+const LAST_ACT: Duration = Duration::from_secs(1);
 
 /// Listens for SIGINT and SIGTERM.
 ///
@@ -49,7 +53,7 @@ impl Shutdown {
         self.insisted.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default().clone()
     }
 
-    /// What is to be done, and takes no time, before the second signal ends the process.
+    /// What is to be done, and takes no time, before a signal ends the process at once, which comes soon whatever becomes of this.
     pub(crate) fn before_exit_at_once(&self, act: impl FnOnce() + Send + 'static) {
         self.last_act.set(Some(Box::new(act)));
     }
@@ -100,18 +104,31 @@ impl Signals {
 async fn obey(mut signals: Signals, request: &CancellationToken, insisted: &Insisted, last_act: &LastAct) {
     signals.next().await;
     request.cancel();
-    if insisted.token().is_some() {
-        tracing::info!("stopping: finishing what is begun; a second signal cuts that short, a third ends it at once");
+    let told = if insisted.token().is_some() {
+        "finishing what is begun; a second signal cuts that short, a third ends it at once"
     } else {
-        tracing::info!("stopping: finishing and committing what is begun; a second signal ends it at once");
-    }
+        "finishing and committing what is begun; a second signal ends it at once"
+    };
+    drop(on_a_thread(move || tracing::info!("stopping: {told}")));
     let mut code = signals.next().await;
     if let Some(insisted) = insisted.token() {
         insisted.cancel();
         code = signals.next().await;
     }
     if let Some(act) = last_act.set(None) {
-        act();
+        let _ = on_a_thread(act).recv_timeout(LAST_ACT);
     }
     std::process::exit(code);
+}
+
+/// What may block: who writes to a stderr that nobody reads waits for its reader, and whoever writes next for its lock. Nothing comes of it but its end.
+fn on_a_thread(act: impl FnOnce() + Send + 'static) -> mpsc::Receiver<()> {
+    let (end, ended) = mpsc::channel();
+    let act = move || {
+        act();
+        drop(end);
+    };
+    // Without a thread it is left out: to say so could block as well.
+    let _ = thread::Builder::new().name("signal-act".to_owned()).spawn(act);
+    ended
 }

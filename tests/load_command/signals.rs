@@ -1,5 +1,9 @@
 //! What a signal ends, and what is said of what was not handled by then.
 
+use std::io::{ErrorKind, Write as _};
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+
 use super::*;
 
 #[test]
@@ -106,4 +110,36 @@ fn the_signal_after_the_one_that_ended_a_load_ends_the_wait_for_its_records() {
     let folder = tempfile::tempdir().unwrap();
     let arguments = "--rate 50 --duration 10m --warmup 0s --partitions 1 --work sleep:10m --drain 60s";
     assert_cut(interrupted(arguments, folder.path(), &["s  load ", "s  drain "]));
+}
+
+#[test]
+fn the_third_signal_ends_the_process_though_nobody_reads_its_stderr() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = "--rate 50 --duration 10m --warmup 0s --partitions 1 --work sleep:10m --drain 10m";
+    let mut child = load(arguments, folder.path()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("s  load ") {
+        line.clear();
+        assert!(stderr.read_line(&mut line).unwrap() > 0, "it ended");
+    }
+    // The pipe once more, so that it can be filled up: what the load writes next has no room.
+    let path = format!("/proc/self/fd/{}", stderr.get_ref().as_raw_fd());
+    let mut pipe = fs::OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(path).unwrap();
+    while pipe.write(b".").is_ok() {}
+    assert_eq!(pipe.write(b".").unwrap_err().kind(), ErrorKind::WouldBlock);
+    let until = Instant::now() + Duration::from_secs(30);
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        if Instant::now() > until {
+            child.kill().unwrap();
+            panic!("it does not end: {:?}", child.wait());
+        }
+        // SAFETY: it sends a signal to a child that has not been waited for.
+        assert_eq!(unsafe { libc::kill(i32::try_from(child.id()).unwrap(), libc::SIGINT) }, 0);
+        std::thread::sleep(Duration::from_millis(100));
+    };
+    assert_eq!(status.code(), Some(130));
 }
