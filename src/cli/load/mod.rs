@@ -252,10 +252,16 @@ impl Load {
                 if most.bytes.is_some() { ", and 4 MiB of them" } else { "" }
             );
         }
-        stage.create_topic(&plan, stop).await.inspect_err(|_| folder.unmake())?;
+        let live = Live::start(terminal, self.format(), &stops.load).inspect_err(|_| folder.unmake())?;
         let left_by_exit = stage.left(&plan).map(|left| left.to_string());
-        shutdown.before_exit_at_once(move || left_by_exit.iter().for_each(|left| tracing::info!("{left}")));
-        let live = Live::start(terminal, self.format(), &stops.load)?;
+        // The signal may come before they are made.
+        let say = |left: &String| tracing::info!("if they were made, {left}");
+        shutdown.before_exit_at_once(move || left_by_exit.iter().for_each(say));
+        if let Err(error) = stage.create_topic(&plan, stop).await {
+            live.end();
+            folder.unmake();
+            return Err(error);
+        }
         let measured = match run::run(&plan, target, &stops, |sample| live.show(sample)).await {
             Ok(Some(measured)) => measured,
             nothing => {

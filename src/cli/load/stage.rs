@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::apart::apart_until;
 use crate::cli::connect::{Connect, Connection, Said};
-use crate::cli::produce::topic;
+use crate::cli::produce::topic::{self, Created};
 use crate::load::plan::Plan;
 
 use super::left::{self, Left};
@@ -120,7 +120,21 @@ impl Stage {
             Running::Elsewhere | Running::Of { .. } => {
                 let layout = topic::Layout::of(partitions);
                 self.connection.reach(None, stop)?;
-                topic::create_own(&self.connection, &plan.topic, layout).await?;
+                match topic::create(&self.connection, &plan.topic, layout).await? {
+                    Created::New => {}
+                    Created::AlreadyThere => anyhow::bail!(
+                        "topic {} exists already: whose it is nobody can say, so it is left as it is",
+                        plan.topic
+                    ),
+                    Created::Unknown(error) => {
+                        // To delete it now would be no use where the controller is yet to create it.
+                        if let Some(left) = self.left(plan) {
+                            let (topic, delete) = (left.topic, left.deleting_topic());
+                            tracing::warn!("topic {topic} may be there all the same; this deletes it: {delete}");
+                        }
+                        return Err(error);
+                    }
+                }
                 if let Err(error) = topic::told(&self.connection, &plan.topic, layout, stop).await {
                     self.clear(plan).await;
                     return Err(error);

@@ -58,21 +58,10 @@ pub(in crate::cli) async fn ensure(
         tracing::info!("topic {topic} exists already, with {partitions} partitions");
         return Ok(());
     }
-    create(connection, topic, layout).await?;
-    told(connection, topic, layout, stop).await
-}
-
-/// Creates a topic that is to be the caller's alone, who waits until it is [`told`] of and deletes it again.
-///
-/// # Errors
-/// It is there already, and left as it is.
-pub(in crate::cli) async fn create_own(connection: &Connection, topic: &str, layout: Layout) -> anyhow::Result<()> {
-    match create(connection, topic, layout).await? {
-        Created::New => Ok(()),
-        Created::AlreadyThere => {
-            anyhow::bail!("topic {topic} exists already: whose it is nobody can say, so it is left as it is")
-        }
+    if let Created::Unknown(error) = create(connection, topic, layout).await? {
+        return Err(error);
     }
+    told(connection, topic, layout, stop).await
 }
 
 /// Waits until the brokers tell of a topic that was created: not every one knows it at once.
@@ -104,34 +93,49 @@ fn same(topic: &str, partitions: usize, layout: Layout) -> anyhow::Result<()> {
     Ok(())
 }
 
-enum Created {
+/// What became of a topic that was to be created.
+pub(in crate::cli) enum Created {
     New,
     /// Somebody else was faster.
     AlreadyThere,
+    /// Nobody can say: it may be there, or come.
+    Unknown(anyhow::Error),
 }
 
-async fn create(connection: &Connection, topic: &str, layout: Layout) -> anyhow::Result<Created> {
+/// Creates a topic, which not every broker tells of at once: see [`told`].
+///
+/// # Errors
+/// It was refused, so that there is none.
+pub(in crate::cli) async fn create(connection: &Connection, topic: &str, layout: Layout) -> anyhow::Result<Created> {
     let cannot = || format!("cannot create topic {topic}");
     let admin: AdminClient<DefaultClientContext> =
         connection.client_config().create().map_err(without_values).with_context(cannot)?;
     let replication = TopicReplication::Fixed(layout.replication.unwrap_or(-1));
     let new = NewTopic::new(topic, layout.partitions, replication);
-    let results =
-        admin.create_topics([&new], &options(connection)).await.map_err(without_values).with_context(cannot)?;
-    match results.into_iter().next() {
-        Some(Ok(_)) => {
+    let answer = match admin.create_topics([&new], &options(connection)).await {
+        Ok(results) => results.into_iter().next(),
+        Err(error) => return Ok(Created::Unknown(without_values(error).context(cannot()))),
+    };
+    created(topic, layout, answer.map(|it| it.map(drop).map_err(|(_, error)| error)))
+}
+
+/// What the controller's answer says, if there is one.
+fn created(topic: &str, layout: Layout, answer: Option<Result<(), RDKafkaErrorCode>>) -> anyhow::Result<Created> {
+    match answer {
+        Some(Ok(())) => {
             tracing::info!("topic {topic} created, with {} partitions", layout.partitions);
             Ok(Created::New)
         }
-        Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => Ok(Created::AlreadyThere),
-        Some(Err((_, RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed))) => {
+        Some(Err(RDKafkaErrorCode::TopicAlreadyExists)) => Ok(Created::AlreadyThere),
+        Some(Err(RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed)) => {
             anyhow::bail!("cannot create topic {topic}: no permission, an ACL must allow Create")
         }
-        Some(Err((_, RDKafkaErrorCode::InvalidReplicationFactor))) => {
+        Some(Err(RDKafkaErrorCode::InvalidReplicationFactor)) => {
             anyhow::bail!("cannot create topic {topic}: the cluster has too few brokers for that replication")
         }
-        Some(Err((_, error))) => anyhow::bail!("cannot create topic {topic}: {error}"),
-        None => anyhow::bail!("cannot create topic {topic}: no answer"),
+        // A controller that did not wait for it to the end may go on with it.
+        Some(Err(error)) => Ok(Created::Unknown(anyhow::anyhow!("cannot create topic {topic}: {error}"))),
+        None => Ok(Created::Unknown(anyhow::anyhow!("cannot create topic {topic}: no answer"))),
     }
 }
 
@@ -202,6 +206,21 @@ mod tests {
         assert_eq!("8:3".parse(), Ok(Layout { partitions: 8, replication: Some(3) }));
         for text in ["", "0", "-1", "8:", "8:0", ":3", "8:3:1", "x", "99999999999"] {
             assert!(text.parse::<Layout>().is_err(), "{text}");
+        }
+    }
+    #[test]
+    fn a_topic_may_be_there_but_where_it_was_refused() {
+        use RDKafkaErrorCode::{
+            InvalidReplicationFactor, OperationTimedOut, RequestTimedOut, TopicAlreadyExists, TopicAuthorizationFailed,
+        };
+        let layout = Layout::of(1);
+        for error in [RequestTimedOut, OperationTimedOut] {
+            assert!(matches!(created("t", layout, Some(Err(error))), Ok(Created::Unknown(_))), "{error}");
+        }
+        assert!(matches!(created("t", layout, None), Ok(Created::Unknown(_))));
+        assert!(matches!(created("t", layout, Some(Err(TopicAlreadyExists))), Ok(Created::AlreadyThere)));
+        for error in [TopicAuthorizationFailed, InvalidReplicationFactor] {
+            assert!(created("t", layout, Some(Err(error))).is_err(), "{error}");
         }
     }
 }
