@@ -19,6 +19,12 @@ impl Largest {
         Self(bytes + if keyed { KeyText::LEN } else { 0 } + RECORD_HEAD)
     }
 
+    /// The `message.max.bytes` of a producer for a topic whose `max.message.bytes` is `of_topic`. One that compresses makes batches of what there was
+    /// before, and takes the largest record whatever the topic does: that may take what becomes of it.
+    pub(crate) fn producers_limit(self, of_topic: u64, compresses: bool) -> u64 {
+        if compresses { of_topic.max(self.0 as u64) } else { of_topic }
+    }
+
     /// Whether a producer takes it, whose `message.max.bytes` is `limit`, or the default.
     ///
     /// # Errors
@@ -66,6 +72,13 @@ mod tests {
         let largest = |sizes: &str| Largest::of(Content::Filler(sizes.parse().unwrap()).bounds().1, true);
         assert!(largest("uniform:100:2000").fits_producer(Some(2_000)).is_err());
         assert!(largest("lognormal:300:2").fits_producer(None).is_ok());
+    }
+
+    #[test]
+    fn a_producer_that_compresses_takes_more_than_the_topic() {
+        let largest = Largest::of(5_000, false);
+        assert_eq!([2_000, 9_000].map(|topic| largest.producers_limit(topic, false)), [2_000, 9_000]);
+        assert_eq!([2_000, 9_000].map(|topic| largest.producers_limit(topic, true)), [5_036, 9_000]);
     }
 
     #[test]

@@ -129,6 +129,14 @@ fn on_apache_kafka_records_are_held_to_what_their_topic_takes() {
     let told = "--topic large --records 1 --record-size 1500000 -X message.max.bytes=1400000";
     refused(told, "the producer's message.max.bytes is 1400000");
 
+    // How small compression makes a record nobody knows before: the topic says whether that was small enough.
+    let lines = folder("lines");
+    std::fs::write(&lines, "x".repeat(5_000)).unwrap();
+    let arguments = format!("--topic small --records 3 -X compression.type=lz4 --payload-file {}", lines.display());
+    let (code, result, stderr) = sent(servers, &arguments, &folder("compressed"));
+    assert_eq!(code, 0, "{stderr}");
+    assert_eq!(counts(&result, ["acked", "failed"]), [3, 0], "{result}");
+
     // A batch of several would be too large for the one, a single record too large for a producer that is told nothing of the other.
     for (arguments, records) in [
         ("--topic small --records 200 --record-size uniform:100:1774", 200),

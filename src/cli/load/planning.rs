@@ -109,7 +109,7 @@ impl Load {
     }
 
     /// The same of what is sent to a topic of somebody's, which has a limit of its own. Unless the producer is told one, that is its limit too: its
-    /// batches are no larger than the topic takes, and its records may be as large.
+    /// batches are no larger than the topic takes, and its records may be as large; where it compresses them, larger.
     pub(super) async fn fit_to_topic(
         &self,
         connection: &mut Connection,
@@ -126,7 +126,7 @@ impl Load {
             largest.fits_topic(topic, usize::try_from(limit)?).map_err(Misuse)?;
         }
         if let (None, Some(limit)) = (given, of_topic) {
-            producer.set(LIMIT, topic::as_producers_limit(limit));
+            producer.set(LIMIT, topic::as_producers_limit(largest.producers_limit(limit, compressed)));
         }
         Ok(largest.fits_producer(limit(connection)).map_err(Misuse)?)
     }
