@@ -62,6 +62,24 @@ fn the_signal_after_the_one_that_ended_the_load_ends_the_wait_and_there_is_a_ver
 }
 
 #[test]
+fn a_signal_while_the_last_answers_are_awaited_ends_the_wait_for_what_comes_out_too() {
+    let (broker, folder) = (broker(), tempfile::tempdir().unwrap());
+    let (mut child, mut lines) = told(broker.bootstrap_servers(), "--rate 100 --duration 10m", folder.path());
+    comes_to("load", &mut lines);
+    broker.set_rtt(1, Duration::from_secs(4)).unwrap();
+    // By then there are records whose answers take so long.
+    comes_to("load", &mut lines);
+    interrupt(&child);
+    comes_to("wait", &mut lines);
+    interrupt(&child);
+    broker.set_rtt(1, Duration::ZERO).unwrap();
+    let last: Value = serde_json::from_str(&lines.last().unwrap().unwrap()).unwrap();
+    let (status, result) = (child.wait().unwrap(), last["result"].clone());
+    assert_eq!((status.code(), &result["verdict"]), (Some(1), &"failed".into()), "{result}");
+    assert_eq!(result["verification"]["waited_until"], "a signal ended the wait");
+}
+
+#[test]
 fn a_reader_that_goes_away_ends_the_load_and_no_wait() {
     for (phase, length) in [("load", "--duration 10m"), ("wait", "--records 20")] {
         let (broker, folder) = (broker(), tempfile::tempdir().unwrap());

@@ -110,3 +110,39 @@ fn a_manifest_that_cannot_be_written_is_told_and_the_run_can_be_verified_by_that
     let done = verified["samples"].as_array().unwrap().iter().map(|it| it["done"].as_u64().unwrap());
     assert_eq!(done.sum::<u64>(), 100, "{verified}");
 }
+
+#[test]
+fn what_was_wrong_with_the_sending_of_a_phase_the_verifying_host_says_too() {
+    let broker = EmbeddedBroker::start().unwrap();
+    let servers = broker.bootstrap_servers();
+    for topic in ["in", "out"] {
+        broker.create_topic(topic, PARTITIONS).unwrap();
+    }
+    let _app = App::start(servers, ("in", "out"), |entry| vec![entry]);
+    let folders = tempfile::tempdir().unwrap();
+    let [config, phases, sent, seen] =
+        ["slow.toml", "phases.toml", "sent", "seen"].map(|name| folders.path().join(name));
+    // The producers take all at once, and the broker hears of it when the load is over.
+    std::fs::write(&config, "[producer]\nlinger = '10m'\nbatch_records = 65536\n").unwrap();
+    let phase = "[[phase]]\nkind = 'constant'\nrate = 300\nduration = '3s'\n\n";
+    std::fs::write(&phases, phase.repeat(2)).unwrap();
+    let arguments = format!(
+        "--topic in --verify-topic out --produce-only --run 1f --phases {} --config {}",
+        phases.display(),
+        config.display()
+    );
+    let (code, sending) = result(&mut load(servers, &arguments, &sent));
+    let queued: Vec<&Value> = sending["phases"].as_array().unwrap().iter().filter(|it| it["queued"] == true).collect();
+    assert!(code == 4 && !queued.is_empty(), "{sending}");
+
+    let verifying =
+        format!("--verify-only --run 1f --verify-topic out --settle 60s --manifest {}/manifest.json", sent.display());
+    let (code, verified) = result(&mut load(servers, &verifying, &seen));
+    assert_eq!((code, counts(&verified, ["handled", "lost"])), (4, [1_800, 0]), "{verified}");
+    let reasons = verified["reasons"].as_array().unwrap();
+    let reason = reasons.iter().filter_map(Value::as_str).find(|it| it.contains("were not confirmed as fast")).unwrap();
+    for phase in queued {
+        assert!(reason.contains(phase["name"].as_str().unwrap()), "{reason}");
+    }
+    assert!(verified["figures"]["latency"]["end_to_end"].is_null(), "{verified}");
+}

@@ -33,6 +33,13 @@ pub(crate) struct Manifest {
     pub(crate) open_loop: bool,
     /// Confirmed records of the load a second.
     pub(crate) rate: f64,
+    /// The broker fell behind for good; and the phases in which it did, or whose schedule was not held, where there are several. Older ones do not say.
+    #[serde(default)]
+    pub(crate) queued: bool,
+    #[serde(default)]
+    pub(crate) queued_phases: Vec<String>,
+    #[serde(default)]
+    pub(crate) overdue_phases: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -132,6 +139,9 @@ mod tests {
             late: 1,
             open_loop: true,
             rate: 100.5,
+            queued: true,
+            queued_phases: vec!["2 ramp".to_owned()],
+            overdue_phases: vec!["1 constant".to_owned(), "2 ramp".to_owned()],
         }
     }
 
@@ -143,6 +153,11 @@ mod tests {
         for there in 0..text.len() {
             assert_eq!(Manifest::read(&text.as_bytes()[..there]), Ok(None));
         }
+        // One of before phases were judged.
+        let (before, _) = text.split_once(r#","queued":"#).unwrap();
+        let none = Vec::<String>::new;
+        let older = Manifest { queued: false, queued_phases: none(), overdue_phases: none(), ..manifest() };
+        assert_eq!(Manifest::read(format!("{before}}}").as_bytes()), Ok(Some(older)));
         assert_eq!(manifest().sent().sequences, [9, 8]);
         let later = text.replace("\"schema\":1", "\"schema\":2");
         assert!(Manifest::read(later.as_bytes()).unwrap_err().contains("schema is 2"));

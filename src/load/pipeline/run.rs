@@ -98,11 +98,11 @@ pub(crate) async fn whole(
     let start = account.clock.now() + nanoseconds(LEAD);
     let mut watch =
         Watch::new(account.clock, start, Some((&*plan, &*account)), Some(&seen), site.logs(clock, Part::Whole)?, show)?;
-    let sent = tokio::select! {
-        sent = produce(source, &account, &site.carried, clock, start, &mut watch) => sent?,
+    let (sent, stop) = tokio::select! {
+        sent = produce(source, &account, &site.carried, (clock, start), site.stops, &mut watch) => sent?,
         early = reader.ended() => return Err(early.err().unwrap_or_else(|| anyhow::anyhow!("the reader ended early"))),
     };
-    let waiting = Waiting { settle: verify.settle, clock, stops: site.stops };
+    let waiting = Waiting { settle: verify.settle, clock, stops: site.stops, stop };
     let mut known = |_: bool| Ok(Some(sent.clone()));
     let waited = wait(&waiting, &mut reader, &seen, &mut watch, &mut known).await?;
     let (waited, all_read) = read_to_the_end(&waiting, reader, waited).await?;
@@ -188,11 +188,11 @@ pub(crate) async fn produce_only(
     let clock = WallClock::of(account.clock);
     let logs = site.logs(clock, Part::ProduceOnly)?;
     let mut watch = Watch::new(account.clock, start, Some((&*plan, &*account)), None, logs, show)?;
-    let sent = produce(source, &account, &site.carried, clock, start, &mut watch).await?;
+    let (sent, _) = produce(source, &account, &site.carried, (clock, start), site.stops, &mut watch).await?;
     watch.take_latencies();
     let (figures, queued) = sending::figures(&account, &plan, &sent, start, &watch);
     let phases = watch.of_phases(&Backlog::default(), None)?;
-    let queued = queued || phases.iter().any(|it| it.queued);
+    let (queued, too_much) = (queued || phases.iter().any(|it| it.queued), TooMuch::of(&phases));
     let latencies = meant(&watch.latencies.whole, queued, false)?;
     let open_loop = plan.pace.in_flight().is_none();
     let producers = sent.sequences.iter().zip(&sent.failed);
@@ -210,6 +210,9 @@ pub(crate) async fn produce_only(
         late: figures.late,
         open_loop,
         rate: figures.rate,
+        queued,
+        queued_phases: too_much.queued.clone(),
+        overdue_phases: too_much.overdue.clone(),
     };
     let around = Circumstances {
         expect: Expect::default(),
@@ -217,7 +220,7 @@ pub(crate) async fn produce_only(
         saturated: false,
         queued,
         worked_off: None,
-        too_much: TooMuch::of(&phases),
+        too_much,
         unread: false,
         undecided: 0,
         verified: false,
@@ -256,10 +259,11 @@ pub(crate) async fn verify_only(
     let starts = told.as_ref().and_then(|it| it.verify_topic.clone()).map(|it| it.ends);
     let out = Out::new(&verify.topic, site.run.0, site.client.clone(), site.timeout)?;
     let search = Search { run: site.run.0, carried: site.carried.clone(), clock };
+    let stop = site.stops.next();
     let mut reader = Reader::start(out, starts, search, Arc::clone(&seen)).await?;
     let logs = site.logs(clock, Part::VerifyOnly)?;
     let mut watch = Watch::new(monotonic, monotonic.now(), None, Some(&seen), logs, show)?;
-    let waiting = Waiting { settle: verify.settle, clock, stops: site.stops };
+    let waiting = Waiting { settle: verify.settle, clock, stops: site.stops, stop };
     let mut known = |look: bool| {
         if told.is_none() && look {
             told = manifest()?;
@@ -283,7 +287,13 @@ pub(crate) async fn verify_only(
         rate: told.rate,
         ..Figures::default()
     });
-    let latencies = watch.latencies.whole;
+    let queued = told.as_ref().is_some_and(|it| it.queued);
+    let too_much = told.as_ref().map_or_else(TooMuch::default, |told| TooMuch {
+        queued: told.queued_phases.clone(),
+        overdue: told.overdue_phases.clone(),
+        ..TooMuch::default()
+    });
+    let latencies = meant(&watch.latencies.whole, queued, false)?;
     Ok(Measured {
         figures: Figures {
             latency: latencies.map(Latencies::summary),
@@ -293,9 +303,9 @@ pub(crate) async fn verify_only(
             expect: verify.expect,
             open_loop: told.as_ref().is_some_and(|it| it.open_loop),
             saturated: false,
-            queued: false,
+            queued,
             worked_off: None,
-            too_much: TooMuch::default(),
+            too_much,
             unread: !all_read,
             undecided: undecided(&found, verify.expect, waited),
             verified: true,

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Context;
+use tokio_util::sync::CancellationToken;
 
 use crate::load::account::Account;
 use crate::load::borders::Borders;
@@ -13,6 +14,7 @@ use crate::load::figures::Figures;
 use crate::load::plan::Plan;
 use crate::load::producers::generate;
 use crate::load::sample::{Phase, Sample};
+use crate::load::stops::Stops;
 
 use super::carrier::{Carrier, WallClock};
 use super::identity::Carried;
@@ -23,15 +25,15 @@ use super::watch::Watch;
 /// How long a producer may take to end, once all is answered or the time for that is over.
 const PRODUCER_END: Duration = Duration::from_secs(5);
 
-/// Sends all, and waits until all is answered.
+/// Sends all, and waits until all is answered. With it comes what ends the wait for answers, and for all that comes after the load: the next signal.
 pub(super) async fn produce<S: FnMut(&Sample)>(
     source: Source,
     account: &Arc<Account>,
     carried: &Carried,
-    clock: WallClock,
-    start: u64,
+    (clock, start): (WallClock, u64),
+    stops: &Stops,
     watch: &mut Watch<'_, S>,
-) -> anyhow::Result<Sent> {
+) -> anyhow::Result<(Sent, CancellationToken)> {
     let Source { plan, producer } = source;
     let producer = producer.actors(usize::from(plan.producers).min(64)).start().context("the producer cannot start")?;
     let carrier = Carrier::new(&plan, clock, carried);
@@ -47,6 +49,7 @@ pub(super) async fn produce<S: FnMut(&Sample)>(
         }
     };
     watch.load_is_over();
+    let stop = stops.next();
     if account.answers().fatal {
         anyhow::bail!("the producer failed: {}", account.answers().first_error.clone().unwrap_or_default());
     }
@@ -56,6 +59,7 @@ pub(super) async fn produce<S: FnMut(&Sample)>(
             tokio::select! {
                 // What is not answered in time is given up by the producer's end, and counted.
                 _ = &mut flushed => break,
+                () = stop.cancelled() => break,
                 () = watch.tick() => watch.look(Phase::Wait),
             }
         }
@@ -63,7 +67,7 @@ pub(super) async fn produce<S: FnMut(&Sample)>(
     producer.shutdown(PRODUCER_END).await.context("the producer ended before its time")?;
     let book = account.book();
     let failed: Vec<BTreeSet<u64>> = (0..plan.producers).map(|producer| book.ledger.given_up(producer)).collect();
-    Ok(Sent { sequences, failed })
+    Ok((Sent { sequences, failed }, stop))
 }
 
 /// What the producers' side comes to, without latencies, and whether the broker fell behind for good.

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 
 use crate::load::clock::nanoseconds;
 use crate::load::sample::{Phase, Sample};
@@ -20,6 +21,8 @@ pub(super) struct Waiting<'a> {
     pub(super) settle: Duration,
     pub(super) clock: WallClock,
     pub(super) stops: &'a Stops,
+    /// The next signal after the load, or after the look at OUT began.
+    pub(super) stop: CancellationToken,
 }
 
 /// Has all read that stands in OUT by now. Why it was not waited any longer, and whether all is read. A signal that ended the wait does not end this too.
@@ -31,7 +34,7 @@ pub(super) async fn read_to_the_end(
     Ok(if reader.finish(&waiting.stops.next()).await? { (waited, true) } else { (Waited::Stopped, false) })
 }
 
-/// Waits for what has not come out yet, until a signal comes; one before it does not count. `sent` says what there is to come, if that is known, and looks again where it is asked to.
+/// Waits for what has not come out yet, until it is told to stop. `sent` says what there is to come, if that is known, and looks again where it is asked to.
 pub(super) async fn wait<S: FnMut(&Sample)>(
     waiting: &Waiting<'_>,
     reader: &mut Reader,
@@ -39,7 +42,7 @@ pub(super) async fn wait<S: FnMut(&Sample)>(
     watch: &mut Watch<'_, S>,
     sent: &mut impl FnMut(bool) -> anyhow::Result<Option<Sent>>,
 ) -> anyhow::Result<Waited> {
-    let (since, stop) = (waiting.clock.now(), waiting.stops.next());
+    let since = waiting.clock.now();
     let mut known = sent(true)?;
     loop {
         {
@@ -51,7 +54,7 @@ pub(super) async fn wait<S: FnMut(&Sample)>(
                 return Ok(Waited::Settled(waiting.settle));
             }
         }
-        if stop.is_cancelled() {
+        if waiting.stop.is_cancelled() {
             return Ok(Waited::Stopped);
         }
         tokio::select! {
