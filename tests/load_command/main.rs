@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod faults;
+mod kafka;
 mod phases;
 mod readers;
 mod signals;
@@ -12,9 +13,6 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use kafka_troupe::broker::LocalKafka;
-use rdkafka::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use serde_json::Value;
 
 /// How often a run is made anew that the machine was too busy for, as it says itself.
@@ -174,68 +172,6 @@ fn values_hold_the_lines_of_a_file() {
     assert_eq!((code, &result["plan"]["record_size"]), (0, &"3 lines of a file".into()), "{result}");
     fs::write(&file, "\n\n").unwrap();
     assert!(refused(&["--payload-file", file.to_str().unwrap()]).contains("no line"));
-}
-
-#[test]
-fn phases_come_one_after_the_other_and_those_of_the_warm_up_are_left_out() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("phases.toml");
-    let phases = "[[phase]]\nkind = 'constant'\nrate = 200\nduration = '1s'\nwarmup = true\n\n\
-                  [[phase]]\nkind = 'ramp'\nfrom = 200\nto = 400\nduration = '1s'\n\n\
-                  [[phase]]\nkind = 'step'\nfrom = 100\nto = 300\nsteps = 2\nduration = '1s'\n";
-    fs::write(&file, phases).unwrap();
-    let (code, result) = measured(&format!("--phases {} --producers 2", file.display()), folder.path());
-    assert_eq!(code, 0, "{result}");
-    // 200 of the warm-up, 300 of the ramp, 50 and 150 of the steps.
-    assert_eq!((&result["figures"]["sent"], &result["figures"]["scheduled"]), (&700.into(), &500.into()), "{result}");
-    assert_eq!(result["plan"]["warmup_seconds"], 1.0);
-    // Each of them with its own.
-    let found = result["phases"].as_array().unwrap();
-    let wanted = [("2 ramp", 300), ("3 step 1 of 2", 50), ("3 step 2 of 2", 150)];
-    assert_eq!(found.iter().map(|it| it["name"].as_str().unwrap()).collect::<Vec<_>>(), wanted.map(|it| it.0));
-    for (phase, (name, count)) in found.iter().zip(wanted) {
-        assert_eq!(
-            (&phase["sent"], &phase["acked"], &phase["scheduled"]),
-            (&count.into(), &count.into(), &count.into())
-        );
-        for latency in ["schedule_delay", "produce_ack", "end_to_end"] {
-            assert_eq!(phase["latency"][latency]["count"], count, "{latency} of {phase}");
-            let log = fs::read_to_string(folder.path().join(format!("{latency}.hlog"))).unwrap();
-            let tag = format!("\nTag={},", name.replace(' ', "-"));
-            assert!(log.contains(&tag) && log.contains("\n1"), "{tag} in {log}");
-        }
-    }
-    assert_eq!((&found[1]["start_seconds"], &found[1]["seconds"]), (&2.0.into(), &0.5.into()), "{result}");
-    let report = fs::read_to_string(folder.path().join("report.html")).unwrap();
-    assert!(report.contains("<section id=\"phases\">") && report.contains("3 step 2 of 2"), "{report}");
-
-    fs::write(&file, phases.replace("to = 400", "till = 400")).unwrap();
-    let told = refused(&["--phases", file.to_str().unwrap()]);
-    assert!(told.contains("phases.toml: line 10: phase 2: till: "), "{told}");
-    refused(&["--phases", file.to_str().unwrap(), "--rate", "10"]);
-    fs::write(&file, b"[[phase]]\n\xff").unwrap();
-    assert!(refused(&["--phases", file.to_str().unwrap()]).contains("no text in UTF-8, from byte 10 on"));
-}
-
-#[test]
-fn a_phase_that_is_not_kept_up_with_has_no_end_to_end_latency_and_the_one_before_has() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("phases.toml");
-    let phases = "[[phase]]\nkind = 'poisson'\nrate = 50\nduration = '2s'\n\n\
-                  [[phase]]\nkind = 'constant'\nrate = 1500\nduration = '3s'\n";
-    fs::write(&file, phases).unwrap();
-    let arguments = format!("--phases {} --partitions 1 --work sleep:1ms --drain 120s", file.display());
-    let Output { stdout, stderr, status } = load(&arguments, folder.path()).output().unwrap();
-    let (stdout, stderr) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
-    assert_eq!(status.code(), Some(4), "{stdout}{stderr}");
-    let result: Value = serde_json::from_slice(&fs::read(folder.path().join("result.json")).unwrap()).unwrap();
-    let found = result["phases"].as_array().unwrap();
-    let has = |phase: &Value, latency: &str| !phase["latency"][latency].is_null();
-    assert!(has(&found[0], "end_to_end") && !found[0]["saturated"].as_bool().unwrap(), "{}", result["phases"]);
-    assert!(!has(&found[1], "end_to_end") && has(&found[1], "schedule_delay"), "{}", result["phases"]);
-    // And a person reads the same.
-    assert!(stdout.contains("\nphase "), "{stdout}");
-    assert!(stdout.contains("\n  phase 2 constant: handlers did not keep up"), "{stdout}");
 }
 
 #[test]
@@ -404,54 +340,4 @@ fn attempts_that_are_to_fail_are_counted_in_the_lines_and_told_one_by_one_where_
         assert!(counted.as_u64().unwrap() > 0, "{result}");
         assert_eq!(&samples.last().unwrap()["sample"]["failed_attempts"], counted);
     }
-}
-
-#[test]
-fn on_apache_kafka_members_share_skewed_keys_and_the_topic_is_gone_in_the_end() {
-    if std::env::var_os("TROUPE_TEST_KAFKA").is_some_and(|value| value == "skip") {
-        eprintln!("skipped: TROUPE_TEST_KAFKA=skip");
-        return;
-    }
-    let kafka = LocalKafka::start().unwrap_or_else(|error| panic!("{error}"));
-    let folder = tempfile::tempdir().unwrap();
-    let arguments = format!(
-        "--bootstrap-server {} --rate 1000 --duration 3s --warmup 1s --members 2 --producers 2 --order key --concurrency 50 \
-         --keys zipf:1.1:500 --work sleep:1ms --arrivals poisson",
-        kafka.bootstrap_servers()
-    );
-    let (code, result) = measured(&arguments, folder.path());
-    assert_eq!(code, 0, "{result}");
-    assert!((3_500..4_500).contains(&result["figures"]["sent"].as_u64().unwrap()), "{result}");
-    assert_eq!(result["broker"], kafka.bootstrap_servers());
-
-    let client: BaseConsumer =
-        ClientConfig::new().set("bootstrap.servers", kafka.bootstrap_servers()).create().unwrap();
-    let patience = Duration::from_secs(30);
-    let topic = result["plan"]["topic"].as_str().unwrap();
-    let until = Instant::now() + patience;
-    while client.fetch_metadata(None, patience).unwrap().topics().iter().any(|it| it.name() == topic) {
-        assert!(Instant::now() < until, "{topic} is still there");
-        std::thread::yield_now();
-    }
-    // And so is the group.
-    let groups = client.fetch_group_list(None, patience).unwrap();
-    assert!(groups.groups().iter().all(|it| it.name() != result["plan"]["group"].as_str().unwrap()));
-
-    // They are left where the log can tell more of what is wrong, and the report says so.
-    let servers = kafka.bootstrap_servers();
-    let failed = |arguments: &str| {
-        let folder = tempfile::tempdir().unwrap();
-        let arguments = format!("--bootstrap-server {servers} --in-flight 10 --records 20 --warmup 0s {arguments}");
-        let output = load(&arguments, folder.path()).output().unwrap();
-        let stdout = String::from_utf8(output.stdout).unwrap();
-        assert_eq!(output.status.code(), Some(1), "{stdout}{}", String::from_utf8_lossy(&output.stderr));
-        stdout
-    };
-    let unseen = failed("--work sleep:10m --drain 1s");
-    assert!(unseen.contains("\ntopic troupe-load-") && unseen.contains(" are left, to look into"), "{unseen}");
-    for tool in ["kafka-topics.sh", "kafka-consumer-groups.sh"] {
-        assert!(unseen.contains(&format!("{tool} --bootstrap-server {servers} --delete --")), "{unseen}");
-    }
-    let slow = failed("--assert ack.max<1us");
-    assert!(!slow.contains("are left"), "{slow}");
 }

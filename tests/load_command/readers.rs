@@ -34,7 +34,11 @@ fn lines_that_nobody_reads_hold_up_neither_the_samples_nor_the_verdict() {
     let result = kept(folder.path());
     let samples = result["samples"].as_array().unwrap();
     let sum = |field: &str| samples.iter().map(|it| it[field].as_u64().unwrap()).sum::<u64>();
-    assert_eq!((sum("sent"), sum("done")), (2_400, 2_400), "{result}");
+    let [sent, handled, never_sent] =
+        ["sent", "handled", "never_sent"].map(|name| result["figures"][name].as_u64().unwrap());
+    assert_eq!((sum("sent"), sum("done")), (sent, handled), "{result}");
+    // A machine that stands still at the end of the load may have kept some of them from being sent.
+    assert_eq!((handled, sent + never_sent), (sent, 2_400), "{result}");
     // One a second, as always.
     assert!(samples.len() >= 12, "{}", samples.len());
 
