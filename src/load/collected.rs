@@ -1,4 +1,7 @@
-use super::families::ByFamily;
+use std::collections::BTreeMap;
+
+use super::by_phase::Kept;
+use super::families::{ByFamily, FromIntended};
 use super::hdr_log::HdrLogs;
 use super::latencies::Latencies;
 
@@ -31,8 +34,23 @@ impl Collected {
         self.until = now;
     }
 
+    /// Has the logs tell apart what of that came of which phase. `names` are theirs; of one without a name nothing is said.
+    pub(crate) fn add_phases(&mut self, from: u64, names: &[String], came: &FromIntended<BTreeMap<usize, Kept>>) {
+        let (from, until) = (from as f64 / 1e9, self.until as f64 / 1e9);
+        self.log(|logs| {
+            for (family, phases) in came.each() {
+                for (phase, kept) in phases {
+                    if let Some(name) = names.get(*phase) {
+                        logs.add_tagged(family, name, (from, until), &kept.latencies()?)?;
+                    }
+                }
+            }
+            Ok(())
+        });
+    }
+
     /// Writes to the logs, as long as they can be written.
-    pub(crate) fn log(&mut self, write: impl FnOnce(&mut HdrLogs) -> anyhow::Result<()>) {
+    fn log(&mut self, write: impl FnOnce(&mut HdrLogs) -> anyhow::Result<()>) {
         let logged = self.logs.as_mut().map_or(Ok(()), write);
         if let Err(error) = logged {
             tracing::warn!("the HDR logs end here, for they cannot be written: {error}");

@@ -192,6 +192,13 @@ impl Pace {
 }
 
 impl Plan {
+    /// What the phases of its schedule are called, by number; none where not more than one is measured.
+    pub(crate) fn names_of_phases(&self) -> Vec<String> {
+        let phases = self.pace.phases().unwrap_or_default();
+        let measured = phases.iter().filter(|it| !it.warmup).count();
+        phases.iter().filter(|_| measured > 1).map(Phase::name).collect()
+    }
+
     /// What handlers do, record by record.
     pub(crate) fn tasks(&self) -> Tasks {
         Tasks::new(self.work, self.failure_rate, self.seed)

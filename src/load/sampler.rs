@@ -19,7 +19,6 @@ use super::families::{ByFamily, FromIntended};
 use super::hdr_log::HdrLogs;
 use super::latencies::Latencies;
 use super::leftover::Leftover;
-use super::phases;
 use super::plan::Plan;
 use super::producers::generate;
 use super::resources::Resources;
@@ -90,11 +89,9 @@ impl<'a, S: FnMut(&Sample)> Sampler<'a, S> {
     ) -> anyhow::Result<Self> {
         let mut ticks = interval_at(Instant::now() + SECOND, SECOND);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let phases = plan.pace.phases().unwrap_or_default();
-        let measured = phases.iter().filter(|it| !it.warmup).count();
         Ok(Self {
             phases: FromIntended::default(),
-            names: phases.iter().filter(|_| measured > 1).map(phases::Phase::name).collect(),
+            names: plan.names_of_phases(),
             plan,
             account,
             start,
@@ -324,17 +321,7 @@ impl<'a, S: FnMut(&Sample)> Sampler<'a, S> {
         let from = self.latencies.until;
         self.latencies.add(now, &taken);
         add_by_phase(&mut self.phases, &by_phase);
-        let (names, from, until) = (&self.names, from as f64 / 1e9, now as f64 / 1e9);
-        self.latencies.log(|logs| {
-            for (family, phases) in by_phase.each() {
-                for (phase, kept) in phases {
-                    if let Some(name) = names.get(*phase) {
-                        logs.add_tagged(family, name, (from, until), &kept.latencies()?)?;
-                    }
-                }
-            }
-            Ok(())
-        });
+        self.latencies.add_phases(from, &self.names, &by_phase);
         taken
     }
 }

@@ -45,6 +45,8 @@ pub(super) struct Watch<'a, S> {
     pub(super) latencies: Collected,
     /// Of what this host sends, by phase: when a record comes out of an application, nobody looks up its phase.
     phases: FromIntended<BTreeMap<usize, Kept>>,
+    /// What the phases are called, where more than one is measured.
+    names: Vec<String>,
     /// What came of those that this host does not measure.
     none: ByFamily<Latencies>,
     pub(super) at_load_end: AtLoadEnd,
@@ -91,6 +93,7 @@ impl<'a, S: FnMut(&Sample)> Watch<'a, S> {
             queue: Backlog::default(),
             latencies: Collected::new(start, logs)?,
             phases: FromIntended::default(),
+            names: sending.map(|(plan, _)| plan.names_of_phases()).unwrap_or_default(),
             none: ByFamily::try_new(|_| Latencies::new())?,
             at_load_end: AtLoadEnd::default(),
             looked: start,
@@ -206,16 +209,16 @@ impl<'a, S: FnMut(&Sample)> Watch<'a, S> {
 
     /// What came since the last look.
     pub(super) fn take_latencies(&mut self) -> ByFamily<Latencies> {
-        let mut taken = self.none.clone();
+        let (from, mut taken, mut by_phase) = (self.latencies.until, self.none.clone(), FromIntended::default());
         if let Some((_, account)) = self.sending {
-            let (whole, by_phase) = account.take_latencies();
-            taken = whole;
+            (taken, by_phase) = account.take_latencies();
             add_by_phase(&mut self.phases, &by_phase);
         }
         if let Some(seen) = self.seen {
             taken.end_to_end = seen.book().end_to_end.take();
         }
         self.latencies.add(self.clock.now(), &taken);
+        self.latencies.add_phases(from, &self.names, &by_phase);
         taken
     }
 }

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::plots::{self, Skew};
 use super::sections::{self, Count, close, count, note, open};
 use super::text::{Text, grouped};
-use super::{Page, configuration, page};
+use super::{Page, configuration, page, phases};
 use crate::load::families::Family;
 use crate::load::pipeline::part::Part;
 use crate::load::pipeline::result::{PipelineResult, Verification};
@@ -25,6 +25,7 @@ impl fmt::Display for ApplicationPage<'_> {
             faults(f, result)?;
             sections::gates(f, outcome)?;
             latencies(f, result)?;
+            phases::phases(f, outcome)?;
             plots::throughput(f, outcome, "came out")?;
             plots::latency_over_time(f, outcome)?;
             plots::percentiles(f, outcome)?;

@@ -2,6 +2,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::super::latency_table::latency_table;
+use super::super::phase_table::PhaseTable;
 use crate::load::families::Family;
 use crate::load::pipeline::ledger::Fault;
 use crate::load::pipeline::part::Part;
@@ -72,7 +73,7 @@ impl fmt::Display for Report<'_> {
                  there before this host looked, and count for no latency"
             )?;
         }
-        write!(f, "\n\nrun {run}, broker: {}", outcome.broker)?;
+        write!(f, "\n\n{}run {run}, broker: {}", PhaseTable(&outcome.phases), outcome.broker)?;
         if let Some(manifest) = &self.manifest {
             write!(f, "\nmanifest: {}; the verifying host needs it: --manifest", manifest.display())?;
         }
