@@ -71,7 +71,11 @@ impl Backlog {
             Rate::Steady(rate) | Rate::Varying(rate) => (rate, rate, rate),
         };
         let without_break = span >= ENOUGH && rises_without_break(&points, rate, of_late);
-        if rises(&points, least) || rises_late(&points, rate) || without_break { Trend::Grew } else { Trend::Held }
+        if rises(&points, least, rate) || rises_late(&points, rate) || without_break {
+            Trend::Grew
+        } else {
+            Trend::Held
+        }
     }
 
     /// Seconds since `start`, and records.
@@ -158,6 +162,18 @@ mod tests {
     fn handlers_that_take_long_are_still_on_their_way_there_in_half_of_a_short_load() {
         for takes in [1, 2, 3, 4] {
             assert!(!grew_in(0, 8, |second| 1_000 * second.min(takes)), "{takes}");
+        }
+    }
+
+    /// In phases of so few seconds, each at twice the rate of the one before.
+    #[test]
+    fn handlers_that_take_long_are_there_a_second_before_the_end_of_a_short_phase() {
+        for seconds in 4..=8 {
+            for takes in 1..seconds {
+                let behind = |second: u64| 1_000 * takes + 1_000 * takes.min(second.saturating_sub(10));
+                assert!(!grew_in(10, seconds, behind), "{takes} s in {seconds}");
+            }
+            assert!(grew_in(10, seconds, |second| 1_000 + 1_000 * second.saturating_sub(10)), "{seconds}");
         }
     }
 

@@ -22,6 +22,14 @@ impl Borders {
         Self { clock, left: timeline.ends().iter().rev().map(|end| start.saturating_add(*end)).collect() }
     }
 
+    /// And another one.
+    pub(crate) fn and(mut self, border: u64) -> Self {
+        if let Err(place) = self.left.binary_search_by(|next| border.cmp(next)) {
+            self.left.insert(place, border);
+        }
+        self
+    }
+
     /// Waits for the next one, and says when it was. There is none behind the last. Nothing is lost where it is not waited for to the end.
     pub(crate) async fn passed(&mut self) -> u64 {
         while let Some(next) = self.left.last().copied() {
@@ -60,7 +68,9 @@ mod tests {
         let (clock, millis) = (Clock::start(), 1_000_000);
         let start = clock.now();
         let mut borders = Borders::new(&Timeline::of(&[phase(1), phase(2), phase(3_600_000)]), clock, start);
-        for wanted in [1, 3] {
+        // One of these is there already.
+        borders = borders.and(start + 2 * millis).and(start + 3 * millis);
+        for wanted in [1, 2, 3] {
             assert_eq!(borders.passed().await, start + wanted * millis);
             assert!(clock.now() >= start + wanted * millis);
         }

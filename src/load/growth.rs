@@ -11,6 +11,8 @@ const STEPS_OF_A_STALL: usize = 3;
 /// The last of a stretch that has to go on rising: this share of it, and no less than these seconds, as far as that is half of it.
 const TAIL_SHARE: f64 = 0.25;
 const TAIL: f64 = 3.0;
+/// Above this share of the rate, what no longer rises at the very end was the way to where handlers are that take seconds: in a short stretch that is most of it.
+const STEEP: f64 = 0.3;
 /// From sample to sample, a share of what came meanwhile: who leaves more than that undone, as often as this and for so many seconds, and no less of it
 /// at the end than a third of the most, has not just stalled.
 const LEFT_UNDONE: f64 = 0.1;
@@ -34,12 +36,21 @@ struct Line {
 }
 
 /// Whether they rise as a whole by at least so much, and not by chance; and still do in the end, which a single step does not, wherever it comes.
-pub(super) fn rises(points: &[Point], least: f64) -> bool {
+pub(super) fn rises(points: &[Point], least: f64, rate: f64) -> bool {
     let (Some((first, _)), Some((last, _))) = (points.first(), points.last()) else { return false };
     let span = last - first;
     let tail = last - (span * TAIL_SHARE).max(TAIL.min(span / 2.0));
     let (Some(whole), Some(tail)) = (line(points), line(from(points, tail))) else { return false };
-    whole.slope * span > least.max(FEW).max(ABOVE_NOISE * whole.spread) && tail.slope > whole.slope / 2.0
+    whole.slope * span > least.max(FEW).max(ABOVE_NOISE * whole.spread)
+        && tail.slope > whole.slope / 2.0
+        && (whole.slope < rate * STEEP || last_rise(points) > whole.slope / 2.0)
+}
+
+/// Records a second, to the last point from the one before it.
+fn last_rise(points: &[Point]) -> f64 {
+    let Some(last) = points.last() else { return 0.0 };
+    let before = points.iter().rfind(|point| last.0 - point.0 >= APART);
+    before.map_or(0.0, |before| (last.1 - before.1) / (last.0 - before.0))
 }
 
 /// Whether they began to rise late: in the last half, or in some smaller part at the end, by more than a second's worth at that `rate`. Of that, half a
@@ -50,7 +61,7 @@ pub(super) fn rises_late(points: &[Point], rate: f64) -> bool {
         std::iter::successors(Some((last - first) / 2.0), |it| Some(it / 2.0).filter(|it| *it >= SHORTEST_END));
     let mut ends = halves.map(|seconds| points.split_at(points.len() - from(points, last - seconds).len()));
     ends.any(|(before, end)| {
-        rises(end, rate)
+        rises(end, rate, rate)
             && without_a_stall(end) > rate / 2.0
             && greatest_rise(end.iter()) > MADE_GOOD * greatest_rise(before.iter())
     })

@@ -128,3 +128,40 @@ fn the_knee_of_a_ramp_and_stalls_that_are_not_made_good_are_growth() {
     assert_eq!(found(|at| if at < 45.0 { 2.0 } else { 1.0 - (at - 45.0) * 0.02 }), 200);
     assert_eq!(found(|at| if at % 6.0 < 0.5 { 0.0 } else { 1.02 }), 200);
 }
+
+/// A load at 1,000/s, looked at once a second.
+fn looked_at(seconds: f64, behind: impl Fn(f64) -> f64) -> Trend {
+    let mut backlog = Backlog::default();
+    (0..seconds as u32).for_each(|at| backlog.sampled((f64::from(at) * SECOND) as u64, behind(at.into()) as u64));
+    backlog.trend(0, (seconds * SECOND) as u64, behind(seconds) as u64, Rate::Steady(1_000.0))
+}
+
+#[test]
+fn an_application_that_commits_many_at_once_does_not_fall_behind_wherever_the_load_ends() {
+    let mut grew = Vec::new();
+    for (period, seconds) in (40..=100).step_by(5).flat_map(|period| (10..=60).map(move |seconds| (period, seconds))) {
+        // A whole rise, and the fall behind it, come before the last one.
+        for ended in (0..period).filter(|ended| seconds * 10 >= period + ended) {
+            let began = f64::from(ended - seconds * 10) / 10.0;
+            let (period, seconds) = (f64::from(period) / 10.0, f64::from(seconds));
+            if looked_at(seconds, |at| (at + began).rem_euclid(period) * 1_000.0) == Trend::Grew {
+                grew.push((period, seconds, ended));
+            }
+        }
+    }
+    assert!(grew.is_empty(), "{} such as {:?}", grew.len(), grew.first());
+}
+
+#[test]
+fn handlers_that_take_their_time_keep_up_with_a_step_shorter_than_two_of_their_records() {
+    for (seconds, takes) in [(4.0, 3.0), (5.0, 3.0), (5.0, 4.0), (6.0, 3.0), (6.0, 4.0), (6.0, 5.0)] {
+        for shifted in 0..10 {
+            let (mut backlog, from) = (Backlog::default(), 10.0 - f64::from(shifted) / 10.0);
+            let behind = |at: f64| (takes * 500.0 + 500.0 * (at - from).clamp(0.0, takes)) as u64;
+            (0..=16).map(f64::from).for_each(|at| backlog.sampled((at * SECOND) as u64, behind(at)));
+            let (start, end) = ((from * SECOND) as u64, ((from + seconds) * SECOND) as u64);
+            let trend = backlog.trend(start, end, behind(from + seconds), Rate::Steady(1_000.0));
+            assert_eq!(trend, Trend::Held, "{seconds} s, {takes} s, {shifted}");
+        }
+    }
+}

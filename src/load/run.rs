@@ -164,7 +164,6 @@ pub(crate) async fn run(
     producer.shutdown(PRODUCER_END).await.context("the producer ended before its time")?;
     members.leave().await?;
     sampler.members_left();
-    let stuck = stuck(plan, &account, &sampler, drained);
 
     let log = Log::new(plan, target.client, target.timeout)?;
     let (book, of_plan, cut) = (Arc::clone(&account), Arc::clone(plan), stops.next());
@@ -172,7 +171,15 @@ pub(crate) async fn run(
 
     // What piles up behind a fault is not for want of handlers.
     let calm = Calm::of(&recovered, load_start, load_end);
-    let left_until = left_until(plan, &sampler, load_end);
+    // A closed loop has no rate but that which came of it.
+    let came = || account.answers().rate(load_start, load_end);
+    let planned = plan.pace.rate_at(nanoseconds(plan.warmup));
+    let left_until = sampler.leftover.worked_off(
+        &sampler.backlog,
+        load_end,
+        planned.map_or_else(came, |rate| rate as f64),
+        longest_call(&sampler),
+    );
     let around = Around { start, load_end, calm: &calm, backlog: &sampler.backlog, queue: &sampler.queue, left_until };
     let phases = each_phase(plan, &account, &sampler.phases, &around)?;
     let answers = account.answers();
@@ -192,6 +199,11 @@ pub(crate) async fn run(
     };
     let came_to = plan.pace.came_to(rate);
     let unjudged = calm.unjudged(&sampler.backlog, came_to);
+    // The partitions of a member that is gone rest until the group has noticed.
+    let stuck = match unjudged {
+        Some(Unjudged::NotRecovered) => Vec::new(),
+        _ => stuck(plan, &account, &sampler, drained),
+    };
     // Where the broker takes nothing at all, that is for no want of room.
     let held_up = (had_to_wait || phases.iter().any(|it| it.held_up)) && account.acked.load(Ordering::Acquire) > 0;
     let grew = calm.grew(&sampler.backlog, load_start, load_end, came_to);
@@ -252,12 +264,6 @@ pub(crate) async fn run(
     }))
 }
 
-/// Until when handlers were at work on what had piled up in the warm-up.
-fn left_until<S>(plan: &Plan, sampler: &Sampler<'_, S>, load_end: u64) -> Option<u64> {
-    let rate = plan.pace.rate_at(nanoseconds(plan.warmup)).unwrap_or_default();
-    sampler.leftover.worked_off(&sampler.backlog, load_end, rate as f64, longest_call(sampler))
-}
-
 /// How long a handler has taken, in nanoseconds.
 fn longest_call<S>(sampler: &Sampler<'_, S>) -> u64 {
     sampler.latencies.whole.handler.summary().map_or(0, |it| it.max.saturating_mul(1_000))
@@ -275,7 +281,7 @@ fn stuck<S>(plan: &Plan, account: &Account, sampler: &Sampler<'_, S>, drained: u
         let (confirmed, _) = counts.get(partition as usize).copied().unwrap_or_default();
         let book = account.book();
         let waiting = book.ledger.unhandled(partition, confirmed).take(AT_HANDLERS);
-        let times = waiting.map(|offset| nanoseconds(tasks.time(Place { partition, offset })));
+        let times = waiting.map(|offset| nanoseconds(tasks.takes(Place { partition, offset })));
         times.max().unwrap_or_default().max(seen)
     };
     let stuck = sampler.standstill.stuck(drained, handler).into_iter().map(|(partition, idle)| {

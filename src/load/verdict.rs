@@ -25,15 +25,13 @@ pub(crate) fn is_held_up(waited: u64, producers: u16, load: u64) -> bool {
 }
 
 /// So many seconds of what a phase has may be late, as of a load of 30 s: a machine that stands still for some tenths of a second is late for no more, and of
-/// a short phase that is more than a hundredth.
+/// a short phase that is more than a hundredth. One that is no longer than that is judged with the whole alone.
 const LATE_SECONDS: f64 = 0.3;
-/// Of a phase that is hardly longer than that, this share.
-const LATE_MOST: f64 = 0.5;
 
 /// Whether the schedule of a phase was not held that was on for so many nanoseconds.
 pub(crate) fn is_overdue(late: u64, scheduled: u64, lasted: u64) -> bool {
     let share = LATE_SECONDS / (lasted as f64 / 1e9);
-    late as f64 > scheduled as f64 * share.clamp(LATE_SHARE, LATE_MOST)
+    late as f64 > scheduled as f64 * share.max(LATE_SHARE)
 }
 
 /// Whether the schedule was not held.
@@ -222,7 +220,7 @@ fn invalid(figures: &Figures, around: &Circumstances) -> Vec<String> {
     }
     // Those of a partition that stands still are not on their way.
     let on_their_way = figures.unseen.saturating_sub(around.stuck.iter().map(|it| it.waiting).sum());
-    if is_overload(around) && on_their_way > 0 {
+    if is_overload(around) && on_their_way > 0 && !around.unread {
         reasons.push(format!(
             "{on_their_way} records were still to be handled when the time for it was over: --drain gives them more"
         ));

@@ -37,6 +37,12 @@ pub(crate) enum Time {
     },
 }
 
+/// The engine's pauses between attempts, unless told otherwise: they double from the first to the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// So many attempts at one record are looked at.
+const MOST_ATTEMPTS: u32 = 1_000;
+
 /// One run's work, and which attempts fail.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tasks {
@@ -66,6 +72,13 @@ impl Tasks {
     /// Whether this attempt at the record, the first being 1, fails.
     pub(crate) fn fails(&self, place: Place, attempt: u32) -> bool {
         self.failure_rate > 0.0 && self.of(place, OF_FAILURES + u64::from(attempt)).unit() < self.failure_rate
+    }
+
+    /// How long the record at this place may take with its failed attempts, and with the pauses that the engine makes behind them.
+    pub(crate) fn takes(&self, place: Place) -> Duration {
+        let time = self.time(place);
+        let failed = (1..MOST_ATTEMPTS).take_while(|attempt| self.fails(place, *attempt));
+        failed.fold(time, |sum, attempt| sum + time + LONGEST_PAUSE.min(FIRST_PAUSE * (1 << (attempt - 1).min(20))))
     }
 
     fn of(&self, place: Place, use_: u64) -> Random {
@@ -205,5 +218,14 @@ mod tests {
         assert!((0.19..0.21).contains(&failed(1)) && (0.19..0.21).contains(&failed(2)));
         let both = places().filter(|it| tasks.fails(*it, 1) && tasks.fails(*it, 2)).count() as f64 / 40_000.0;
         assert!((0.035..0.045).contains(&both), "{both}");
+    }
+
+    #[test]
+    fn a_record_takes_as_long_as_its_attempts_and_the_pauses_between_them() {
+        let tasks = tasks("sleep:1s", 0.5, 7);
+        let at = |offset| Place { partition: 0, offset };
+        let failures = |offset: u64| (1..).take_while(|attempt| tasks.fails(at(offset), *attempt)).count();
+        let takes = |count| (0..).find(|offset| failures(*offset) == count).map(|it| tasks.takes(at(it)).as_millis());
+        assert_eq!([0, 1, 2, 8, 9].map(takes), [1_000, 2_100, 3_300, 31_700, 42_700].map(Some));
     }
 }

@@ -124,8 +124,9 @@ pub(crate) async fn whole(
     let (each, left_until) = if verify.expect.filtered {
         (&none, None)
     } else {
-        let rate = plan.pace.rate_at(nanoseconds(plan.warmup)).unwrap_or_default();
-        (&backlog, watch.progress.left_until(load_start, load_end, rate as f64))
+        // A closed loop has no rate but that which came of it.
+        let rate = plan.pace.rate_at(nanoseconds(plan.warmup)).map_or(of_sending.rate, |rate| rate as f64);
+        (&backlog, watch.progress.left_until(load_start, load_end, rate))
     };
     let phases = watch.of_phases(each, left_until)?;
     let saturated = backlog.grew(load_start, load_end, behind, came) || phases.iter().any(|it| it.saturated);

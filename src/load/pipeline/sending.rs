@@ -38,7 +38,8 @@ pub(super) async fn produce<S: FnMut(&Sample)>(
     let producer = producer.actors(usize::from(plan.producers).min(64)).start().context("the producer cannot start")?;
     let carrier = Carrier::new(&plan, clock, carried);
     let sequences = {
-        let mut borders = Borders::new(&account.timeline, account.clock, start);
+        // What had piled up when the load began is told from what did later.
+        let mut borders = Borders::new(&account.timeline, account.clock, start).and(start + nanoseconds(plan.warmup));
         let mut sending = pin!(generate(&plan, account, &producer, start, Some(&carrier)));
         loop {
             tokio::select! {
