@@ -134,14 +134,16 @@ fn of_phases(phases: &[Phase], noted: impl Iterator<Item = Noted>, around: &Arou
             break;
         }
         let rate = confirmed.rate(from, until);
-        let came_to = if phase.from == phase.to { Rate::Steady(rate) } else { Rate::Varying(rate) };
-        saturated =
-            around.calm.grew(around.backlog, from, until, came_to) || (saturated && around.backlog.is_deep(from, rate));
+        // Where nothing is verified, nobody notes what came of each.
+        let judged_by = if rate > 0.0 { rate } else { phase.from.midpoint(phase.to) as f64 };
+        let came_to = if phase.from == phase.to { Rate::Steady(judged_by) } else { Rate::Varying(judged_by) };
+        saturated = around.calm.grew(around.backlog, from, until, came_to)
+            || (saturated && around.backlog.is_deep(from, judged_by));
         let overdue = is_overdue(due.late, due.scheduled, until - from);
         // Who waited long is late for what follows as well.
         held_up = overdue && (due.held_back > 0 || held_up);
         let waiting = around.queue.grew(from, until, around.queue.at(until), came_to)
-            || (queued && around.queue.is_deep(from, rate));
+            || (queued && around.queue.is_deep(from, judged_by));
         queued = !held_up && waiting;
         if queued || held_up {
             latency.produce_ack = None;
@@ -317,6 +319,16 @@ mod tests {
     fn handlers_that_take_seconds_and_keep_up_are_no_backlog_in_any_phase() {
         let phases = found(20, |second| (second * 1_000).min(2_000), |_| 0);
         assert_eq!(names(&phases, |it| it.saturated), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn where_nothing_was_noted_of_a_phase_it_is_judged_by_the_rate_that_it_was_to_have() {
+        let noted = || (0..5).map(|_| Noted { confirmed: Confirmed::default(), ..noted(0) });
+        let some = |second: u64| second.saturating_sub(8).min(4) * 40;
+        let phases = found_of(noted(), 20, false, some, some);
+        assert_eq!(names(&phases, |it| it.saturated || it.queued), Vec::<&str>::new());
+        let phases = found_of(noted(), 20, false, |second| some(second) * 20, |_| 0);
+        assert_eq!(names(&phases, |it| it.saturated), ["3 constant", "4 constant", "5 constant"]);
     }
 
     #[test]

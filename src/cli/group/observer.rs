@@ -302,8 +302,9 @@ mod tests {
             return;
         }
         let kafka = LocalKafka::start().unwrap_or_else(|error| panic!("{error}"));
-        let command = Command::try_parse_from(["command", "--bootstrap-server", kafka.bootstrap_servers()]).unwrap();
-        let observer = Observer::new(&command.connect.resolve().unwrap()).unwrap();
+        // The first group is long in coming where a machine is busy: the broker makes the topic that it is kept in.
+        let words = ["command", "--bootstrap-server", kafka.bootstrap_servers(), "--timeout", "60s"];
+        let observer = Observer::new(&Command::try_parse_from(words).unwrap().connect.resolve().unwrap()).unwrap();
         for protocol in ["classic", "consumer"] {
             kafka.create_topic(protocol, 1).unwrap();
             let partition = TopicPartition::new(protocol, 0);
