@@ -11,7 +11,9 @@ const STEPS_OF_A_STALL: usize = 3;
 /// The last of a stretch that has to go on rising: this share of it, and no less than these seconds, as far as that is half of it.
 const TAIL_SHARE: f64 = 0.25;
 const TAIL: f64 = 3.0;
-/// Above this share of the rate, what no longer rises at the very end was the way to where handlers are that take seconds: in a short stretch that is most of it.
+/// Of a stretch no longer than so many seconds, what rose by more than this share of the rate and does no longer at the very end was the way to where handlers
+/// are that take seconds: that may be most of it.
+const SHORT: f64 = 4.0 * TAIL;
 const STEEP: f64 = 0.3;
 /// From sample to sample, a share of what came meanwhile: who leaves more than that undone, as often as this and for so many seconds, and no less of it
 /// at the end than a third of the most, has not just stalled.
@@ -43,7 +45,7 @@ pub(super) fn rises(points: &[Point], least: f64, rate: f64) -> bool {
     let (Some(whole), Some(tail)) = (line(points), line(from(points, tail))) else { return false };
     whole.slope * span > least.max(FEW).max(ABOVE_NOISE * whole.spread)
         && tail.slope > whole.slope / 2.0
-        && (whole.slope < rate * STEEP || last_rise(points) > whole.slope / 2.0)
+        && (whole.slope < rate * STEEP || span > SHORT || last_rise(points) > whole.slope / 2.0)
 }
 
 /// Records a second, to the last point from the one before it.
@@ -59,11 +61,13 @@ pub(super) fn rises_late(points: &[Point], rate: f64) -> bool {
     let (Some((first, _)), Some((last, _))) = (points.first(), points.last()) else { return false };
     let halves =
         std::iter::successors(Some((last - first) / 2.0), |it| Some(it / 2.0).filter(|it| *it >= SHORTEST_END));
-    let mut ends = halves.map(|seconds| points.split_at(points.len() - from(points, last - seconds).len()));
-    ends.any(|(before, end)| {
+    let mut ends = halves.map(|seconds| from(points, last - seconds));
+    ends.any(|end| {
+        let before = &points[..=points.len() - end.len()];
+        let risen = end.iter().map(|it| it.1).fold(f64::MAX, f64::min);
         rises(end, rate, rate)
             && without_a_stall(end) > rate / 2.0
-            && greatest_rise(end.iter()) > MADE_GOOD * greatest_rise(before.iter())
+            && end[end.len() - 1].1 - risen > MADE_GOOD * made_good(before)
     })
 }
 
@@ -76,11 +80,11 @@ pub(super) fn rises_without_break(points: &[Point], rate: f64, least: f64) -> bo
     let steps: Vec<f64> = steps.take_while(|slope| *slope > rate * LEFT_UNDONE).collect();
     let (Some(last), Some(begun)) = (points.first(), points.get(steps.len())) else { return false };
     let of_late = || steps.iter().take(STEPS).copied();
-    let before = greatest_rise(points[steps.len()..].iter().rev());
+    let before: Vec<Point> = points[steps.len()..].iter().rev().copied().collect();
     steps.len() >= STEPS
         && last.0 - begun.0 >= UNBROKEN
         && of_late().fold(f64::MAX, f64::min) >= EVEN * of_late().fold(0.0, f64::max)
-        && last.1 - begun.1 > least.max(FEW).max(ABOVE_NOISE * noise(&points)).max(MADE_GOOD * before)
+        && last.1 - begun.1 > least.max(FEW).max(ABOVE_NOISE * noise(&points)).max(MADE_GOOD * made_good(&before))
 }
 
 fn from(points: &[Point], then: f64) -> &[Point] {
@@ -94,14 +98,18 @@ fn without_a_stall(points: &[Point]) -> f64 {
     steps.iter().rev().skip(STEPS_OF_A_STALL).sum()
 }
 
-/// From any point to a later one.
-fn greatest_rise<'a>(points: impl Iterator<Item = &'a Point>) -> f64 {
-    let (mut least, mut greatest) = (f64::MAX, 0.0_f64);
-    for (_, records) in points {
-        least = least.min(*records);
-        greatest = greatest.max(records - least);
-    }
-    greatest
+/// The most by which they rose, from any point to a later one, and fell again behind that.
+fn made_good(points: &[Point]) -> f64 {
+    let lows = |points: &mut dyn Iterator<Item = &Point>| -> Vec<f64> {
+        let least = |low: &mut f64, point: &Point| {
+            *low = low.min(point.1);
+            Some(*low)
+        };
+        points.scan(f64::MAX, least).collect()
+    };
+    let (before, behind) = (lows(&mut points.iter()), lows(&mut points.iter().rev()));
+    let sides = before.iter().zip(behind.iter().rev());
+    points.iter().zip(sides).map(|((_, records), (before, behind))| records - before.max(*behind)).fold(0.0, f64::max)
 }
 
 /// From the last one back, those that are apart.

@@ -129,6 +129,37 @@ fn the_knee_of_a_ramp_and_stalls_that_are_not_made_good_are_growth() {
     assert_eq!(found(|at| if at % 6.0 < 0.5 { 0.0 } else { 1.02 }), 200);
 }
 
+/// What is left behind in each second, from the 10th on, of 1,000 that come.
+fn left_of(seconds: u32, left: impl Fn(u32) -> f64) -> Trend {
+    looked_at(f64::from(seconds), |at| (0..at as u32).map(&left).sum::<f64>().max(0.0))
+}
+
+#[test]
+fn an_overload_is_found_though_what_is_done_comes_in_bursts_and_the_load_ends_behind_one() {
+    for (seconds, every, done) in [(60, 3, 0.3), (60, 5, 0.5), (40, 4, 0.6), (25, 3, 0.6)] {
+        for ended in 0..every {
+            let left =
+                |at: u32| if (at + ended) % every == 0 { 1_000.0 - 1_000.0 * f64::from(every) * done } else { 1_000.0 };
+            assert_eq!(left_of(seconds, left), Trend::Grew, "{seconds} s, every {every} s, {done}, {ended}");
+        }
+    }
+}
+
+#[test]
+fn an_overload_at_the_end_is_found_behind_a_step_that_stayed_and_behind_what_was_there_at_first() {
+    for (stood_still, lasts, excess) in [(5, 10, 0.7), (5, 20, 0.3), (4, 8, 0.6), (10, 20, 0.7)] {
+        let left = |at: u32| match at {
+            10.. if at < 10 + stood_still => 1_000.0,
+            _ if at >= 120 - lasts => 1_000.0 * excess,
+            _ => 0.0,
+        };
+        assert_eq!(left_of(120, left), Trend::Grew, "{stood_still} s, {lasts} s, {excess}");
+        let behind =
+            |at: f64| (9_000.0 - 1_000.0 * at).max(0.0) + 1_000.0 * excess * (at - 120.0 + f64::from(lasts)).max(0.0);
+        assert_eq!(looked_at(120.0, behind), Trend::Grew, "{lasts} s, {excess}, at first");
+    }
+}
+
 /// A load at 1,000/s, looked at once a second.
 fn looked_at(seconds: f64, behind: impl Fn(f64) -> f64) -> Trend {
     let mut backlog = Backlog::default();

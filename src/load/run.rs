@@ -40,8 +40,8 @@ use super::verdict::{Circumstances, is_held_up, is_late};
 const LEAD: Duration = Duration::from_millis(50);
 /// How long a producer may take to end, once all is answered or the time for that is over.
 const PRODUCER_END: Duration = Duration::from_secs(5);
-/// So many records of a partition may be at their handlers.
-const AT_HANDLERS: usize = 10_000;
+/// So many records of a partition may be at their handlers, where it is not said and they have not one at a time.
+const AT_HANDLERS: usize = 100;
 
 /// Where a run takes place.
 pub(crate) struct Target<'a> {
@@ -277,10 +277,11 @@ fn stuck<S>(plan: &Plan, account: &Account, sampler: &Sampler<'_, S>, drained: u
     }
     let (counts, tasks) = (account.by_partition(), plan.tasks());
     let seen = longest_call(sampler);
+    let at_handlers = if plan.order == Order::Partition { 1 } else { plan.concurrency.unwrap_or(AT_HANDLERS) };
     let handler = |partition: u32| {
         let (confirmed, _) = counts.get(partition as usize).copied().unwrap_or_default();
         let book = account.book();
-        let waiting = book.ledger.unhandled(partition, confirmed).take(AT_HANDLERS);
+        let waiting = book.ledger.unhandled(partition, confirmed).take(at_handlers);
         let times = waiting.map(|offset| nanoseconds(tasks.takes(Place { partition, offset })));
         times.max().unwrap_or_default().max(seen)
     };

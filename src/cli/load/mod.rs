@@ -258,6 +258,7 @@ impl Load {
         let say = |left: &String| tracing::info!("if they were made, {left}");
         shutdown.before_exit_at_once(move || left_by_exit.iter().for_each(say));
         if let Err(error) = stage.create_topic(&plan, stop).await {
+            shutdown.before_exit_at_once(|| ());
             live.end();
             folder.unmake();
             return Err(error);

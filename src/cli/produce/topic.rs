@@ -133,6 +133,13 @@ fn created(topic: &str, layout: Layout, answer: Option<Result<(), RDKafkaErrorCo
         Some(Err(RDKafkaErrorCode::InvalidReplicationFactor)) => {
             anyhow::bail!("cannot create topic {topic}: the cluster has too few brokers for that replication")
         }
+        Some(Err(
+            error @ (RDKafkaErrorCode::PolicyViolation
+            | RDKafkaErrorCode::InvalidTopic
+            | RDKafkaErrorCode::InvalidPartitions
+            | RDKafkaErrorCode::InvalidConfig
+            | RDKafkaErrorCode::InvalidReplicaAssignment),
+        )) => anyhow::bail!("cannot create topic {topic}: {error}"),
         // A controller that did not wait for it to the end may go on with it.
         Some(Err(error)) => Ok(Created::Unknown(anyhow::anyhow!("cannot create topic {topic}: {error}"))),
         None => Ok(Created::Unknown(anyhow::anyhow!("cannot create topic {topic}: no answer"))),
@@ -208,10 +215,12 @@ mod tests {
             assert!(text.parse::<Layout>().is_err(), "{text}");
         }
     }
+
     #[test]
     fn a_topic_may_be_there_but_where_it_was_refused() {
         use RDKafkaErrorCode::{
-            InvalidReplicationFactor, OperationTimedOut, RequestTimedOut, TopicAlreadyExists, TopicAuthorizationFailed,
+            InvalidReplicationFactor, OperationTimedOut, PolicyViolation, RequestTimedOut, TopicAlreadyExists,
+            TopicAuthorizationFailed,
         };
         let layout = Layout::of(1);
         for error in [RequestTimedOut, OperationTimedOut] {
@@ -219,7 +228,7 @@ mod tests {
         }
         assert!(matches!(created("t", layout, None), Ok(Created::Unknown(_))));
         assert!(matches!(created("t", layout, Some(Err(TopicAlreadyExists))), Ok(Created::AlreadyThere)));
-        for error in [TopicAuthorizationFailed, InvalidReplicationFactor] {
+        for error in [TopicAuthorizationFailed, InvalidReplicationFactor, PolicyViolation] {
             assert!(created("t", layout, Some(Err(error))).is_err(), "{error}");
         }
     }

@@ -30,7 +30,9 @@ impl Counts {
 
 impl Progress {
     pub(super) fn sampled(&mut self, at: u64, counts: Counts) {
-        self.samples.push((at, counts));
+        // A border may be looked at behind the second that came after it.
+        let next = self.samples.partition_point(|(sampled, _)| *sampled <= at);
+        self.samples.insert(next, (at, counts));
     }
 
     /// How far behind an application was that lets this `share` of the records through.

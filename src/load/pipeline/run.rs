@@ -260,7 +260,8 @@ pub(crate) async fn verify_only(
     let starts = told.as_ref().and_then(|it| it.verify_topic.clone()).map(|it| it.ends);
     let out = Out::new(&verify.topic, site.run.0, site.client.clone(), site.timeout)?;
     let search = Search { run: site.run.0, carried: site.carried.clone(), clock };
-    let stop = site.stops.next();
+    // There is no load that the first signal could have ended.
+    let stop = site.stops.first().clone();
     let mut reader = Reader::start(out, starts, search, Arc::clone(&seen)).await?;
     let logs = site.logs(clock, Part::VerifyOnly)?;
     let mut watch = Watch::new(monotonic, monotonic.now(), None, Some(&seen), logs, show)?;

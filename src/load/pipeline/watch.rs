@@ -128,7 +128,7 @@ impl<'a, S: FnMut(&Sample)> Watch<'a, S> {
 
     /// How far behind application and broker are at the border of two phases.
     pub(super) fn note_behind(&mut self, border: u64) {
-        self.queue.sampled(border, self.unconfirmed(border));
+        self.queue.seen(border, self.unconfirmed(border));
         if let Some(counts) = self.counts() {
             self.progress.sampled(border, counts);
         }
