@@ -138,8 +138,9 @@ fn left_of(seconds: u32, left: impl Fn(u32) -> f64) -> Trend {
 fn an_overload_is_found_though_what_is_done_comes_in_bursts_and_the_load_ends_behind_one() {
     for (seconds, every, done) in [(60, 3, 0.3), (60, 5, 0.5), (40, 4, 0.6), (25, 3, 0.6)] {
         for ended in 0..every {
-            let left =
-                |at: u32| if (at + ended) % every == 0 { 1_000.0 - 1_000.0 * f64::from(every) * done } else { 1_000.0 };
+            let left = |at: u32| {
+                if (at + ended).is_multiple_of(every) { 1_000.0 - 1_000.0 * f64::from(every) * done } else { 1_000.0 }
+            };
             assert_eq!(left_of(seconds, left), Trend::Grew, "{seconds} s, every {every} s, {done}, {ended}");
         }
     }
