@@ -17,11 +17,8 @@ fn sections(folder: &Path) -> Vec<String> {
 
 #[test]
 fn each_part_of_a_run_leaves_all_that_it_knows_in_its_folder_and_a_page_that_can_be_read() {
-    let broker = EmbeddedBroker::start().unwrap();
+    let broker = broker();
     let servers = broker.bootstrap_servers();
-    for topic in ["in", "out"] {
-        broker.create_topic(topic, PARTITIONS).unwrap();
-    }
     let _app =
         App::start(servers, ("in", "out"), counted(|number, entry| if number == 20 { vec![] } else { vec![entry] }));
     let folders = tempfile::tempdir().unwrap();

@@ -97,6 +97,15 @@ fn counts<const N: usize>(result: &Value, names: [&str; N]) -> [u64; N] {
 
 const FAULTS: [&str; 5] = ["lost", "duplicated", "reordered", "corrupted", "unseen"];
 
+/// With the topics IN and OUT.
+fn broker() -> EmbeddedBroker {
+    let broker = EmbeddedBroker::start().unwrap();
+    for topic in ["in", "out"] {
+        broker.create_topic(topic, PARTITIONS).unwrap();
+    }
+    broker
+}
+
 #[test]
 fn what_comes_out_once_and_in_order_passes_and_records_of_others_do_not_disturb() {
     let folder = tempfile::tempdir().unwrap();
@@ -135,10 +144,7 @@ fn a_loss_is_found() {
 
 #[test]
 fn the_report_begins_with_the_verdict_why_the_wait_ended_and_what_is_at_fault() {
-    let broker = EmbeddedBroker::start().unwrap();
-    for topic in ["in", "out"] {
-        broker.create_topic(topic, PARTITIONS).unwrap();
-    }
+    let broker = broker();
     let servers = broker.bootstrap_servers();
     let app = counted(|number, entry| if number == 5 { vec![] } else { vec![entry] });
     let _app = App::start(servers, ("in", "out"), app);
@@ -261,11 +267,8 @@ fn an_identity_in_json_is_followed_where_headers_are_not_kept() {
 
 #[test]
 fn an_application_that_filters_and_does_not_keep_up_is_found_out() {
-    let broker = EmbeddedBroker::start().unwrap();
+    let broker = broker();
     let servers = broker.bootstrap_servers();
-    for topic in ["in", "out"] {
-        broker.create_topic(topic, PARTITIONS).unwrap();
-    }
     let app = counted(|number, entry| {
         if number % 2 == 0 {
             return vec![];

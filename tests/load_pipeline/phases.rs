@@ -4,10 +4,7 @@ use super::*;
 
 #[test]
 fn a_phase_that_an_application_does_not_keep_up_with_is_named_though_all_is_made_good_after_it() {
-    let broker = EmbeddedBroker::start().unwrap();
-    for topic in ["in", "out"] {
-        broker.create_topic(topic, PARTITIONS).unwrap();
-    }
+    let broker = broker();
     // Less than 500 records a second.
     let _app = App::start(broker.bootstrap_servers(), ("in", "out"), |entry| {
         thread::sleep(Duration::from_millis(2));

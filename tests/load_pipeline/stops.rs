@@ -14,14 +14,6 @@ fn told(servers: &str, arguments: &str, folder: &Path) -> (Child, Lines<BufReade
     (child, lines)
 }
 
-fn broker() -> EmbeddedBroker {
-    let broker = EmbeddedBroker::start().unwrap();
-    for topic in ["in", "out"] {
-        broker.create_topic(topic, PARTITIONS).unwrap();
-    }
-    broker
-}
-
 /// Waits for a line of that phase.
 fn comes_to(phase: &str, lines: &mut Lines<BufReader<ChildStdout>>) {
     let phase = format!(r#""phase":"{phase}""#);

@@ -7,11 +7,8 @@ use super::*;
 
 #[test]
 fn two_hosts_share_a_run_and_its_last_record_is_missed_by_who_knows_how_many_there_were() {
-    let broker = EmbeddedBroker::start().unwrap();
+    let broker = broker();
     let servers = broker.bootstrap_servers();
-    for topic in ["in", "out"] {
-        broker.create_topic(topic, PARTITIONS).unwrap();
-    }
     let last = Arc::new(AtomicBool::new(false));
     let lost = Arc::clone(&last);
     let app = App::start(servers, ("in", "out"), move |entry: Entry| {
@@ -80,11 +77,8 @@ fn two_hosts_share_a_run_and_its_last_record_is_missed_by_who_knows_how_many_the
 
 #[test]
 fn a_manifest_that_cannot_be_written_is_told_and_the_run_can_be_verified_by_that() {
-    let broker = EmbeddedBroker::start().unwrap();
+    let broker = broker();
     let servers = broker.bootstrap_servers();
-    for topic in ["in", "out"] {
-        broker.create_topic(topic, PARTITIONS).unwrap();
-    }
     let _app = App::start(servers, ("in", "out"), |entry| vec![entry]);
     let folders = tempfile::tempdir().unwrap();
     let [sent, seen] = ["sent", "seen"].map(|name| folders.path().join(name));
@@ -113,11 +107,8 @@ fn a_manifest_that_cannot_be_written_is_told_and_the_run_can_be_verified_by_that
 
 #[test]
 fn what_was_wrong_with_the_sending_of_a_phase_the_verifying_host_says_too() {
-    let broker = EmbeddedBroker::start().unwrap();
+    let broker = broker();
     let servers = broker.bootstrap_servers();
-    for topic in ["in", "out"] {
-        broker.create_topic(topic, PARTITIONS).unwrap();
-    }
     let _app = App::start(servers, ("in", "out"), |entry| vec![entry]);
     let folders = tempfile::tempdir().unwrap();
     let [config, phases, sent, seen] =
