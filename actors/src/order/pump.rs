@@ -74,7 +74,10 @@ impl PumpIo {
 
     /// The next chunk that is there.
     pub(crate) fn take_chunk(&self) -> Option<Arc<RecordChunk>> {
-        let chunk = self.inbox.pop()?;
+        let Some(chunk) = self.inbox.pop() else {
+            self.cell.run_dry();
+            return None;
+        };
         if self.retry_delay.is_some() {
             self.cell.take_up(chunk.credit_records());
         }

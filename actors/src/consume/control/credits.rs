@@ -1,7 +1,7 @@
 //! Credits: how much may be handed out, of a partition and of all together, and the wake-up when some come back.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use super::ControlCell;
 use crate::consume::wake::{Source, Wake};
@@ -30,7 +30,7 @@ impl Credits {
 
 /// Nobody waits.
 const NOBODY: u8 = 0;
-/// The poller waits until half is free.
+/// The poller waits until half is free, or anything where the pump has gone through all that was handed out.
 const FOR_HALF: u8 = 1;
 /// It waits until all is free.
 const FOR_ALL: u8 = 2;
@@ -43,6 +43,8 @@ pub(super) struct Flow {
     records: AtomicU64,
     bytes: AtomicU64,
     waits: AtomicU8,
+    /// The pump has gone through all that was handed out: what it waits for is in handlers, or behind what is.
+    dry: AtomicBool,
     /// Records that the worker has begun to look at since the epoch began; counted for retry topics alone.
     taken_up: AtomicU64,
 }
@@ -50,7 +52,8 @@ pub(super) struct Flow {
 impl Flow {
     pub(super) fn new(most: Credits) -> Self {
         let none = || AtomicU64::new(0);
-        Self { most, records: none(), bytes: none(), waits: AtomicU8::new(NOBODY), taken_up: none() }
+        let (waits, dry) = (AtomicU8::new(NOBODY), AtomicBool::new(false));
+        Self { most, records: none(), bytes: none(), waits, dry, taken_up: none() }
     }
 
     fn in_use(&self) -> Credits {
@@ -66,17 +69,20 @@ impl Flow {
         if room.is_none() { Credits::NONE } else { room }
     }
 
-    fn is_above_half(&self) -> bool {
+    /// Whether what is free is worth a look of the poller's.
+    fn is_worth_it(&self) -> bool {
         let Credits { records, bytes } = self.in_use();
-        records > self.most.records / 2 || bytes > self.most.bytes / 2
+        let above_half = records > self.most.records / 2 || bytes > self.most.bytes / 2;
+        !above_half || (self.dry.load(Ordering::SeqCst) && !self.look().is_none())
     }
 
-    /// What may be handed out now. Where that is nothing, who gives back the half of it wakes the poller: there is no wake-up per record.
+    /// What may be handed out now. Where that is nothing, who gives back the half of it wakes the poller: there is no wake-up per record. But
+    /// where the pump has run dry and the rest is in slow handlers, whoever gives back any does: a handler that could run would wait for them.
     ///
     /// The poller and a worker that gives back the last at the same moment:
     /// 1. poller: no room; 2. poller: says that it waits; 3. poller: looks again.
     ///
-    /// The worker subtracts, then looks who waits. Whichever comes second sees the other: either the poller's second look finds the room, or
+    /// The worker subtracts, or says that it is dry, then looks who waits. Whichever comes second sees the other: either the poller's second look finds the room, or
     /// the worker finds that it waits, and wakes it.
     ///
     /// `meanwhile` is what the worker does between 1 and 2: nothing, but in the test of that.
@@ -87,7 +93,7 @@ impl Flow {
         }
         meanwhile();
         self.waits.store(FOR_HALF, Ordering::SeqCst);
-        if self.is_above_half() {
+        if !self.is_worth_it() {
             return Credits::NONE;
         }
         self.waits.store(NOBODY, Ordering::SeqCst);
@@ -105,6 +111,8 @@ impl Flow {
     }
 
     fn take(&self, credits: Credits) -> u64 {
+        // Before the chunk is sent: a pump that is done with it says so anew.
+        self.dry.store(false, Ordering::SeqCst);
         self.bytes.fetch_add(credits.bytes, Ordering::SeqCst);
         self.records.fetch_add(credits.records, Ordering::SeqCst) + credits.records
     }
@@ -113,9 +121,22 @@ impl Flow {
     fn free(&self, credits: Credits) -> bool {
         self.bytes.fetch_sub(credits.bytes, Ordering::SeqCst);
         self.records.fetch_sub(credits.records, Ordering::SeqCst);
+        self.ends_wait()
+    }
+
+    /// The pump has gone through all that was handed out; whether the poller is to be woken.
+    fn run_dry(&self) -> bool {
+        !self.dry.load(Ordering::Relaxed) && {
+            self.dry.store(true, Ordering::SeqCst);
+            self.ends_wait()
+        }
+    }
+
+    /// Whether the poller waits for what is free by now. It is told once.
+    fn ends_wait(&self) -> bool {
         let enough = match self.waits.load(Ordering::SeqCst) {
             NOBODY => false,
-            FOR_HALF => !self.is_above_half(),
+            FOR_HALF => self.is_worth_it(),
             _ => self.records.load(Ordering::SeqCst) == 0,
         };
         enough && self.waits.swap(NOBODY, Ordering::SeqCst) != NOBODY
@@ -186,6 +207,13 @@ impl ControlCell {
         self.budget.free(credits);
     }
 
+    /// The pump has gone through all that was handed out: wakes the poller, if it went without what is free.
+    pub(crate) fn run_dry(&self) {
+        if self.flow.run_dry() {
+            self.budget.wake.slot(self.slot);
+        }
+    }
+
     /// The worker begins with a chunk of a retry topic: wakes the poller, which hands out no other one before.
     ///
     /// A record that is early holds all behind it. So of a partition that waits the chunk with that record and one behind it are handed out at
@@ -245,6 +273,33 @@ mod tests {
         cell.free(1, 10);
         assert_eq!(cell.budget.wake.take_slots(0), 1, "at the low-water mark the poller is woken");
         assert_eq!(cell.room().records, 5);
+    }
+
+    #[test]
+    fn a_pump_that_has_gone_through_all_gets_what_comes_back_at_once() {
+        let cell = cell();
+        let woken = || cell.budget.wake.take_slots(0) != 0;
+        cell.take(10, 100);
+        assert_eq!(cell.room(), Credits::NONE);
+        cell.run_dry();
+        assert!(!woken(), "there is nothing to be had");
+        cell.free(1, 0);
+        assert!(woken());
+        assert_eq!(cell.room().records, 1);
+        // As it is told in the other order.
+        cell.take(1, 0);
+        assert_eq!(cell.room(), Credits::NONE);
+        cell.free(2, 0);
+        assert!(!woken(), "it has one of its chunk yet");
+        cell.run_dry();
+        assert!(woken());
+        cell.take(2, 0);
+        // It says so while the poller looks.
+        let room = cell.flow.room(|| {
+            cell.free(1, 0);
+            cell.run_dry();
+        });
+        assert_eq!((room.records, woken()), (1, false));
     }
 
     #[test]
