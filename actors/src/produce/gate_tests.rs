@@ -290,6 +290,25 @@ fn room_that_callbacks_keep_taking_is_kept_for_who_was_passed_by_a_buffer() {
     }
 }
 
+/// Two answers are on their way back at any time, so that what callbacks hand on leaves the head no room within twice the bounds either.
+#[test]
+fn a_head_too_large_for_twice_the_bounds_is_passed_by_a_buffer_more_and_then_callbacks_go_without() {
+    const RECORDS: usize = 4;
+    let mut world = World::new(RECORDS, 100);
+    (0..RECORDS).for_each(|_| world.send(25, true));
+    world.send(100, true);
+    (0..2).for_each(|_| world.answer(0, &[25]));
+    let mut passed = 2;
+    while world.let_in == 0 {
+        world.answer(0, &[25]);
+        passed += usize::from(world.refused_callbacks == 0);
+        world.settle(1);
+        world.check(false);
+        world.poll();
+    }
+    assert_eq!((passed, world.refused_callbacks), ((PATIENCE + 1) * RECORDS, 2));
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Send(usize, bool),
