@@ -44,6 +44,12 @@ impl Backlog {
         self.samples.insert(next, (at, records));
     }
 
+    /// Without those that handlers have at hand, by when.
+    pub(crate) fn beyond(&self, at_hand: impl Fn(u64) -> f64) -> Self {
+        let waiting = |(at, records): &(u64, u64)| (*at, records.saturating_sub(at_hand(*at) as u64));
+        Self { samples: self.samples.iter().map(waiting).collect() }
+    }
+
     /// As it was by then.
     pub(crate) fn at(&self, then: u64) -> u64 {
         self.samples.iter().rfind(|(at, _)| *at <= then).map_or(0, |(_, records)| *records)

@@ -91,6 +91,11 @@ impl Latencies {
         taken
     }
 
+    /// In nanoseconds; 0 where there are none.
+    pub(crate) fn mean(&self) -> u64 {
+        (self.0.mean() * 1_000.0) as u64
+    }
+
     /// `None` where there are none.
     pub(crate) fn summary(&self) -> Option<Summary> {
         let at = |quantile| self.0.value_at_quantile(quantile);

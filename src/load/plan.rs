@@ -117,6 +117,8 @@ impl Plan {
     }
 }
 
+/// So many records are at their handlers at once, of a member, where it is not said and a partition has not one at a time.
+pub(crate) const AT_HANDLERS: usize = 100;
 /// Records that are unanswered at any time while a backlog is made.
 const BACKLOG_IN_FLIGHT: u32 = 10_000;
 /// The length of a phase that no run outlives.
@@ -192,6 +194,24 @@ impl Pace {
 }
 
 impl Plan {
+    /// How many records handlers have at hand that keep up and take so long, in nanoseconds, at a time since the start: those that were due within a
+    /// call, and no more than there are calls at once. Told where the rate may change; where it stays, so do they.
+    pub(crate) fn at_hand(&self, handler: u64) -> impl Fn(u64) -> f64 {
+        move |at| match &self.pace {
+            Pace::Phases(_) => self.pace.due_between(at.saturating_sub(handler), at).min(self.calls_at_once()),
+            _ => 0.0,
+        }
+    }
+
+    fn calls_at_once(&self) -> f64 {
+        let most = self.concurrency.map(|calls| calls as f64 * f64::from(self.members));
+        match (self.engine, self.order) {
+            (Engine::Bare, _) => self.members.into(),
+            (_, Order::Partition) => most.unwrap_or(f64::MAX).min(self.partitions.into()),
+            _ => most.unwrap_or(AT_HANDLERS as f64 * f64::from(self.members)),
+        }
+    }
+
     /// What the phases of its schedule are called, by number; none where not more than one is measured.
     pub(crate) fn names_of_phases(&self) -> Vec<String> {
         let phases = self.pace.phases().unwrap_or_default();
@@ -229,4 +249,51 @@ fn as_name<S: Serializer>(value: &Arrivals, serializer: S) -> Result<S::Ok, S::E
 
 fn as_debug<S: Serializer>(value: &Order, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&format_args!("{value:?}").to_string().to_lowercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::backlog::Backlog;
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    /// From 0 to 1,000 a second in ten.
+    fn ramp() -> Plan {
+        let duration = Duration::from_secs(10);
+        let ramp =
+            Phase { number: 1, step: None, from: 0, to: 1_000, arrivals: Arrivals::Constant, duration, warmup: false };
+        Plan { members: 2, ..Plan::small(1, Pace::Phases(vec![ramp])) }
+    }
+
+    #[test]
+    fn handlers_have_at_hand_what_comes_within_a_call_up_to_as_many_as_there_are_calls() {
+        let at_hand = |plan: &Plan, handler: u64, second: u64| plan.at_hand(handler * SECOND)(second * SECOND).round();
+        let plan = Plan { concurrency: Some(1_000), ..ramp() };
+        assert_eq!([0, 1, 5, 10, 11].map(|second| at_hand(&plan, 2, second)), [0.0, 50.0, 800.0, 1_800.0, 950.0]);
+        assert_eq!(at_hand(&plan, 0, 10), 0.0);
+        // Two members with a hundred each, a partition with one, a plain loop of each member.
+        let partition = Plan { order: Order::Partition, partitions: 8, ..ramp() };
+        let bare = Plan { engine: Engine::Bare, ..ramp() };
+        assert_eq!([ramp(), partition, bare].map(|plan| at_hand(&plan, 2, 10)), [200.0, 8.0, 2.0]);
+        let steady = Plan::small(1, Pace::OpenLoop { rate: 1_000, arrivals: Arrivals::Constant });
+        assert_eq!(at_hand(&steady, 2, 10), 0.0);
+    }
+
+    #[test]
+    fn what_is_at_hand_is_not_behind() {
+        let plan = Plan { concurrency: Some(2_000), ..ramp() };
+        let grew = |handler: u64, excess: u64| {
+            let mut behind = Backlog::default();
+            let at_hand = plan.at_hand(handler);
+            (0..=10).map(|it| it * SECOND).for_each(|at| behind.sampled(at, at_hand(at) as u64 + excess * at / SECOND));
+            let beyond = behind.beyond(&at_hand);
+            let grew = |it: &Backlog| it.grew(0, 10 * SECOND, it.at(10 * SECOND), Rate::Varying(500.0));
+            (grew(&behind), grew(&beyond))
+        };
+        assert_eq!(
+            [grew(SECOND, 0), grew(2 * SECOND, 0), grew(SECOND, 100)],
+            [(true, false), (true, false), (true, true)]
+        );
+    }
 }

@@ -26,7 +26,7 @@ use super::ledger::Place;
 use super::log::Log;
 use super::of_phases::{Around, OfPhase, TooMuch, each_phase};
 use super::payload::Payload;
-use super::plan::{Engine, Plan};
+use super::plan::{AT_HANDLERS, Engine, Plan};
 use super::recovery::{Recovered, slowest};
 use super::resources::Resources;
 use super::sample::Sample;
@@ -40,8 +40,6 @@ use super::verdict::{Circumstances, is_held_up, is_late};
 const LEAD: Duration = Duration::from_millis(50);
 /// How long a producer may take to end, once all is answered or the time for that is over.
 const PRODUCER_END: Duration = Duration::from_secs(5);
-/// So many records of a partition may be at their handlers, where it is not said and they have not one at a time.
-const AT_HANDLERS: usize = 100;
 
 /// Where a run takes place.
 pub(crate) struct Target<'a> {
@@ -180,7 +178,9 @@ pub(crate) async fn run(
         planned.map_or_else(came, |rate| rate as f64),
         longest_call(&sampler),
     );
-    let around = Around { start, load_end, calm: &calm, backlog: &sampler.backlog, queue: &sampler.queue, left_until };
+    let at_hand = plan.at_hand(sampler.latencies.whole.handler.mean());
+    let behind = sampler.backlog.beyond(|at| at_hand(at.saturating_sub(start)));
+    let around = Around { start, load_end, calm: &calm, backlog: &behind, queue: &sampler.queue, left_until };
     let phases = each_phase(plan, &account, &sampler.phases, &around)?;
     let answers = account.answers();
     let rate = match (plan.verify, backlog) {
@@ -198,7 +198,7 @@ pub(crate) async fn run(
         !backlog && is_held_up(sending.held_back_for, plan.producers, load_end.saturating_sub(load_start))
     };
     let came_to = plan.pace.came_to(rate);
-    let unjudged = calm.unjudged(&sampler.backlog, came_to);
+    let unjudged = calm.unjudged(&behind, came_to);
     // The partitions of a member that is gone rest until the group has noticed.
     let stuck = match unjudged {
         Some(Unjudged::NotRecovered) => Vec::new(),
@@ -206,7 +206,7 @@ pub(crate) async fn run(
     };
     // Where the broker takes nothing at all, that is for no want of room.
     let held_up = (had_to_wait || phases.iter().any(|it| it.held_up)) && account.acked.load(Ordering::Acquire) > 0;
-    let grew = calm.grew(&sampler.backlog, load_start, load_end, came_to);
+    let grew = calm.grew(&behind, load_start, load_end, came_to);
     let saturated = !backlog && (grew || phases.iter().any(|it| it.saturated));
     // A closed loop has as many unconfirmed as it was told to.
     let piled_up = sampler.queue.grew(load_start, load_end, unconfirmed, came_to) || phases.iter().any(|it| it.queued);

@@ -72,6 +72,16 @@ fn a_phase_that_is_not_kept_up_with_has_no_end_to_end_latency_and_the_one_before
     assert!(stdout.contains("\n  phase 2 constant: handlers did not keep up"), "{stdout}");
 }
 
+/// They have at hand what comes while they take one: 200 in the end, more than a second's worth.
+#[test]
+fn slow_handlers_that_keep_up_with_a_rate_that_rises_have_not_fallen_behind() {
+    let phases = "[[phase]]\nkind = 'ramp'\nfrom = 1\nto = 150\nduration = '6s'\n";
+    let (code, result) = of_phases(phases, "--order unordered --concurrency 1000 --work sleep:1500ms");
+    assert_eq!((code, &result["verdict"]), (0, &"passed".into()), "{result}");
+    let (code, result) = of_phases(phases, "--order unordered --concurrency 100 --work sleep:1500ms");
+    assert_eq!((code, &result["phases"][0]["saturated"]), (4, &true.into()), "{result}");
+}
+
 #[test]
 fn a_phase_that_meets_the_bound_of_the_embedded_broker_is_named() {
     let phases = "[[phase]]\nkind = 'constant'\nrate = 5\nduration = '2s'\n\n\
