@@ -1,10 +1,12 @@
 //! How a producer ends, and what its records are told.
 
+use std::sync::mpsc;
 use std::time::Duration;
 
-use troupe_actors::produce::{ProducerError, ProducerRecord, SendError};
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+use troupe_actors::produce::{ErrorClass, ProducerError, ProducerRecord, SendError};
 
-use crate::fixture::{LONG, cluster, cut_off, enqueue_many, in_time, producer, read, until};
+use crate::fixture::{AGES, LONG, cluster, cut_off, enqueue_many, in_time, producer, read, until};
 use crate::log;
 
 #[tokio::test]
@@ -22,6 +24,47 @@ async fn a_shutdown_whose_deadline_passes_answers_everything_and_returns() {
     }
     let error = in_time(sender.send(ProducerRecord::to("t"))).await.unwrap_err();
     assert!(matches!(error, SendError::Closed { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn the_records_that_bring_a_fatal_error_are_told_so_and_that_they_may_be_stored() {
+    let cluster = cluster(&[("t", 1)]);
+    cluster.request_errors(RDKafkaApiKey::Produce, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER]);
+    let producer = producer(&cluster).batch_records(3).linger(AGES).start().unwrap();
+    for confirmation in enqueue_many(&producer.sender(), 3).await {
+        let error = in_time(confirmation).await.unwrap_err();
+        assert_eq!((error.class(), error.possibly_persisted()), (ErrorClass::Fatal, true), "{error}");
+    }
+    assert!(matches!(in_time(producer.shutdown(LONG)).await, Err(ProducerError::Failed { .. })));
+}
+
+#[tokio::test]
+async fn a_shutdown_ends_though_a_delivery_callback_does_not_return() {
+    let cluster = cluster(&[("t", 1)]);
+    let producer = producer(&cluster).start().unwrap();
+    let (tell, told) = mpsc::sync_channel(0);
+    let sender = producer.sender();
+    for _ in 0..2_000 {
+        let tell = tell.clone();
+        sender.send_with(ProducerRecord::to("t"), move |_| _ = tell.send(())).await.unwrap();
+    }
+    let report = in_time(producer.shutdown(Duration::from_millis(100))).await.unwrap();
+    assert_eq!(report.accepted, 2_000);
+    drop(told);
+}
+
+#[tokio::test]
+async fn slow_delivery_callbacks_keep_no_record_from_the_report() {
+    let cluster = cluster(&[("t", 4)]);
+    let (producer, sender) = cut_off(&cluster, producer(&cluster)).await;
+    for number in 0..3_000 {
+        let record = ProducerRecord::to("t").partition(number % 4).value("v");
+        sender.send_with(record, |_| std::thread::sleep(Duration::from_millis(3))).await.unwrap();
+    }
+    // They are in librdkafka's hands then, as a rule.
+    let _ = in_time(producer.flush(Duration::from_millis(100))).await;
+    let report = in_time(producer.shutdown(Duration::ZERO)).await.unwrap();
+    assert_eq!((report.accepted, report.undelivered.len()), (3_001, 3_000));
 }
 
 #[tokio::test]
@@ -97,6 +140,24 @@ async fn what_a_shutdown_could_not_deliver_comes_back_as_records_in_order_and_ca
     let found = read(&up, "t", 2, 200);
     assert_eq!(found.iter().filter(|found| found.headers.len() == 2).count(), 67);
     in_time(second.shutdown(LONG)).await.unwrap();
+}
+
+/// Credits come back behind the callbacks.
+#[test]
+fn a_producer_that_is_dropped_does_not_warn_of_records_that_are_answered() {
+    let cluster = cluster(&[("t", 1)]);
+    let producer = producer(&cluster).start().unwrap();
+    let ((tell, told), (release, released)) = (mpsc::channel(), mpsc::channel::<()>());
+    let callback = move |answer: Result<_, _>| {
+        tell.send(answer.is_ok()).unwrap();
+        let _ = released.recv();
+    };
+    producer.sender().try_send_with(ProducerRecord::to("t").value("v"), callback).unwrap();
+    assert_eq!(told.recv_timeout(LONG), Ok(true));
+    let before = log::here().len();
+    drop(producer);
+    assert!(!log::here()[before..].contains("dropped without"), "{}", log::here());
+    drop(release);
 }
 
 #[tokio::test]

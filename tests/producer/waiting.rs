@@ -1,10 +1,11 @@
 //! Calls that wait, where something may wait and where nothing may.
 
 use std::pin::pin;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::task::{Context, Waker};
+use std::time::Instant;
 
-use troupe_actors::produce::{MustNotBlock, ProducerRecord, SendError};
+use troupe_actors::produce::{MustNotBlock, ProducerError, ProducerRecord, SendError};
 
 use crate::fixture::{LONG, cluster, cut_off, enqueue_many, in_time, producer, until};
 
@@ -49,7 +50,18 @@ fn in_a_delivery_callback_calls_that_wait_are_refused() {
     let (sent, thread) = told.recv_timeout(LONG).unwrap();
     assert_refused(sent, MustNotBlock::Callback);
     assert_eq!(thread.as_deref(), Some("producer-delivery"), "a thread of the producer's own, not one of librdkafka's");
-    producer.shutdown_blocking(LONG).unwrap();
+
+    let producer = Arc::new(producer);
+    let (tell, told) = mpsc::channel();
+    let flushes = producer.clone();
+    sender.try_send_with(ProducerRecord::to("t"), move |_| tell.send(flushes.flush_blocking(LONG)).unwrap()).unwrap();
+    let flushed = told.recv_timeout(LONG).unwrap();
+    assert!(matches!(flushed, Err(ProducerError::MustNotBlock { place: MustNotBlock::Callback })), "{flushed:?}");
+    let deadline = Instant::now() + LONG;
+    while Arc::strong_count(&producer) > 1 && Instant::now() < deadline {
+        std::thread::yield_now();
+    }
+    Arc::into_inner(producer).unwrap().shutdown_blocking(LONG).unwrap();
 }
 
 #[test]

@@ -199,6 +199,8 @@ pub(super) struct Answers {
     pub(super) records: Records,
     /// The timestamps that were set, which no report of a failure tells, by the places of their records.
     timestamps: Vec<(usize, i64)>,
+    /// What was left is kept for the report.
+    kept: bool,
     pub(super) listeners: Listeners,
 }
 
@@ -213,7 +215,7 @@ impl Answers {
         size: BatchSize,
     ) -> Self {
         let listeners = Listeners::with_room_for(size.records);
-        Self { intake, topic, generation, number, records, timestamps: Vec::new(), listeners }
+        Self { intake, topic, generation, number, records, timestamps: Vec::new(), kept: false, listeners }
     }
 
     /// Takes the records out, to be placed.
@@ -263,17 +265,25 @@ impl Answers {
         self.give_up(possibly_persisted);
     }
 
+    /// Keeps what is left for the report, if somebody waits for it: before any callback, which may not return.
+    pub(super) fn keep(&mut self) {
+        let leftovers = &self.intake.leftovers;
+        if !leftovers.keeps() || std::mem::replace(&mut self.kept, true) {
+            return;
+        }
+        for place in self.listeners.unanswered().into_iter().take_while(|place| *place < self.records.len()) {
+            let at = Accepted { batch: self.number, place };
+            leftovers.add(at, self.records.get(place).given_up(&self.topic, None));
+        }
+    }
+
     fn give_up(&mut self, possibly_persisted: bool) {
         if self.left() == 0 {
             return;
         }
+        self.keep();
         let mut settled = Settled::default();
         for place in self.listeners.unanswered() {
-            let leftovers = &self.intake.leftovers;
-            if leftovers.keeps() && place < self.records.len() {
-                let at = Accepted { batch: self.number, place };
-                leftovers.add(at, self.records.get(place).given_up(&self.topic, None));
-            }
             let topic = self.topic.clone();
             let error = SendError::Abandoned { topic, partition: None, possibly_persisted };
             self.answer_now(place, Err(Box::new(error)), &mut settled);

@@ -35,6 +35,8 @@ const RUN: usize = 512;
 /// Events that are there already and whose credits come back together, so that a sender that waits for room is woken for more than a few records. Of a small
 /// buffer that may be all there is: then sooner, see [`Limits::at_once`](super::limits::Limits::at_once).
 const EVENTS: usize = 16;
+/// Records that are purged come by the partition, from each broker's thread.
+const PURGED: Duration = Duration::from_millis(50);
 /// The longest wait for an event; a stop does not wait for it.
 const IDLE: Duration = Duration::from_millis(500);
 
@@ -67,8 +69,12 @@ struct Run {
     wakers: Vec<Waker>,
     /// The batches met since credits came back last, in order; a batch's records mostly come together.
     settled: Vec<Batch>,
+    /// Of so many of those all is told.
+    told: usize,
     /// For [`comes_to`](Self::comes_to), by intake.
     answered: Vec<Share>,
+    /// Records came back that the report of the producer's end is to have: nobody is called back before all have.
+    gives_up: bool,
 }
 
 struct Batch {
@@ -76,9 +82,21 @@ struct Batch {
     topic: Arc<str>,
     generation: Generation,
     settled: Settled,
+    /// How many of its records the intake knows to be answered.
+    told: u64,
 }
 
 impl Run {
+    /// Has the intakes know which records are answered: their credits come back later.
+    fn tell_intakes(&mut self) {
+        // Only the last batch of all that were met before may have more.
+        for Batch { intake, settled, told, .. } in &mut self.settled[self.told..] {
+            let answered = settled.records();
+            intake.answered_before_credit(answered - std::mem::replace(told, answered));
+        }
+        self.told = self.settled.len().saturating_sub(1);
+    }
+
     /// Called without a lock.
     fn finish_answers(&mut self) {
         self.wakers.drain(..).for_each(wake_task);
@@ -104,9 +122,11 @@ impl Run {
 
     /// After this, credits are back.
     fn give_back(&mut self) {
-        for Batch { intake, generation, settled, .. } in self.settled.drain(..) {
+        for Batch { intake, generation, settled, told, .. } in self.settled.drain(..) {
             intake.settle(generation, settled);
+            intake.credit_followed(told);
         }
+        self.told = 0;
     }
 }
 
@@ -147,6 +167,13 @@ impl DeliveryThread {
                 Some(event) => {
                     let more = || self.native.poll(Duration::ZERO);
                     serve_together(&mut run, self.at_once, event, more, |event, run| self.serve(event, run));
+                    while run.gives_up {
+                        match self.native.poll(PURGED) {
+                            Some(event) => _ = self.serve(event, &mut run),
+                            None => run.gives_up = false,
+                        }
+                    }
+                    run.finish_answers();
                     run.give_back();
                     for waiter in &self.waiters {
                         if waiter.stalled.take() {
@@ -212,11 +239,13 @@ impl DeliveryThread {
                         topic,
                         generation: batch.generation,
                         settled: Settled::default(),
+                        told: 0,
                     });
                 }
                 let place = report.mark.place();
                 let verdict = report.result.map_err(|refusal| {
                     if let Some(mut given_up) = refusal.given_up {
+                        run.gives_up = true;
                         given_up.record.timestamp = batch.timestamp(place);
                         batch.intake.leftovers.add(Accepted { batch: batch.number, place }, *given_up);
                     }
@@ -246,8 +275,11 @@ impl DeliveryThread {
         if let Some(topic) = stale_topic {
             self.look_ups.ask(LookUp { topic, asker: None });
         }
+        run.tell_intakes();
         let called = !run.calls.is_empty();
-        run.finish_answers();
+        if !run.gives_up {
+            run.finish_answers();
+        }
         called
     }
 
@@ -323,7 +355,7 @@ mod tests {
         let error = SendError::UnknownTopic { topic: answers.topic.clone() };
         let rest = answers.answer(0, Err(Box::new(error)), &mut settled);
         let (intake, topic, generation) = (answers.intake.clone(), answers.topic.clone(), answers.generation);
-        run.settled.push(Batch { intake, topic, generation, settled });
+        run.settled.push(Batch { intake, topic, generation, settled, told: 0 });
         let at = run.settled.len() - 1;
         if let Rest::Call(call) = rest {
             run.calls.push_back((at, call));
@@ -364,7 +396,7 @@ mod tests {
             (0..records).for_each(|record| settled.count(&Ok(stored), if record == 0 { bytes } else { 0 }));
             let intake = intakes[event % intakes.len()].clone();
             let (topic, generation) = ("t".into(), intake.flush());
-            run.settled.push(Batch { intake, topic, generation, settled });
+            run.settled.push(Batch { intake, topic, generation, settled, told: 0 });
             false
         };
         let first = events.next().unwrap();

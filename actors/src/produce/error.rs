@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rdkafka::types::RDKafkaErrorCode;
 
+use super::ProducerReport;
 use crate::blocking::MustNotBlock;
 use crate::consume::Cause;
 use crate::ids::PartitionId;
@@ -396,10 +397,18 @@ pub enum ProducerError {
         /// The time given.
         after: Duration,
     },
+    /// A call that waits was made where nothing may wait.
+    #[error("this would block {place}")]
+    MustNotBlock {
+        /// Where it was made, and what to do instead.
+        place: MustNotBlock,
+    },
     /// The producer failed during its life: a fatal error of librdkafka, or an actor that died. Every record was answered all the same.
     #[error("the producer failed: {reason}")]
     Failed {
         /// The first failure.
         reason: String,
+        /// What it came to, with the records that it gave up at its end.
+        report: Box<ProducerReport>,
     },
 }

@@ -1,5 +1,6 @@
 //! The batches that librdkafka holds records of, found again by the mark that each record carries to its delivery report.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::batch::Answers;
@@ -46,7 +47,10 @@ struct Slot {
 
 /// The batches in librdkafka's hands. Locked once per batch going in and once per run of reports coming out, never per record.
 #[derive(Default)]
-pub(super) struct InFlight(Mutex<Batches>);
+pub(super) struct InFlight {
+    batches: Mutex<Batches>,
+    ended: AtomicBool,
+}
 
 /// The batches themselves, while locked.
 #[derive(Default)]
@@ -58,7 +62,16 @@ pub(super) struct Batches {
 impl InFlight {
     pub(super) fn lock(&self) -> MutexGuard<'_, Batches> {
         // Nothing under this lock leaves the slots half changed.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.batches.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on nothing is handed over any more: an actor that was left behind may come back.
+    pub(super) fn end(&self) {
+        self.ended.store(true, Ordering::SeqCst);
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::SeqCst)
     }
 
     /// Answers one record; `verdict` gets its batch, and its bytes. Not for the hot path.
@@ -82,6 +95,13 @@ impl InFlight {
         for answers in batches.slots.into_iter().filter_map(|slot| slot.answers) {
             answers.abandon(true);
         }
+    }
+}
+
+/// What an actor that was left behind has handed over since.
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.abandon_all();
     }
 }
 

@@ -12,6 +12,7 @@ mod batching;
 mod settled;
 
 use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Waker;
 use std::time::Instant;
@@ -63,6 +64,8 @@ pub(super) struct Intake {
     limits: Limits,
     pub(super) layers: Layers,
     pub(super) leftovers: Leftovers,
+    /// Records that are answered, and whose credits are not back yet.
+    answered: AtomicU64,
     actor: OnceLock<Recipient<IntakeReady>>,
     state: Mutex<State>,
 }
@@ -74,6 +77,7 @@ impl Intake {
             limits,
             layers,
             leftovers: Leftovers::default(),
+            answered: AtomicU64::new(0),
             actor: OnceLock::new(),
             state: Mutex::new(State {
                 open: true,
@@ -196,13 +200,30 @@ impl Intake {
         }
     }
 
+    /// So many records are answered before their credits come back: of those a producer that is dropped gives none up.
+    pub(super) fn answered_before_credit(&self, records: u64) {
+        self.answered.fetch_add(records, Ordering::AcqRel);
+    }
+
+    /// Their credits have come back.
+    pub(super) fn credit_followed(&self, records: u64) {
+        self.answered.fetch_sub(records, Ordering::AcqRel);
+    }
+
+    /// Records that are accepted and not answered, whether credits are back or not; a few more or less where others are answered meanwhile.
+    pub(super) fn left(&self) -> u64 {
+        let answered = self.answered.load(Ordering::Acquire);
+        (self.lock().gate.credits.records() as u64).saturating_sub(answered)
+    }
+
     /// Closes, and answers every record that no actor has taken with `Abandoned`.
     pub(super) fn abandon(&self) {
         self.close();
         let mut state = self.lock();
         state.batching.seal_all();
-        let given_up = state.batching.take_sealed();
+        let mut given_up = state.batching.take_sealed();
         drop(state);
+        given_up.iter_mut().for_each(|batch| batch.answers.keep());
         // Their credits come back through `settle`, which takes the lock.
         drop(given_up);
     }

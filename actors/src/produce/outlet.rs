@@ -247,6 +247,10 @@ impl Outlet {
 
     /// Hands one partition's records to librdkafka, in order; gives back those that its full queue refused.
     fn hand_over(&mut self, mut part: PartitionBatch) -> Option<PartitionBatch> {
+        if self.in_flight.has_ended() {
+            // Nobody waits for it any more. Dropped, it is answered.
+            return None;
+        }
         let (topic, _) = self.routes.get(part.topic.0)?.as_ref()?.known.as_ref()?;
         let mut done = 0;
         while done < part.places.len() {

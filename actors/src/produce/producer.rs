@@ -22,6 +22,7 @@ use super::producer_actor::ProducerActor;
 use super::state::Failure;
 use super::{ProducerActorState, ProducerBuilder, ProducerError, ProducerReport, ProducerState, Sender};
 use crate::block_on::{block_on, block_on_until};
+use crate::blocking::must_not_block;
 use crate::secret;
 use crate::system::SystemThread;
 use crate::thread::BoundedThread;
@@ -100,17 +101,21 @@ impl Producer {
     /// [`flush`](Self::flush) for a plain thread.
     ///
     /// # Errors
-    /// As [`flush`](Self::flush).
+    /// As [`flush`](Self::flush); and [`ProducerError::MustNotBlock`] at once where nothing may wait, as in a delivery callback: it would wait for itself.
     pub fn flush_blocking(&self, within: Duration) -> Result<(), ProducerError> {
+        if let Some(place) = must_not_block() {
+            return Err(ProducerError::MustNotBlock { place });
+        }
         block_on(self.flush(within))
     }
 
     /// Ends the producer: takes no more records, sends those it has until all are answered or `within` has passed, and gives up the rest, each
-    /// answered with an error, and each in the report as a record again. Returns when its threads have ended, seconds after `within` at the latest.
+    /// answered with an error, and each in the report as a record again. Returns when its threads have ended, seconds after `within` at the latest. Of
+    /// delivery callbacks that do not return by then those behind them are not called in time, and their records may be missing in the report.
     ///
     /// # Errors
-    /// [`ProducerError::Failed`] where the producer had failed during its life. Records given up at the deadline are no error here but a number in
-    /// the report, and an error to their senders.
+    /// [`ProducerError::Failed`], with the report, where the producer had failed during its life. Records given up at the deadline are no error here
+    /// but a number in the report, and an error to their senders.
     pub async fn shutdown(mut self, within: Duration) -> Result<ProducerReport, ProducerError> {
         let Some(parts) = self.parts.take() else {
             return Ok(ProducerReport::default());
@@ -122,7 +127,10 @@ impl Producer {
         })?;
         match told.await {
             Ok(result) => result,
-            Err(_gone) => Err(ProducerError::Failed { reason: "the thread that ended the producer died".to_owned() }),
+            Err(_gone) => Err(ProducerError::Failed {
+                reason: "the thread that ended the producer died".to_owned(),
+                report: Box::default(),
+            }),
         }
     }
 
@@ -157,7 +165,8 @@ impl Drop for Producer {
             // Senders learn at once; the rest takes a thread, so that a drop never blocks. Were there none to be had, dropping the closure drops the
             // parts, and the end of the actors and of the in-flight batches answers the records all the same.
             parts.close();
-            let given_up = unanswered(&parts.flush());
+            parts.flush();
+            let given_up: u64 = parts.intakes.iter().map(|intake| intake.left()).sum();
             if given_up > 0 {
                 tracing::warn!(
                     records = given_up,
@@ -282,9 +291,9 @@ impl Parts {
         if self.system.stop_and_join(Instant::now() + GRACE).is_err() {
             tracing::error!("a partitioner does not return; its actor is left behind");
         }
-        for intake in &self.intakes {
-            intake.abandon();
-        }
+        self.in_flight.end();
+        let intakes = self.intakes.clone();
+        call_back("producer-abandons", move || intakes.iter().for_each(|intake| intake.abandon()));
         // librdkafka fails what it holds; the delivery thread answers.
         if unanswered(&marks) > 0 {
             self.native.purge();
@@ -295,7 +304,8 @@ impl Parts {
         if self.delivery.join(Instant::now() + GRACE).is_err() {
             tracing::error!("a delivery callback does not return; its thread is left behind");
         }
-        self.in_flight.abandon_all();
+        let in_flight = self.in_flight.clone();
+        call_back("producer-abandons-sent", move || in_flight.abandon_all());
 
         // The helper ends with the last of those who ask it; the look-up under way may take some seconds. The client is destroyed after it, away
         // from this thread, for librdkafka gives no bound.
@@ -307,17 +317,18 @@ impl Parts {
                 tracing::warn!("a metadata request outlives its producer");
             }
             drop(native);
-        })?;
-        if client.join(bound).is_err() {
-            tracing::warn!("librdkafka's client does not end in time; it is left to its threads");
+        });
+        match client.map(|client| client.join(bound)) {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => tracing::warn!("librdkafka's client does not end in time; it is left to its threads"),
+            Err(error) => tracing::warn!(%error, "no thread for the end of librdkafka's client"),
         }
 
+        let undelivered = self.intakes.iter().flat_map(|intake| intake.leftovers.take()).collect();
+        let report = ProducerReport { undelivered, ..report(&self.intakes) };
         match self.failure.get() {
-            Some(reason) => Err(ProducerError::Failed { reason }),
-            None => {
-                let undelivered = self.intakes.iter().flat_map(|intake| intake.leftovers.take()).collect();
-                Ok(ProducerReport { undelivered, ..report(&self.intakes) })
-            }
+            Some(reason) => Err(ProducerError::Failed { reason, report: Box::new(report) }),
+            None => Ok(report),
         }
     }
 
@@ -348,6 +359,15 @@ impl Parts {
             });
         }
         state
+    }
+}
+
+/// Runs what calls delivery callbacks for as long as a step of the end may take: they may not return.
+fn call_back(thread: &str, answer: impl FnOnce() + Send + 'static) {
+    match BoundedThread::start(thread, answer).map(|thread| thread.join(Instant::now() + GRACE)) {
+        Ok(Ok(())) => {}
+        Ok(Err(_)) => tracing::error!("a delivery callback does not return; its thread is left behind"),
+        Err(error) => tracing::error!(%error, "no thread to answer the records that are given up"),
     }
 }
 

@@ -3,12 +3,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::num::NonZeroU32;
-use std::sync::mpsc;
+use std::sync::{Mutex, mpsc};
 
 use actix::{Addr, Context, Handler};
 
 use super::*;
-use crate::produce::{BuiltInPartitioner, Confirmation, ProducerRecord, SendError};
+use crate::ids::PartitionId;
+use crate::produce::{BuiltInPartitioner, Confirmation, Partitioner, Placement, ProducerRecord, SendError, Unplaced};
 
 const LONG: Duration = Duration::from_secs(30);
 
@@ -158,4 +159,47 @@ fn a_fatal_error_of_librdkafka_answers_everything_and_is_the_shutdowns_result() 
     assert!(error.to_string().contains("raised for a test"), "{error}");
     let error = producer.shutdown_blocking(LONG).unwrap_err();
     assert!(error.to_string().contains("raised for a test"), "{error}");
+}
+
+#[test]
+fn a_producer_that_failed_gives_back_what_it_could_not_send() {
+    let producer = nowhere().start().unwrap();
+    let waits = enqueue(&producer.sender());
+    producer.parts.as_ref().unwrap().native.raise_fatal_error();
+    let ProducerError::Failed { report, .. } = producer.shutdown_blocking(Duration::ZERO).unwrap_err() else {
+        panic!("it failed");
+    };
+    assert_eq!((report.accepted, report.abandoned, report.undelivered.len()), (1, 1, 1));
+    assert_abandoned(waits);
+}
+
+/// Says that it holds a record, and holds it until it is released.
+struct Holding {
+    held: mpsc::Sender<()>,
+    released: Mutex<mpsc::Receiver<()>>,
+}
+
+impl Partitioner for Holding {
+    fn partition(&self, _: Unplaced<'_>, _: NonZeroU32) -> Placement {
+        self.held.send(()).unwrap();
+        let _ = self.released.lock().unwrap().recv();
+        Placement::Partition(PartitionId(0))
+    }
+}
+
+/// Its records were answered, and the report told: they must not be stored after all.
+#[test]
+fn what_a_partitioner_held_beyond_the_end_is_not_sent_any_more() {
+    let (held, holds) = mpsc::channel();
+    let (release, released) = mpsc::channel::<()>();
+    let producer =
+        nowhere().linger(Duration::ZERO).partitioner(Holding { held, released: released.into() }).start().unwrap();
+    let parts = producer.parts.as_ref().unwrap();
+    parts.counts.insert("t".into(), NonZeroU32::MIN);
+    let sent = enqueue(&producer.sender());
+    holds.recv_timeout(LONG).unwrap();
+    producer.shutdown_blocking(Duration::ZERO).unwrap();
+    drop(release);
+    let error = block_on_until(sent, Instant::now() + LONG).expect("answered").unwrap_err();
+    assert!(matches!(error, SendError::Abandoned { possibly_persisted: false, .. }), "{error}");
 }

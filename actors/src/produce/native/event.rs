@@ -34,9 +34,12 @@ impl Event<'_> {
         // SAFETY: the event is live until `drop`; strings are checked against null and belong to it, hence the lifetime of the borrow.
         unsafe {
             match sys::rd_kafka_event_type(self.event) {
-                sys::RD_KAFKA_EVENT_DR => {
-                    Said::Reports(Reports { event: self.event, given_up: false, borrow: PhantomData })
-                }
+                sys::RD_KAFKA_EVENT_DR => Said::Reports(Reports {
+                    event: self.event,
+                    given_up: false,
+                    tells_offsets: None,
+                    borrow: PhantomData,
+                }),
                 sys::RD_KAFKA_EVENT_LOG => {
                     let (mut facility, mut message, mut level) = (ptr::null(), ptr::null(), 0);
                     let failed = sys::rd_kafka_event_log(self.event, &mut facility, &mut message, &mut level);
@@ -76,10 +79,13 @@ fn log_level(level: i32) -> RDKafkaLogLevel {
     }
 }
 
-/// The delivery reports of one event.
+/// The delivery reports of one event: of one request.
 pub(in crate::produce) struct Reports<'e> {
     event: *mut sys::rd_kafka_event_t,
     given_up: bool,
+    /// Whether the broker told the offset of the first record, once that is read. librdkafka counts on from what is none (-1001 with `acks=0`, -1 where a
+    /// retry was found to be stored already), so that later ones look like offsets.
+    tells_offsets: Option<bool>,
     borrow: PhantomData<&'e mut ()>,
 }
 
@@ -119,7 +125,8 @@ impl Iterator for Reports<'_> {
                 RDKafkaErrorCode::NoError => {
                     let mut kind = sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
                     let timestamp = sys::rd_kafka_message_timestamp(message, &mut kind);
-                    let offset = (record.offset >= 0).then_some(Offset(record.offset));
+                    let tells = *self.tells_offsets.get_or_insert(record.offset >= 0);
+                    let offset = (tells && record.offset >= 0).then_some(Offset(record.offset));
                     Ok(Stored { partition: PartitionId(record.partition), offset, timestamp })
                 }
                 code => {

@@ -110,14 +110,12 @@ impl NativeProducer {
         })
     }
 
-    /// The fatal error that a record's error only points at: after one, librdkafka purges what it holds, and refuses the rest with no more than
-    /// the word.
+    /// The fatal error that a record failed by. It may be the record's own; after one, librdkafka purges what it holds, and refuses the rest with no
+    /// more than the word.
     pub(super) fn fatal_error_behind(&self, code: RDKafkaErrorCode) -> Option<RDKafkaErrorCode> {
         use RDKafkaErrorCode as E;
-        match code {
-            E::PurgeQueue | E::PurgeInflight | E::Fatal => self.fatal_error().map(|(code, _)| code),
-            _ => None,
-        }
+        let (fatal, _) = self.fatal_error()?;
+        (code == fatal || matches!(code, E::PurgeQueue | E::PurgeInflight | E::Fatal)).then_some(fatal)
     }
 
     #[cfg(test)]
