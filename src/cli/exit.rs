@@ -76,11 +76,15 @@ impl From<Exit> for ExitCode {
 
 /// What stands below a command's help: its examples, then the exit codes.
 pub(crate) fn help(examples: &str) -> String {
+    help_of(examples, "second")
+}
+
+/// The same of a command that only the `last` signal ends at once.
+pub(crate) fn help_of(examples: &str, last: &str) -> String {
     let mut help = format!("Examples:\n{examples}\n\nExit codes:\n");
     for exit in Exit::ALL {
         let _ = writeln!(help, "  {:3}  {}", exit as u8, exit.meaning());
     }
-    help.push_str("  130  a second SIGINT ended it at once\n");
-    help.push_str("  143  a second SIGTERM ended it at once");
+    let _ = write!(help, "  130  a {last} SIGINT ended it at once\n  143  a {last} SIGTERM ended it at once");
     help
 }

@@ -203,6 +203,11 @@ impl Plan {
         }
     }
 
+    /// Producing actors.
+    pub(crate) fn actors(&self) -> usize {
+        actors(self.producers)
+    }
+
     fn calls_at_once(&self) -> f64 {
         let most = self.concurrency.map(|calls| calls as f64 * f64::from(self.members));
         match (self.engine, self.order) {
@@ -229,6 +234,11 @@ impl Plan {
         const BATCH_HEAD_AND_LENGTHS: usize = 61 + 32;
         (record_size + KeyText::LEN + BATCH_HEAD_AND_LENGTHS) as u64
     }
+}
+
+/// One for each thread that sends, as far as a producer has so many.
+pub(crate) fn actors(producers: u16) -> usize {
+    usize::from(producers).min(64)
 }
 
 fn as_text<S: Serializer>(value: &impl fmt::Display, serializer: S) -> Result<S::Ok, S::Error> {

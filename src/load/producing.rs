@@ -121,35 +121,19 @@ impl Generator {
             }
             self.account.is_at(self.producer, Some(at));
             if !self.until(at) {
-                return;
+                return self.cut(at, schedule);
             }
             let now = self.account.clock.now();
             let too_late = now > at + nanoseconds(HOPELESS) || end.is_some_and(|end| now > end + nanoseconds(OVERTIME));
             if too_late || !self.room(at) {
-                // Nothing is left out in silence: what was due by now, or by the end, counts as late. That may take long to count: a stop ends it.
-                let stop = &self.account.stop;
-                let (was_stopped, mut due) = (stop.is_cancelled(), BTreeMap::new());
-                match (self.left, end) {
-                    (Some(left), _) => drop(due.insert(self.account.phase_of(at), left)),
-                    (None, end) => {
-                        let until = end.unwrap_or(now);
-                        let next = || schedule.next().filter(|_| !stop.is_cancelled());
-                        let behind = std::iter::from_fn(next).map(|at| self.start + at);
-                        for at in
-                            std::iter::once(at).chain(behind.take_while(|at| *at < until)).filter(|at| *at >= warm)
-                        {
-                            *due.entry(self.account.phase_of(at)).or_default() += 1;
-                        }
-                    }
-                }
-                if !was_stopped {
-                    let mut sending = self.account.sending();
-                    due.into_iter().for_each(|(phase, records)| sending.gave_up(phase, records));
-                }
-                return;
+                return if self.account.stop.is_cancelled() {
+                    self.cut(at, schedule)
+                } else {
+                    self.give_up(at, schedule, now)
+                };
             }
             if !self.send(at, warm_up, None) {
-                return;
+                return self.cut(at, schedule);
             }
             if !warm_up {
                 let delay = self.account.clock.now().saturating_sub(at);
@@ -159,16 +143,50 @@ impl Generator {
         }
     }
 
+    /// Nothing is left out in silence: what was due by now, or by the end, counts as late, from the record on that is due at `at`.
+    fn give_up(&self, at: u64, mut schedule: Schedule, now: u64) {
+        match self.left {
+            Some(left) => self.account.sending().gave_up(self.account.phase_of(at), left),
+            // That may take long to count: a stop ends it.
+            None => self.never_sent(
+                at,
+                || schedule.next().filter(|_| !self.account.stop.is_cancelled()),
+                self.end().unwrap_or(now),
+            ),
+        }
+    }
+
+    /// A stop came. What was late by then was to be sent before.
+    fn cut(&self, at: u64, mut schedule: Schedule) {
+        let late = self.account.clock.now().saturating_sub(nanoseconds(LATE_AFTER));
+        self.never_sent(at, || schedule.next(), self.end().map_or(late, |end| end.min(late)));
+    }
+
+    /// Those that are due before `until`, `at` and what follows.
+    fn never_sent(&self, at: u64, next: impl FnMut() -> Option<u64>, until: u64) {
+        let (warm, mut due) = (self.warm(), BTreeMap::new());
+        let left = usize::try_from(self.left.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
+        let behind = std::iter::from_fn(next).map(|at| self.start + at);
+        let all = std::iter::once(at).chain(behind).take_while(|at| *at < until).filter(|at| *at >= warm);
+        all.take(left).for_each(|at| *due.entry(self.account.phase_of(at)).or_default() += 1);
+        let mut sending = self.account.sending();
+        due.into_iter().for_each(|(phase, records)| sending.gave_up(phase, records));
+    }
+
     /// Says how many records of the load it has sent.
     fn as_answers_come(&mut self, room: &Arc<Room>) -> u64 {
         let (warm, end) = (self.warm(), self.end());
         let mut sent = 0;
         self.until(self.start);
-        while room.take(|| self.account.stop.is_cancelled()) && self.room(self.account.clock.now()) {
+        while room.take(|| self.account.stop.is_cancelled()) {
+            let placed = self.room(self.account.clock.now());
             let at = self.account.clock.now();
             let warm_up = at < warm;
             let over = self.left == Some(0) || end.is_some_and(|end| at >= end);
-            if over || !self.send(at, warm_up, Some(room)) {
+            if !placed || over || !self.send(at, warm_up, Some(room)) {
+                // Others wait for the place, to see that it is over.
+                room.give();
+                self.account.placed();
                 break;
             }
             sent += u64::from(!warm_up);
@@ -207,6 +225,7 @@ impl Generator {
             return false;
         };
         self.account.sent.fetch_add(1, Ordering::Release);
+        self.account.placed();
         if let Err(error) = taken {
             self.account.refused(&payload, &error);
             if let Some(room) = room {
@@ -250,22 +269,22 @@ impl Generator {
         }
     }
 
-    /// Waits while the broker could not keep more than there is without a record that is due at `at`. Says whether there is room: not after a stop, nor
-    /// where nothing moves for long.
+    /// Waits while the broker could not keep more than there is without a record that is due at `at`. Says whether there is room, and a place in it is
+    /// taken until the record is sent: not after a stop, nor where nothing moves for long.
     fn room(&self, at: u64) -> bool {
         let Some(most) = self.plan.most_outstanding else { return true };
-        let full = || {
-            let bytes = most.bytes.is_some_and(|bytes| self.account.outstanding_bytes() >= bytes);
-            bytes || self.account.outstanding() >= most.records
-        };
+        let full = || !self.account.takes_place(most);
         if !full() {
             return true;
         }
         let since = self.account.clock.now();
         let until = since + nanoseconds(self.plan.drain.max(HOPELESS));
         let mut room = true;
-        while room && full() {
+        while full() {
             room = !self.account.stop.is_cancelled() && self.account.clock.now() <= until;
+            if !room {
+                break;
+            }
             thread::sleep(LOOK);
         }
         let now = self.account.clock.now();
@@ -310,7 +329,7 @@ mod tests {
 
     use kafka_troupe::Producer;
 
-    use super::super::plan::Pace;
+    use super::super::plan::{Outstanding, Pace};
     use super::super::schedule::Arrivals;
     use super::*;
 
@@ -351,12 +370,31 @@ mod tests {
         wait_until(|| producer.state().waiting_senders > 0, &"somebody waits");
         // What has no room counts as not confirmed from when it was due.
         wait_until(
-            || account.unconfirmed(account.clock.now(), |from, to| plan.pace.due_between(from, to)) > 10_000,
+            || account.unconfirmed(account.clock.now(), |from, to| plan.pace.due_between(from, to)) > 200_000,
             &"a queue",
         );
         stop.cancel();
         assert_eq!(told.recv_timeout(PATIENCE), Ok(10));
-        assert_eq!((account.sent.load(Ordering::Acquire), account.sending().scheduled), (10, 10));
+        assert_eq!(account.sent.load(Ordering::Acquire), 10);
+        // What was late by then was to be sent.
+        let sending = account.sending();
+        assert_eq!((sending.scheduled, sending.given_up), (1_000, 990));
+    }
+
+    #[test]
+    fn producers_that_share_what_a_broker_keeps_send_no_more_than_that() {
+        for _ in 0..50 {
+            let pace = Pace::OpenLoop { rate: 1_000_000, arrivals: Arrivals::Constant };
+            let most_outstanding = Some(Outstanding { records: 4, bytes: None });
+            let plan = Arc::new(Plan { most_outstanding, ..Plan::small(8, pace) });
+            let stop = CancellationToken::new();
+            let account = Arc::new(Account::new(&plan, stop.clone()).unwrap());
+            let producer = Producer::builder().bootstrap_servers("127.0.0.1:1").start().unwrap();
+            let told = started(&plan, &account, &producer);
+            wait_until(|| account.sending().held_back > 0 || account.outstanding() >= 4, &"it is full");
+            stop.cancel();
+            assert_eq!((0..8).map(|_| told.recv_timeout(PATIENCE).unwrap()).sum::<u64>(), 4);
+        }
     }
 
     #[test]

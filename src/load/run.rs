@@ -111,7 +111,7 @@ pub(crate) async fn run(
             return Ok(None);
         }
     }
-    let producer = target.producer.actors(usize::from(plan.producers).min(64)).start();
+    let producer = target.producer.actors(plan.actors()).start();
     let producer = producer.context("the producer cannot start")?;
 
     let start = account.clock.now() + nanoseconds(LEAD);

@@ -43,7 +43,8 @@ impl<'a> Striking<'a> {
             };
             match self.members.strike(fault.what) {
                 Ok(member) => {
-                    tracing::info!("fault {fault}: member {member}");
+                    let line = format!("fault {fault}: member {member}");
+                    told(move || tracing::info!("{line}"));
                     self.recovery().struck(fault.what, member, look);
                 }
                 Err(error) => return error,
@@ -68,4 +69,9 @@ impl<'a> Striking<'a> {
     fn recovery(&self) -> std::sync::MutexGuard<'_, Recovery> {
         self.recovery.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Apart: who writes to a stderr that nobody reads waits, and the load goes on. Without a thread it is left out.
+fn told(line: impl FnOnce() + Send + 'static) {
+    let _ = std::thread::Builder::new().name("load-told".to_owned()).spawn(line);
 }

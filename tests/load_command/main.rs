@@ -341,3 +341,29 @@ fn attempts_that_are_to_fail_are_counted_in_the_lines_and_told_one_by_one_where_
         assert_eq!(&samples.last().unwrap()["sample"]["failed_attempts"], counted);
     }
 }
+
+#[test]
+fn a_closed_loop_ends_though_fewer_records_are_on_their_way_than_there_are_producers() {
+    let folder = tempfile::tempdir().unwrap();
+    let (code, result) = measured("--in-flight 1 --producers 3 --records 10 --warmup 0s", folder.path());
+    assert_eq!((code, &result["figures"]["sent"]), (0, &10.into()), "{result}");
+    // As many as there are producers, whatever a file says.
+    let actors = result["settings"]["producer"].as_array().unwrap().iter().find(|it| it["name"] == "producer.actors");
+    assert_eq!(actors.unwrap()["value"], "3", "{result}");
+}
+
+#[test]
+fn a_key_that_is_spread_over_partitions_is_promised_no_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("troupe.toml");
+    fs::write(&file, "[producer]\npartitioner = 'round_robin'\n").unwrap();
+    let told = refused(&["--order", "key", "--config", file.to_str().unwrap()]);
+    assert!(told.contains("producer.partitioner") && told.contains("--order unordered"), "{told}");
+}
+
+#[test]
+fn the_help_says_which_signal_ends_a_load_at_once() {
+    let Output { stdout, .. } = Command::new(env!("CARGO_BIN_EXE_troupe")).args(["load", "--help"]).output().unwrap();
+    let help = String::from_utf8(stdout).unwrap();
+    assert!(help.contains("a third SIGINT ended it at once") && !help.contains("a second SIGINT"), "{help}");
+}

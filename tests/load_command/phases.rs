@@ -78,6 +78,17 @@ fn slow_handlers_that_keep_up_with_a_rate_that_rises_have_not_fallen_behind() {
     let phases = "[[phase]]\nkind = 'ramp'\nfrom = 1\nto = 150\nduration = '6s'\n";
     let (code, result) = of_phases(phases, "--order unordered --concurrency 1000 --work sleep:1500ms");
     assert_eq!((code, &result["verdict"]), (0, &"passed".into()), "{result}");
+    // As many calls at once as the file says.
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("troupe.toml");
+    fs::write(&file, "[consumer]\nconcurrency = 1000\n").unwrap();
+    let of_file = format!("--order unordered --work sleep:1500ms --config {}", file.display());
+    let (code, result) = of_phases(phases, &of_file);
+    assert_eq!(
+        (code, &result["verdict"], &result["plan"]["concurrency"]),
+        (0, &"passed".into(), &1000.into()),
+        "{result}"
+    );
     let (code, result) = of_phases(phases, "--order unordered --concurrency 100 --work sleep:1500ms");
     assert_eq!((code, &result["phases"][0]["saturated"]), (4, &true.into()), "{result}");
 }

@@ -8,7 +8,7 @@ use crate::cli::connect::Connection;
 use crate::load::pipeline::manifest::RunId;
 use crate::load::pipeline::out::reading;
 use crate::load::pipeline::part::Part;
-use crate::load::plan::{Engine, Plan};
+use crate::load::plan::{Engine, Plan, actors};
 use crate::load::result::{Effective, Told};
 
 /// What producers and members of a run were told: what was given, and over it what the run says itself.
@@ -26,6 +26,10 @@ pub(super) fn of(stage: &Stage, plan: &Plan) -> Effective {
         consumer.kafka.set(name, *value);
     }
     let bare = plan.engine == Engine::Bare;
+    if plan.failure_rate > 0.0 {
+        consumer.max_attempts = u32::MAX;
+    }
+    config.producer.actors = plan.actors();
     if bare {
         config.consumer.kafka.set("enable.auto.commit", "true");
         config.consumer.kafka.set("enable.auto.offset.store", "false");
@@ -39,8 +43,9 @@ pub(super) fn of(stage: &Stage, plan: &Plan) -> Effective {
 }
 
 /// The same of a run through somebody's application: of the producer, where this host sends, and of the client that reads OUT, where it does.
-pub(super) fn of_pipeline(connection: &Connection, part: Part, run: RunId) -> Effective {
-    let config = connection.config();
+pub(super) fn of_pipeline(connection: &Connection, part: Part, run: RunId, producers: u16) -> Effective {
+    let mut config = connection.config().clone();
+    config.producer.actors = actors(producers);
     let producer = if part.sends() { config.producer_settings() } else { Vec::new() };
     let consumer = if part.verifies() { reader(connection, run) } else { Vec::new() };
     Effective { producer: producer.into_iter().map(told).collect(), consumer }

@@ -31,7 +31,7 @@ use super::terminal::Terminal;
 use crate::load::faults::Fault;
 use crate::load::gates::Gates;
 use crate::load::keys::Keys;
-use crate::load::plan::Plan;
+use crate::load::plan::{Engine, Plan};
 use crate::load::report::EnginePage;
 use crate::load::result::{RunResult, SCHEMA, Scene};
 use crate::load::run;
@@ -72,7 +72,7 @@ const NOTHING: &str = "nothing was measured: a signal came before that began";
 #[derive(Args, Debug)]
 #[command(verbatim_doc_comment)]
 #[command(group(ArgGroup::new("length").args(["duration", "records"])))]
-#[command(after_help = exit::help("  troupe load                       half a minute on a broker in this process
+#[command(after_help = exit::help_of("  troupe load                       half a minute on a broker in this process
   troupe load --kafka local         on an Apache Kafka that it starts (Java 17, Maven)
   troupe load --bootstrap-server localhost:9092 --rate 20000 --duration 5m
                                     on yours
@@ -93,7 +93,7 @@ const NOTHING: &str = "nothing was measured: a signal came before that began";
                                     your application, which reads the one and writes the other
   troupe load --bootstrap-server localhost:9092 --topic orders --produce-only --run 1f
   troupe load --bootstrap-server localhost:9092 --verify-topic invoices --verify-only --run 1f \\
-    --manifest manifest.json        the same from two hosts"))]
+    --manifest manifest.json        the same from two hosts", "third"))]
 pub(crate) struct Load {
     /// Records a second, of all producers together
     #[arg(
@@ -231,12 +231,15 @@ impl Load {
         self.refuse_what_no_bare_loop_does()?;
         let (content, phases) = (self.shape.content()?, self.shape.phases()?);
         self.refuse_what_producers_do_not_take(&content)?;
+        self.refuse_what_keeps_no_order_of_a_key()?;
         let (pace, warmup, length) = self.timing(phases);
         let faults = self.faults(length)?;
         let seed = self.seed.unwrap_or_else(|| started.as_microsecond().unsigned_abs());
         let stage = Stage::set(self.kafka, &self.connect, !faults.is_empty(), stop).await?;
         let plan = self.plan(started, seed, stage.is_embedded(), content, (pace, warmup, length));
-        let plan = Arc::new(Plan { faults, ..plan });
+        // A bare loop has one call at a time, whatever the file says.
+        let of_file = stage.connection.config().consumer.concurrency.filter(|_| plan.engine != Engine::Bare);
+        let plan = Arc::new(Plan { faults, concurrency: plan.concurrency.or(of_file), ..plan });
         refuse_what_the_broker_cannot_keep(&plan)?;
         if let Some(idle) = shape::idle(self.members, self.partitions) {
             tracing::warn!("{idle}");
@@ -279,14 +282,17 @@ impl Load {
         let kept = folder::keep(&folder, &result, &EnginePage(&result));
         live.end();
         let left = left::is_worth_a_look(&result).then(|| stage.left(&plan)).flatten();
-        match &left {
+        let told = left.as_ref().map(ToString::to_string);
+        let folder = kept.is_ok().then_some(&*folder);
+        // Before anything is said on stderr: who reads that only behind stdout would wait for ever.
+        let printed = self.format().print(&result, Report { result: &result, folder, left });
+        match told {
             None => stage.clear(&plan).await,
             Some(left) if self.format() != Format::People => tracing::info!("{left}"),
             Some(_) => {}
         }
         shutdown.before_exit_at_once(|| ());
-        let folder = kept.is_ok().then_some(&*folder);
-        self.format().print(&result, Report { result: &result, folder, left })?;
+        printed?;
         kept.map(|()| telling::exit(result.outcome.judgement()))
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kafka_troupe::config::tool::Role;
 use kafka_troupe::consume::Order;
+use kafka_troupe::produce::BuiltInPartitioner;
 
 use super::{KeptOrder, Load};
 use crate::cli::connect::Connection;
@@ -106,6 +107,18 @@ impl Load {
         let given = self.connect.settings(Role::Neither, &[])?;
         let largest = Largest::of(content.bounds().1, self.keys != Keys::Null);
         Ok(largest.fits_producer(limit(&given)).map_err(Misuse)?)
+    }
+
+    /// Handlers keep the order of a key within a partition.
+    pub(super) fn refuse_what_keeps_no_order_of_a_key(&self) -> anyhow::Result<()> {
+        use BuiltInPartitioner::{RoundRobin, Sticky};
+        let partitioner = self.connect.settings(Role::Neither, &[])?.config().producer.partitioner;
+        if self.order == KeptOrder::Key && matches!(partitioner, RoundRobin | Sticky) {
+            let why = "producer.partitioner sends the records of a key to several partitions, where no order of it is kept: leave it out, or \
+                       take --order unordered";
+            return Err(Misuse(why.to_owned()).into());
+        }
+        Ok(())
     }
 
     /// The same of what is sent to a topic of somebody's, which has a limit of its own. Unless the producer is told one, that is its limit too: its

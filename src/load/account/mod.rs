@@ -21,7 +21,7 @@ use super::latencies::Latencies;
 use super::ledger::{Held, Place};
 use super::payload::{Odd, Payload};
 use super::phases::Timeline;
-use super::plan::Plan;
+use super::plan::{Outstanding, Plan};
 use super::relay::Relay;
 use answers::Answers;
 pub(crate) use answers::Confirmed;
@@ -54,6 +54,8 @@ pub(crate) struct Account {
     pub(crate) handled: AtomicU64,
     /// Attempts that failed because they were to.
     pub(crate) failed_attempts: AtomicU64,
+    /// Taken for records that are not sent yet.
+    places: AtomicU64,
     /// The broker keeps so little that bytes count, and records differ in them.
     counts_bytes: bool,
     sent_bytes: AtomicU64,
@@ -86,6 +88,7 @@ impl Account {
             failed: AtomicU64::new(0),
             handled: AtomicU64::new(0),
             failed_attempts: AtomicU64::new(0),
+            places: AtomicU64::new(0),
             counts_bytes: plan.most_outstanding.is_some_and(|most| most.bytes.is_some()),
             sent_bytes: AtomicU64::new(0),
             handled_bytes: AtomicU64::new(0),
@@ -280,6 +283,24 @@ impl Account {
     pub(crate) fn outstanding(&self) -> u64 {
         let (handled, failed) = (self.handled.load(Ordering::Acquire), self.failed.load(Ordering::Acquire));
         self.sent.load(Ordering::Acquire).saturating_sub(handled + failed)
+    }
+
+    /// Takes a place on a broker that keeps no more than `most` for a record that is about to be sent; says whether there was one. So no two producers take the
+    /// last one. It is [given back](Self::placed) when the record counts as sent, or is not sent after all.
+    pub(crate) fn takes_place(&self, most: Outstanding) -> bool {
+        let others = self.places.fetch_add(1, Ordering::AcqRel);
+        let bytes = most.bytes.is_some_and(|bytes| self.outstanding_bytes() >= bytes);
+        let full = bytes || self.outstanding() + others >= most.records;
+        if full {
+            self.placed();
+        }
+        !full
+    }
+
+    /// Nothing where none is ever taken.
+    pub(crate) fn placed(&self) {
+        let one_less = |places: u64| places.checked_sub(1);
+        let _ = self.places.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_less);
     }
 
     /// Confirmed and not handled.

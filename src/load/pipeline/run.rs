@@ -237,7 +237,7 @@ pub(crate) async fn produce_only(
         curves: latencies.map(Latencies::curve),
         resources: watch.at_load_end.resources,
         first_error: account.answers().first_error.clone(),
-        stopped: watch.at_load_end.cut,
+        stopped: watch.at_load_end.cut || site.stops.first().is_cancelled(),
         verified: None,
     };
     Ok(Some((measured, manifest)))

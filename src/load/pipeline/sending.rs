@@ -35,7 +35,7 @@ pub(super) async fn produce<S: FnMut(&Sample)>(
     watch: &mut Watch<'_, S>,
 ) -> anyhow::Result<(Sent, CancellationToken)> {
     let Source { plan, producer } = source;
-    let producer = producer.actors(usize::from(plan.producers).min(64)).start().context("the producer cannot start")?;
+    let producer = producer.actors(plan.actors()).start().context("the producer cannot start")?;
     let carrier = Carrier::new(&plan, clock, carried);
     let sequences = {
         // What had piled up when the load began is told from what did later.

@@ -67,7 +67,7 @@ impl Load {
         };
         let scene = Scene {
             broker: connection.get("bootstrap.servers").unwrap_or_default().to_owned(),
-            settings: effective::of_pipeline(&connection, part, run),
+            settings: effective::of_pipeline(&connection, part, run, self.producers),
             started: folder::written(started),
         };
         let settings = Settings {
