@@ -74,10 +74,7 @@ impl PumpIo {
 
     /// The next chunk that is there.
     pub(crate) fn take_chunk(&self) -> Option<Arc<RecordChunk>> {
-        let Some(chunk) = self.inbox.pop() else {
-            self.cell.run_dry();
-            return None;
-        };
+        let chunk = self.inbox.pop()?;
         if self.retry_delay.is_some() {
             self.cell.take_up(chunk.credit_records());
         }

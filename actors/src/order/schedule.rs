@@ -178,7 +178,13 @@ impl Schedule {
             }
         }
         loop {
-            let chunk = self.io.take_chunk()?;
+            let Some(chunk) = self.io.take_chunk() else {
+                // With a commit for each chunk those are to be as large as they can be.
+                if !self.commits.is_due_after_chunk() {
+                    cell.run_dry();
+                }
+                return None;
+            };
             if chunk.len() > 0 {
                 let open = Arc::new(OpenChunk::new(chunk));
                 cell.open_chunk(&open);

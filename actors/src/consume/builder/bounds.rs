@@ -15,7 +15,7 @@ impl ConsumerBuilder {
 
     /// Bytes of records handed out and not finished, per partition, with 40 more for each record and 12 for each header; passed by at most one
     /// record. Default: 4 MiB. Those of up to 512 records (or 256 KiB) are one piece of memory, and count until the last of these is finished:
-    /// thousands of handlers at once, of which some take far longer than others, may need more.
+    /// dozens of handlers at once, of which some take far longer than others, may need more.
     pub fn max_buffered_bytes(mut self, bytes: u64) -> Self {
         self.credits.bytes = bytes;
         self

@@ -28,9 +28,13 @@ impl Credits {
     }
 }
 
+/// Of the bound, what is handed to a pump that has gone through all that it had is this part, or more: a chunk costs the poller ten times what a record
+/// of it does. So no more than that part of the handlers waits for others, none where the bound is small.
+const DRY_SHARE: u64 = 64;
+
 /// Nobody waits.
 const NOBODY: u8 = 0;
-/// The poller waits until half is free, or anything where the pump has gone through all that was handed out.
+/// The poller waits until half is free, or a small part where the pump has gone through all that was handed out.
 const FOR_HALF: u8 = 1;
 /// It waits until all is free.
 const FOR_ALL: u8 = 2;
@@ -73,11 +77,16 @@ impl Flow {
     fn is_worth_it(&self) -> bool {
         let Credits { records, bytes } = self.in_use();
         let above_half = records > self.most.records / 2 || bytes > self.most.bytes / 2;
-        !above_half || (self.dry.load(Ordering::SeqCst) && !self.look().is_none())
+        !above_half || (self.dry.load(Ordering::SeqCst) && self.look().records >= self.least())
+    }
+
+    /// What a pump that has run dry is given, at least.
+    fn least(&self) -> u64 {
+        (self.most.records / DRY_SHARE).max(1)
     }
 
     /// What may be handed out now. Where that is nothing, who gives back the half of it wakes the poller: there is no wake-up per record. But
-    /// where the pump has run dry and the rest is in slow handlers, whoever gives back any does: a handler that could run would wait for them.
+    /// where the pump has run dry and the rest is in slow handlers, a small part is enough: handlers that could run would wait for them.
     ///
     /// The poller and a worker that gives back the last at the same moment:
     /// 1. poller: no room; 2. poller: says that it waits; 3. poller: looks again.
@@ -96,7 +105,7 @@ impl Flow {
         if !self.is_worth_it() {
             return Credits::NONE;
         }
-        self.waits.store(NOBODY, Ordering::SeqCst);
+        // It is left to wait: of a budget another partition may, and one look too many costs little.
         self.look()
     }
 
@@ -201,10 +210,11 @@ impl ControlCell {
     /// Gives credits back, and wakes the poller if it went without.
     pub(crate) fn free(&self, records: u64, bytes: u64) {
         let credits = Credits { records, bytes };
+        // The budget's first: who is woken for the partition's own looks at both.
+        self.budget.free(credits);
         if self.flow.free(credits) {
             self.budget.wake.slot(self.slot);
         }
-        self.budget.free(credits);
     }
 
     /// The pump has gone through all that was handed out: wakes the poller, if it went without what is free.
@@ -300,6 +310,25 @@ mod tests {
             cell.run_dry();
         });
         assert_eq!((room.records, woken()), (1, false));
+    }
+
+    #[test]
+    fn with_a_large_bound_a_pump_that_has_gone_through_all_gets_a_part_of_it() {
+        let budget = Budget::unbounded(Arc::new(Wake::new()));
+        let cell = ControlCell::new(
+            StartPosition::at(TopicPartition::new("t", 0), NextOffset(0)),
+            Epoch(1),
+            0,
+            Credits { records: 8192, bytes: u64::MAX },
+            budget,
+        );
+        cell.take(8192, 0);
+        assert_eq!(cell.room(), Credits::NONE);
+        cell.run_dry();
+        cell.free(127, 0);
+        assert_eq!(cell.budget.wake.take_slots(0), 0);
+        cell.free(1, 0);
+        assert_eq!((cell.budget.wake.take_slots(0), cell.room().records), (1, 128));
     }
 
     #[test]
