@@ -186,7 +186,9 @@ impl Generator {
             if !placed || over || !self.send(at, warm_up, Some(room)) {
                 // Others wait for the place, to see that it is over.
                 room.give();
-                self.account.placed();
+                if placed {
+                    self.account.placed();
+                }
                 break;
             }
             sent += u64::from(!warm_up);
